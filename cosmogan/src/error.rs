@@ -1,0 +1,73 @@
+//! Everything that can go wrong, each as one line that names the file or flag and the remedy.
+
+use std::path::{Path, PathBuf};
+
+/// The result of everything in this crate.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// One line for the user, and through [`Error::exit_status`] one number for the shell.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file or folder that cannot be used as asked.
+    #[error("{}: {problem}; {remedy}", path.display())]
+    File {
+        /// The file or folder in question.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+        /// What the user can do about it.
+        remedy: String,
+    },
+    /// A flag, or a combination of flags, that makes no sense.
+    #[error("{flag}: {problem}; {remedy}")]
+    Usage {
+        /// The flag as typed, e.g. `--count`.
+        flag: String,
+        /// What is wrong with it.
+        problem: String,
+        /// What the user can do about it.
+        remedy: String,
+    },
+    /// A check ran to its end and did not pass.
+    #[error("{0}")]
+    CheckFailed(String),
+    /// The engine refused an operation.
+    #[error(transparent)]
+    Engine(#[from] cosmogan_engine::Error),
+    /// The user asked to stop; what was done so far is on disk.
+    #[error("interrupted; {0}")]
+    Interrupted(String),
+}
+
+impl Error {
+    /// A problem with the file or folder at `path`.
+    pub fn file(path: impl AsRef<Path>, problem: impl ToString, remedy: impl Into<String>) -> Self {
+        Self::File {
+            path: path.as_ref().to_owned(),
+            problem: problem.to_string(),
+            remedy: remedy.into(),
+        }
+    }
+
+    /// A problem with the value given for `flag`.
+    pub fn usage(
+        flag: impl Into<String>,
+        problem: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        Self::Usage {
+            flag: flag.into(),
+            problem: problem.into(),
+            remedy: remedy.into(),
+        }
+    }
+
+    /// 2 for bad usage, 130 for an interrupt as shells do, 1 for everything else.
+    pub fn exit_status(&self) -> u8 {
+        match self {
+            Self::Usage { .. } => 2,
+            Self::Interrupted(_) => 130,
+            _ => 1,
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! Files that appear whole or not at all: written under a temporary name, synced, renamed.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use tempfile::NamedTempFile;
+
+use crate::error::{Error, Result};
+
+/// A file under construction. Dropped before [`AtomicFile::commit`], it leaves no trace at the final name.
+#[derive(Debug)]
+pub struct AtomicFile {
+    path: PathBuf,
+    writer: BufWriter<NamedTempFile>,
+}
+
+impl AtomicFile {
+    /// Starts a file that will stand at `path`; missing parent folders are made.
+    pub fn create(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref().to_owned();
+        if path.is_dir() {
+            return Err(Error::file(&path, "is a folder", "name a file to write"));
+        }
+        let folder = folder_of(&path);
+        create_folder(folder)?;
+        let stem = path.file_name().unwrap_or_default().to_string_lossy();
+        let mut builder = tempfile::Builder::new();
+        let prefix = format!(".{stem}.");
+        builder.prefix(&prefix).suffix(".partial");
+        // Temporary files are private by default; a result is as readable as the umask lets any new file be.
+        #[cfg(unix)]
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+        let file = builder
+            .tempfile_in(folder)
+            .map_err(|error| cannot_write(&path, &error))?;
+        Ok(Self {
+            path,
+            writer: BufWriter::with_capacity(1 << 20, file),
+        })
+    }
+
+    /// Makes the file visible under its name. After a crash at any moment the old file or the new one stands there.
+    pub fn commit(self) -> Result<()> {
+        let Self { path, writer } = self;
+        let file = writer
+            .into_inner()
+            .map_err(|error| cannot_write(&path, error.error()))?;
+        file.as_file()
+            .sync_all()
+            .map_err(|error| cannot_write(&path, &error))?;
+        file.persist(&path)
+            .map_err(|error| cannot_write(&path, &error.error))?;
+        // The rename itself lives in the folder: without this it may be lost with the power.
+        if let Ok(folder) = File::open(folder_of(&path)) {
+            let _ = folder.sync_all();
+        }
+        Ok(())
+    }
+
+    /// The name the file will have.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Appends `bytes`, with an error that names the file.
+    pub fn append(&mut self, bytes: &[u8]) -> Result<()> {
+        self.writer
+            .write_all(bytes)
+            .map_err(|error| cannot_write(&self.path, &error))
+    }
+}
+
+impl Write for AtomicFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.writer.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.writer.flush()
+    }
+}
+
+impl Seek for AtomicFile {
+    fn seek(&mut self, position: SeekFrom) -> io::Result<u64> {
+        self.writer.seek(position)
+    }
+}
+
+/// Writes `bytes` to `path`, whole or not at all.
+pub fn write_atomically(path: impl AsRef<Path>, bytes: &[u8]) -> Result<()> {
+    let mut file = AtomicFile::create(path)?;
+    file.append(bytes)?;
+    file.commit()
+}
+
+/// Makes `folder` and its parents.
+pub fn create_folder(folder: impl AsRef<Path>) -> Result<()> {
+    let folder = folder.as_ref();
+    fs::create_dir_all(folder).map_err(|error| {
+        Error::file(
+            folder,
+            format!("cannot make this folder: {error}"),
+            "choose a folder that you may write to",
+        )
+    })
+}
+
+/// A write error, with the remedy that fits its cause.
+pub fn cannot_write(path: &Path, error: &io::Error) -> Error {
+    let remedy = match error.kind() {
+        io::ErrorKind::StorageFull => "free some space on this disk",
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            "choose a folder that you may write to"
+        }
+        _ => "check the disk and the folder",
+    };
+    Error::file(path, format!("cannot write: {error}"), remedy)
+}
+
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}

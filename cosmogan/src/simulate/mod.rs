@@ -1,0 +1,1 @@
+//! Convergence maps from physics alone.

@@ -1,0 +1,1 @@
+//! Every operator against the oracle, every model against a reference.

@@ -1,0 +1,87 @@
+//! Adam: Kingma & Ba 2014, Algorithm 1, with ε outside the square root.
+
+use crate::backend::Backend;
+use crate::error::{Error, Result};
+use crate::tensor::Tensor;
+
+/// Settings of the optimiser.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AdamSettings {
+    /// Step size α.
+    pub learning_rate: f64,
+    /// Decay β₁ of the first moment.
+    pub beta1: f64,
+    /// Decay β₂ of the second moment.
+    pub beta2: f64,
+    /// ε beside the square root.
+    pub epsilon: f64,
+}
+
+/// One parameter tensor with what Adam keeps about it.
+#[derive(Debug)]
+pub struct AdamOperand<'a> {
+    /// The parameters; updated.
+    pub parameter: &'a mut Tensor,
+    /// Their gradient.
+    pub gradient: &'a Tensor,
+    /// First moment m; updated.
+    pub first: &'a mut Tensor,
+    /// Second moment v; updated.
+    pub second: &'a mut Tensor,
+}
+
+/// One step over many tensors:
+/// m ← β₁m + (1−β₁)g, v ← β₂v + (1−β₂)g², θ ← θ − α·m̂/(√v̂ + ε), with m̂ = m/(1−β₁ᵗ) and v̂ = v/(1−β₂ᵗ).
+#[derive(Debug)]
+pub struct AdamStep<'a> {
+    /// Settings of the optimiser.
+    pub settings: AdamSettings,
+    /// t: 1 at the first step.
+    pub step: u64,
+    /// All parameter tensors; the four tensors of each have one shape.
+    pub operands: Vec<AdamOperand<'a>>,
+}
+
+impl AdamStep<'_> {
+    /// 1/(1−β₁ᵗ) and 1/(1−β₂ᵗ), computed in double precision, where 1−β₂ᵗ loses nothing that matters.
+    pub fn bias_corrections(&self) -> [f64; 2] {
+        let correction = |beta: f64| 1.0 / (1.0 - beta.powf(self.step as f64));
+        [
+            correction(self.settings.beta1),
+            correction(self.settings.beta2),
+        ]
+    }
+
+    /// Checks the shapes and runs the step on `backend`.
+    ///
+    /// # Errors
+    /// Where the four tensors of a parameter differ in shape, or `step` is 0.
+    pub fn run(self, backend: &dyn Backend) -> Result<()> {
+        if self.step == 0 {
+            return Err(Error::InvalidOperand {
+                operator: "adam",
+                problem: "steps count from 1".to_owned(),
+            });
+        }
+        for operand in &self.operands {
+            let expected = operand.parameter.shape();
+            let companions = [
+                ("the gradient", operand.gradient),
+                ("the first moment", &*operand.first),
+                ("the second moment", &*operand.second),
+            ];
+            for (name, tensor) in companions {
+                if tensor.shape() != expected {
+                    return Err(Error::ShapeMismatch {
+                        operator: "adam",
+                        left_name: name,
+                        left: tensor.shape().clone(),
+                        right_name: "the parameter",
+                        right: expected.clone(),
+                    });
+                }
+            }
+        }
+        backend.adam(self)
+    }
+}

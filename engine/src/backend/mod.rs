@@ -1,0 +1,196 @@
+//! What a device must be able to do: one method per operator, each writing into memory that its caller provides.
+
+pub mod cpu;
+
+use std::fmt;
+
+use crate::adam::AdamStep;
+use crate::error::{Error, Result};
+use crate::geometry::ConvGeometry;
+use crate::shape::Shape;
+use crate::tensor::Tensor;
+
+/// Memory of one device. Only that device's backend looks inside.
+#[derive(Debug)]
+pub enum Buffer {
+    /// Memory of the processor.
+    Cpu(cpu::CpuBuffer),
+}
+
+impl Buffer {
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Cpu(buffer) => buffer.len(),
+        }
+    }
+
+    /// Whether there is no element at all.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// An elementwise nonlinearity.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Activation {
+    /// max(x, 0).
+    Relu,
+    /// x where x > 0, slope·x elsewhere; 0 < slope < 1.
+    LeakyRelu {
+        /// Factor of negative inputs.
+        slope: f32,
+    },
+    /// The hyperbolic tangent.
+    Tanh,
+}
+
+/// Operands of batch normalisation, one value per channel each.
+#[derive(Clone, Copy, Debug)]
+pub struct Normalisation<'a> {
+    /// Mean that is subtracted.
+    pub mean: &'a Tensor,
+    /// Biased variance that is divided out.
+    pub variance: &'a Tensor,
+    /// γ.
+    pub scale: &'a Tensor,
+    /// ε under the square root.
+    pub epsilon: f32,
+}
+
+/// The operators of a device.
+///
+/// Tensors are contiguous and belong to this device. Callers guarantee that shapes fit (the files in [`crate::ops`]
+/// check them and word the errors); a backend may rely on it but must stay memory-safe when it is violated. Every
+/// element of an output is written. Results are the same bits for the same inputs, however many threads run, and one
+/// image's convolution does not depend on the others in its batch.
+pub trait Backend: Send + Sync + fmt::Debug {
+    /// One line on what computes here, e.g. `cpu (2 threads, AVX-512)`.
+    fn description(&self) -> String;
+
+    /// Fresh memory with unspecified contents.
+    fn empty(&self, shape: Shape) -> Result<Tensor>;
+
+    /// Copies `values` to the device.
+    fn upload(&self, shape: Shape, values: &[f32]) -> Result<Tensor>;
+
+    /// Copies the elements of `tensor` from the device, after everything queued before.
+    fn download(&self, tensor: &Tensor) -> Result<Vec<f32>>;
+
+    /// y[n, o] = Σ_i x[n, i]·weight[o, i] + bias[o], with x `[N, I]`, weight `[O, I]`, bias `[O]`, y `[N, O]`.
+    /// Row n of y does not depend on N nor on other rows, to the last bit.
+    fn linear(&self, x: &Tensor, weight: &Tensor, bias: &Tensor, y: &mut Tensor) -> Result<()>;
+
+    /// dx[n, i] = Σ_o dy[n, o]·weight[o, i].
+    fn linear_dgrad(&self, dy: &Tensor, weight: &Tensor, dx: &mut Tensor) -> Result<()>;
+
+    /// dweight[o, i] = Σ_n dy[n, o]·x[n, i].
+    fn linear_wgrad(&self, x: &Tensor, dy: &Tensor, dweight: &mut Tensor) -> Result<()>;
+
+    /// dbias[c] = Σ of dy over all axes but the last: the gradient of any per-channel bias.
+    fn bias_gradient(&self, dy: &Tensor, dbias: &mut Tensor) -> Result<()>;
+
+    /// y = conv(x, weight) + bias. See [`ConvGeometry`].
+    fn conv_fprop(
+        &self,
+        geometry: &ConvGeometry,
+        x: &Tensor,
+        weight: &Tensor,
+        bias: Option<&Tensor>,
+        y: &mut Tensor,
+    ) -> Result<()>;
+
+    /// x = convᵀ(y, weight) + bias. See [`ConvGeometry`].
+    fn conv_dgrad(
+        &self,
+        geometry: &ConvGeometry,
+        y: &Tensor,
+        weight: &Tensor,
+        bias: Option<&Tensor>,
+        x: &mut Tensor,
+    ) -> Result<()>;
+
+    /// weight[r, s, c, k] = Σ x[n, p·stride − begin + r, q·stride − begin + s, c]·y[n, p, q, k].
+    fn conv_wgrad(
+        &self,
+        geometry: &ConvGeometry,
+        x: &Tensor,
+        y: &Tensor,
+        weight: &mut Tensor,
+    ) -> Result<()>;
+
+    /// Mean and biased variance of each channel over all other axes. Sums are blocked or pairwise, so that their
+    /// error grows with the logarithm of the count and not with the count.
+    fn batch_statistics(&self, x: &Tensor, mean: &mut Tensor, variance: &mut Tensor) -> Result<()>;
+
+    /// y = (x − mean)·scale/√(variance + ε) + shift, per channel.
+    fn normalise(
+        &self,
+        x: &Tensor,
+        by: Normalisation<'_>,
+        shift: &Tensor,
+        y: &mut Tensor,
+    ) -> Result<()>;
+
+    /// Gradients of training-mode batch normalisation, whose `mean` and `variance` are those of x itself. With
+    /// x̂ = (x − mean)/√(variance + ε) and M values per channel: dshift = Σ dy, dscale = Σ dy·x̂,
+    /// dx = scale/√(variance + ε)·(dy − dshift/M − x̂·dscale/M).
+    fn normalise_gradient(
+        &self,
+        x: &Tensor,
+        by: Normalisation<'_>,
+        dy: &Tensor,
+        dx: &mut Tensor,
+        dscale: &mut Tensor,
+        dshift: &mut Tensor,
+    ) -> Result<()>;
+
+    /// running ← (1 − momentum)·running + momentum·factor·batch, elementwise.
+    fn update_running(
+        &self,
+        running: &mut Tensor,
+        batch: &Tensor,
+        momentum: f32,
+        factor: f32,
+    ) -> Result<()>;
+
+    /// y = activation(x), elementwise.
+    fn activate(&self, activation: Activation, x: &Tensor, y: &mut Tensor) -> Result<()>;
+
+    /// dx = dy·activation′, from the activation's *output* y. At the kink of ReLU and LeakyReLU the derivative is
+    /// that of the negative side, as in PyTorch.
+    fn activate_gradient(
+        &self,
+        activation: Activation,
+        y: &Tensor,
+        dy: &Tensor,
+        dx: &mut Tensor,
+    ) -> Result<()>;
+
+    /// loss = mean over all elements of max(x, 0) − x·target + ln(1 + e^−|x|), a scalar: binary cross-entropy of
+    /// the logits x against one target for all.
+    fn bce_with_logits(&self, logits: &Tensor, target: f32, loss: &mut Tensor) -> Result<()>;
+
+    /// dlogits = dloss·(σ(x) − target)/count.
+    fn bce_with_logits_gradient(
+        &self,
+        logits: &Tensor,
+        target: f32,
+        dloss: &Tensor,
+        dlogits: &mut Tensor,
+    ) -> Result<()>;
+
+    /// y = a + b, elementwise.
+    fn add(&self, a: &Tensor, b: &Tensor, y: &mut Tensor) -> Result<()>;
+
+    /// One step of Adam over all parameters at once; see [`AdamStep`].
+    fn adam(&self, step: AdamStep<'_>) -> Result<()>;
+}
+
+/// The complaint about memory of another device.
+pub(crate) fn foreign_buffer(operator: &'static str) -> Error {
+    Error::InvalidOperand {
+        operator,
+        problem: "a tensor belongs to another device".to_owned(),
+    }
+}
