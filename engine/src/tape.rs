@@ -1,8 +1,233 @@
-//! Reverse-mode automatic differentiation.
+//! Reverse-mode automatic differentiation: the whole of it.
+//!
+//! Operators run at once and, where a gradient may be asked for later, leave a record on the tape: which variables
+//! went in, and whatever the backward pass needs. Several results may share one forward pass: a GAN's two losses are
+//! differentiated by two calls of [`Tape::gradients`], each of which visits only the records between its own result
+//! and the variables that were asked for.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::sync::Arc;
+
+use crate::backend::Backend;
+use crate::error::{Error, Result};
+use crate::shape::Shape;
 use crate::tensor::Tensor;
-/// Records operators.
-#[derive(Debug)]
-pub struct Tape;
-/// A value on a tape.
-#[derive(Debug, Clone)]
-pub struct Variable(#[expect(dead_code)] Tensor);
+
+/// A tensor, and its place on the tape if it has one.
+#[derive(Clone, Debug)]
+pub struct Variable {
+    value: Tensor,
+    node: Option<usize>,
+}
+
+impl Variable {
+    /// The tensor.
+    pub fn value(&self) -> &Tensor {
+        &self.value
+    }
+
+    /// The extents of the tensor.
+    pub fn shape(&self) -> &Shape {
+        self.value.shape()
+    }
+
+    /// Whether the tape follows this variable.
+    pub(crate) fn is_tracked(&self) -> bool {
+        self.node.is_some()
+    }
+}
+
+/// The backward half of an operator, with the tensors it needs.
+pub(crate) trait Backward {
+    /// Gradients with respect to the operator's inputs, given that with respect to its output. Entry i is present
+    /// exactly where `wanted[i]`: what nobody asked for is not computed.
+    fn backward(
+        &self,
+        backend: &dyn Backend,
+        gradient: &Tensor,
+        wanted: &[bool],
+    ) -> Result<Vec<Option<Tensor>>>;
+}
+
+/// One entry of the tape. Parents stand before it.
+struct Node {
+    parents: Vec<Option<usize>>,
+    /// Absent for a parameter, where the gradient ends.
+    operator: Option<Box<dyn Backward>>,
+}
+
+/// Records operators as they run.
+pub struct Tape {
+    backend: Arc<dyn Backend>,
+    nodes: RefCell<Vec<Node>>,
+}
+
+impl Tape {
+    /// An empty tape for tensors of `backend`.
+    pub fn new(backend: Arc<dyn Backend>) -> Self {
+        Self {
+            backend,
+            nodes: RefCell::new(Vec::new()),
+        }
+    }
+
+    /// The device.
+    pub fn backend(&self) -> &dyn Backend {
+        &*self.backend
+    }
+
+    /// A variable whose gradient may be asked for.
+    pub fn parameter(&self, value: Tensor) -> Variable {
+        let mut nodes = self.nodes.borrow_mut();
+        nodes.push(Node {
+            parents: Vec::new(),
+            operator: None,
+        });
+        Variable {
+            value,
+            node: Some(nodes.len() - 1),
+        }
+    }
+
+    /// A variable without a gradient. Operators on constants alone leave no record and keep nothing alive.
+    pub fn constant(&self, value: Tensor) -> Variable {
+        Variable { value, node: None }
+    }
+
+    /// Puts an operator's result on the tape if any of its inputs is there; `operator` is built only then.
+    pub(crate) fn record<B: Backward + 'static>(
+        &self,
+        inputs: &[&Variable],
+        value: Tensor,
+        operator: impl FnOnce() -> B,
+    ) -> Variable {
+        let parents: Vec<_> = inputs.iter().map(|input| input.node).collect();
+        if parents.iter().all(Option::is_none) {
+            return self.constant(value);
+        }
+        let mut nodes = self.nodes.borrow_mut();
+        nodes.push(Node {
+            parents,
+            operator: Some(Box::new(operator())),
+        });
+        Variable {
+            value,
+            node: Some(nodes.len() - 1),
+        }
+    }
+
+    /// Gradients of Σ `seed`·`result` with respect to each of `wanted`; for a loss the seed is the scalar 1.
+    ///
+    /// # Errors
+    /// Where the seed's shape is not the result's, where `result` does not depend on a wanted variable, and whatever
+    /// the backend reports.
+    pub fn gradients(
+        &self,
+        result: &Variable,
+        seed: Tensor,
+        wanted: &[&Variable],
+    ) -> Result<Vec<Tensor>> {
+        if seed.shape() != result.shape() {
+            return Err(Error::ShapeMismatch {
+                operator: "gradient",
+                left_name: "the upstream gradient",
+                left: seed.shape().clone(),
+                right_name: "the result",
+                right: result.shape().clone(),
+            });
+        }
+        let root = result.node.ok_or_else(|| {
+            Error::NoGradient("the result was computed from constants alone".to_owned())
+        })?;
+        let wanted_nodes = wanted
+            .iter()
+            .map(|variable| variable.node)
+            .collect::<Option<Vec<_>>>()
+            .ok_or_else(|| Error::NoGradient("a constant was asked for its gradient".to_owned()))?;
+
+        let nodes = self.nodes.borrow();
+        let leads_to_wanted = leads_to(&nodes[..=root], &wanted_nodes);
+        let mut gradients: Vec<Option<Tensor>> = vec![None; root + 1];
+        gradients[root] = Some(seed);
+        for (index, node) in nodes[..=root].iter().enumerate().rev() {
+            let Some(operator) = &node.operator else {
+                continue;
+            };
+            if !leads_to_wanted[index] {
+                continue;
+            }
+            // A wanted intermediate keeps its gradient; every other one is freed as soon as it is passed on.
+            let gradient = if wanted_nodes.contains(&index) {
+                gradients[index].clone()
+            } else {
+                gradients[index].take()
+            };
+            let Some(gradient) = gradient else {
+                continue;
+            };
+            let wanted_parents: Vec<bool> = node
+                .parents
+                .iter()
+                .map(|parent| parent.is_some_and(|parent| leads_to_wanted[parent]))
+                .collect();
+            let contributions = operator.backward(self.backend(), &gradient, &wanted_parents)?;
+            for (parent, contribution) in node.parents.iter().zip(contributions) {
+                let (Some(parent), Some(contribution)) = (*parent, contribution) else {
+                    continue;
+                };
+                let sum = match gradients[parent].take() {
+                    None => contribution,
+                    Some(first) => self.sum(&first, &contribution)?,
+                };
+                gradients[parent] = Some(sum);
+            }
+        }
+        wanted_nodes
+            .iter()
+            .map(|&node| {
+                gradients.get(node).cloned().flatten().ok_or_else(|| {
+                    Error::NoGradient(
+                        "the result does not depend on a variable that was asked for".to_owned(),
+                    )
+                })
+            })
+            .collect()
+    }
+
+    /// Gradients of the scalar `loss` with respect to each of `wanted`.
+    ///
+    /// # Errors
+    /// As [`Tape::gradients`], and where `loss` is not a scalar.
+    pub fn gradients_of_loss(&self, loss: &Variable, wanted: &[&Variable]) -> Result<Vec<Tensor>> {
+        let one = self.backend.upload(Shape::from([]), &[1.0])?;
+        self.gradients(loss, one, wanted)
+    }
+
+    fn sum(&self, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+        let mut sum = self.backend.empty(a.shape().clone())?;
+        self.backend.add(a, b, &mut sum)?;
+        Ok(sum)
+    }
+}
+
+impl fmt::Debug for Tape {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            formatter,
+            "Tape({} records on {})",
+            self.nodes.borrow().len(),
+            self.backend.description()
+        )
+    }
+}
+
+/// Which nodes are wanted, or have a wanted one among their ancestors.
+fn leads_to(nodes: &[Node], wanted: &[usize]) -> Vec<bool> {
+    let mut leads = vec![false; nodes.len()];
+    for (index, node) in nodes.iter().enumerate() {
+        leads[index] =
+            wanted.contains(&index) || node.parents.iter().flatten().any(|&parent| leads[parent]);
+    }
+    leads
+}

@@ -1,0 +1,173 @@
+//! Batch normalisation over all axes but the last (Ioffe & Szegedy 2015).
+
+use super::expect_shape;
+use crate::backend::{Backend, Normalisation};
+use crate::error::{Error, Result};
+use crate::shape::Shape;
+use crate::tape::{Backward, Tape, Variable};
+use crate::tensor::Tensor;
+
+/// What one batch says about each channel.
+#[derive(Clone, Debug)]
+pub struct BatchStatistics {
+    /// Mean per channel.
+    pub mean: Tensor,
+    /// Biased variance per channel.
+    pub variance: Tensor,
+    /// Values per channel: N·H·W.
+    pub count: usize,
+}
+
+/// running ← (1 − momentum)·running + momentum·batch, where the running variance takes the unbiased batch variance.
+///
+/// # Errors
+/// Where the shapes differ or a running tensor is still in use.
+pub fn update_running_statistics(
+    backend: &dyn Backend,
+    statistics: &BatchStatistics,
+    momentum: f32,
+    running_mean: &mut Tensor,
+    running_variance: &mut Tensor,
+) -> Result<()> {
+    // A batch of one value has no unbiased variance; its biased variance, 0, is stored as it is.
+    let count = statistics.count.max(2) as f64;
+    let unbiased = (count / (count - 1.0)) as f32;
+    backend.update_running(running_mean, &statistics.mean, momentum, 1.0)?;
+    backend.update_running(running_variance, &statistics.variance, momentum, unbiased)
+}
+
+impl Tape {
+    /// y = (x − mean)·scale/√(variance + ε) + shift with the mean and biased variance of x itself, per channel; x is
+    /// `[…, C]`, scale and shift are `[C]`.
+    ///
+    /// # Errors
+    /// Where the shapes do not fit.
+    pub fn batch_norm_training(
+        &self,
+        x: &Variable,
+        scale: &Variable,
+        shift: &Variable,
+        epsilon: f32,
+    ) -> Result<(Variable, BatchStatistics)> {
+        let channels = check(x, scale, shift)?;
+        let backend = self.backend();
+        let mut mean = backend.empty(Shape::from([channels]))?;
+        let mut variance = backend.empty(Shape::from([channels]))?;
+        backend.batch_statistics(x.value(), &mut mean, &mut variance)?;
+        let y = normalise(self, x, (&mean, &variance), scale, shift, epsilon)?;
+        let y = self.record(&[x, scale, shift], y, || BatchNormBackward {
+            x: x.value().clone(),
+            mean: mean.clone(),
+            variance: variance.clone(),
+            scale: scale.value().clone(),
+            epsilon,
+        });
+        let count = x.shape().rows();
+        Ok((
+            y,
+            BatchStatistics {
+                mean,
+                variance,
+                count,
+            },
+        ))
+    }
+
+    /// y = (x − mean)·scale/√(variance + ε) + shift with given statistics, as at inference. It has no backward: the
+    /// operands must be constants.
+    ///
+    /// # Errors
+    /// Where the shapes do not fit, or a gradient would be needed.
+    pub fn batch_norm_inference(
+        &self,
+        x: &Variable,
+        statistics: (&Tensor, &Tensor),
+        scale: &Variable,
+        shift: &Variable,
+        epsilon: f32,
+    ) -> Result<Variable> {
+        check(x, scale, shift)?;
+        for tensor in [statistics.0, statistics.1] {
+            if tensor.shape() != scale.shape() {
+                return Err(Error::ShapeMismatch {
+                    operator: "batch_norm",
+                    left_name: "a running statistic",
+                    left: tensor.shape().clone(),
+                    right_name: "scale",
+                    right: scale.shape().clone(),
+                });
+            }
+        }
+        if [x, scale, shift].iter().any(|operand| operand.is_tracked()) {
+            return Err(Error::NoGradient(
+                "batch_norm at inference takes constants only".to_owned(),
+            ));
+        }
+        Ok(self.constant(normalise(self, x, statistics, scale, shift, epsilon)?))
+    }
+}
+
+fn check(x: &Variable, scale: &Variable, shift: &Variable) -> Result<usize> {
+    const NAME: &str = "batch_norm";
+    let channels = x.shape().channels();
+    if x.shape().dims().len() < 2 || x.shape().is_empty() {
+        return Err(super::mismatch(NAME, ("x", x), ("scale", scale)));
+    }
+    expect_shape(NAME, ("scale", scale), &[channels], ("x", x))?;
+    expect_shape(NAME, ("shift", shift), &[channels], ("x", x))?;
+    Ok(channels)
+}
+
+fn normalise(
+    tape: &Tape,
+    x: &Variable,
+    (mean, variance): (&Tensor, &Tensor),
+    scale: &Variable,
+    shift: &Variable,
+    epsilon: f32,
+) -> Result<Tensor> {
+    let mut y = tape.backend().empty(x.shape().clone())?;
+    let by = Normalisation {
+        mean,
+        variance,
+        scale: scale.value(),
+        epsilon,
+    };
+    tape.backend()
+        .normalise(x.value(), by, shift.value(), &mut y)?;
+    Ok(y)
+}
+
+struct BatchNormBackward {
+    x: Tensor,
+    mean: Tensor,
+    variance: Tensor,
+    scale: Tensor,
+    epsilon: f32,
+}
+
+impl Backward for BatchNormBackward {
+    fn backward(
+        &self,
+        backend: &dyn Backend,
+        dy: &Tensor,
+        wanted: &[bool],
+    ) -> Result<Vec<Option<Tensor>>> {
+        let by = Normalisation {
+            mean: &self.mean,
+            variance: &self.variance,
+            scale: &self.scale,
+            epsilon: self.epsilon,
+        };
+        let mut dx = backend.empty(self.x.shape().clone())?;
+        let mut dscale = backend.empty(self.scale.shape().clone())?;
+        let mut dshift = backend.empty(self.scale.shape().clone())?;
+        // dx needs both sums, so the three come together; a generator's loss discards the discriminator's two.
+        backend.normalise_gradient(&self.x, by, dy, &mut dx, &mut dscale, &mut dshift)?;
+        Ok([dx, dscale, dshift]
+            .into_iter()
+            .zip(wanted)
+            .map(|(gradient, &wanted)| wanted.then_some(gradient))
+            .collect())
+    }
+}

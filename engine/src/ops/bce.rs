@@ -1,0 +1,54 @@
+//! Binary cross-entropy on logits against one target for the whole batch, mean over the batch.
+
+use super::when;
+use crate::backend::Backend;
+use crate::error::{Error, Result};
+use crate::shape::Shape;
+use crate::tape::{Backward, Tape, Variable};
+use crate::tensor::Tensor;
+
+impl Tape {
+    /// mean over all elements of max(x, 0) − x·target + ln(1 + e^−|x|), a scalar, for logits x of any shape.
+    ///
+    /// # Errors
+    /// Where the target is not a probability or there is no logit.
+    pub fn bce_with_logits(&self, logits: &Variable, target: f32) -> Result<Variable> {
+        if !(0.0..=1.0).contains(&target) || logits.shape().is_empty() {
+            return Err(Error::InvalidOperand {
+                operator: "bce_with_logits",
+                problem: format!(
+                    "the target must be a probability and the logits not empty: target {target}, logits {}",
+                    logits.shape()
+                ),
+            });
+        }
+        let mut loss = self.backend().empty(Shape::from([]))?;
+        self.backend()
+            .bce_with_logits(logits.value(), target, &mut loss)?;
+        Ok(self.record(&[logits], loss, || BceBackward {
+            logits: logits.value().clone(),
+            target,
+        }))
+    }
+}
+
+struct BceBackward {
+    logits: Tensor,
+    target: f32,
+}
+
+impl Backward for BceBackward {
+    fn backward(
+        &self,
+        backend: &dyn Backend,
+        dloss: &Tensor,
+        wanted: &[bool],
+    ) -> Result<Vec<Option<Tensor>>> {
+        Ok(vec![when(
+            wanted[0],
+            backend,
+            self.logits.shape(),
+            |dlogits| backend.bce_with_logits_gradient(&self.logits, self.target, dloss, dlogits),
+        )?])
+    }
+}

@@ -1,0 +1,85 @@
+//! The strided convolution (a cross-correlation: the kernel is not flipped).
+
+use super::{expect_shape, mismatch, when};
+use crate::backend::Backend;
+use crate::error::Result;
+use crate::geometry::{ConvGeometry, Padding};
+use crate::shape::Shape;
+use crate::tape::{Backward, Tape, Variable};
+use crate::tensor::Tensor;
+
+impl Tape {
+    /// y = conv(x, weight) + bias, with x `[N, H, W, C]`, weight `[R, S, C, K]`, bias `[K]` and y `[N, P, Q, K]`;
+    /// see [`ConvGeometry`].
+    ///
+    /// # Errors
+    /// Where the shapes do not fit each other or the geometry.
+    pub fn conv2d(
+        &self,
+        x: &Variable,
+        weight: &Variable,
+        bias: &Variable,
+        stride: [usize; 2],
+        padding: Padding,
+    ) -> Result<Variable> {
+        let (&[batch, height, width, channels], &[rows, columns, weight_channels, outputs]) =
+            (x.shape().dims(), weight.shape().dims())
+        else {
+            return Err(mismatch("conv2d", ("x", x), ("weight", weight)));
+        };
+        if channels != weight_channels {
+            return Err(mismatch("conv2d", ("x", x), ("weight", weight)));
+        }
+        expect_shape("conv2d", ("bias", bias), &[outputs], ("weight", weight))?;
+        let geometry = ConvGeometry::from_input(
+            batch,
+            [height, width],
+            [channels, outputs],
+            [rows, columns],
+            stride,
+            padding,
+        )?;
+        let mut y = self.backend().empty(Shape::from(geometry.output_dims()))?;
+        self.backend().conv_fprop(
+            &geometry,
+            x.value(),
+            weight.value(),
+            Some(bias.value()),
+            &mut y,
+        )?;
+        Ok(self.record(&[x, weight, bias], y, || Conv2dBackward {
+            geometry,
+            x: x.value().clone(),
+            weight: weight.value().clone(),
+            bias_shape: bias.shape().clone(),
+        }))
+    }
+}
+
+struct Conv2dBackward {
+    geometry: ConvGeometry,
+    x: Tensor,
+    weight: Tensor,
+    bias_shape: Shape,
+}
+
+impl Backward for Conv2dBackward {
+    fn backward(
+        &self,
+        backend: &dyn Backend,
+        dy: &Tensor,
+        wanted: &[bool],
+    ) -> Result<Vec<Option<Tensor>>> {
+        Ok(vec![
+            when(wanted[0], backend, self.x.shape(), |dx| {
+                backend.conv_dgrad(&self.geometry, dy, &self.weight, None, dx)
+            })?,
+            when(wanted[1], backend, self.weight.shape(), |dweight| {
+                backend.conv_wgrad(&self.geometry, &self.x, dy, dweight)
+            })?,
+            when(wanted[2], backend, &self.bias_shape, |dbias| {
+                backend.bias_gradient(dy, dbias)
+            })?,
+        ])
+    }
+}

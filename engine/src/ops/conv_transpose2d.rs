@@ -1,0 +1,88 @@
+//! The strided transposed convolution: the exact adjoint of the convolution with the same weight and geometry.
+
+use super::{expect_shape, mismatch, when};
+use crate::backend::Backend;
+use crate::error::Result;
+use crate::geometry::{ConvGeometry, Padding};
+use crate::shape::Shape;
+use crate::tape::{Backward, Tape, Variable};
+use crate::tensor::Tensor;
+
+impl Tape {
+    /// y = convᵀ(x, weight) + bias, with x `[N, P, Q, K]`, weight `[R, S, C, K]`, bias `[C]` and y `[N, H, W, C]`,
+    /// where H = (P − 1)·stride + R − begin − end: the padding is what is cropped from the full result.
+    ///
+    /// # Errors
+    /// Where the shapes do not fit each other or the geometry.
+    pub fn conv_transpose2d(
+        &self,
+        x: &Variable,
+        weight: &Variable,
+        bias: &Variable,
+        stride: [usize; 2],
+        padding: Padding,
+    ) -> Result<Variable> {
+        const NAME: &str = "conv_transpose2d";
+        let (&[batch, height, width, channels], &[rows, columns, outputs, weight_channels]) =
+            (x.shape().dims(), weight.shape().dims())
+        else {
+            return Err(mismatch(NAME, ("x", x), ("weight", weight)));
+        };
+        if channels != weight_channels {
+            return Err(mismatch(NAME, ("x", x), ("weight", weight)));
+        }
+        expect_shape(NAME, ("bias", bias), &[outputs], ("weight", weight))?;
+        let geometry = ConvGeometry::from_output(
+            batch,
+            [height, width],
+            [outputs, channels],
+            [rows, columns],
+            stride,
+            padding,
+        )?;
+        let mut y = self.backend().empty(Shape::from(geometry.input_dims()))?;
+        self.backend().conv_dgrad(
+            &geometry,
+            x.value(),
+            weight.value(),
+            Some(bias.value()),
+            &mut y,
+        )?;
+        Ok(
+            self.record(&[x, weight, bias], y, || ConvTranspose2dBackward {
+                geometry,
+                x: x.value().clone(),
+                weight: weight.value().clone(),
+                bias_shape: bias.shape().clone(),
+            }),
+        )
+    }
+}
+
+struct ConvTranspose2dBackward {
+    geometry: ConvGeometry,
+    x: Tensor,
+    weight: Tensor,
+    bias_shape: Shape,
+}
+
+impl Backward for ConvTranspose2dBackward {
+    fn backward(
+        &self,
+        backend: &dyn Backend,
+        dy: &Tensor,
+        wanted: &[bool],
+    ) -> Result<Vec<Option<Tensor>>> {
+        Ok(vec![
+            when(wanted[0], backend, self.x.shape(), |dx| {
+                backend.conv_fprop(&self.geometry, dy, &self.weight, None, dx)
+            })?,
+            when(wanted[1], backend, self.weight.shape(), |dweight| {
+                backend.conv_wgrad(&self.geometry, dy, &self.x, dweight)
+            })?,
+            when(wanted[2], backend, &self.bias_shape, |dbias| {
+                backend.bias_gradient(dy, dbias)
+            })?,
+        ])
+    }
+}

@@ -1,0 +1,39 @@
+//! The same elements under other extents.
+
+use crate::backend::Backend;
+use crate::error::Result;
+use crate::shape::Shape;
+use crate::tape::{Backward, Tape, Variable};
+use crate::tensor::Tensor;
+
+impl Tape {
+    /// The elements of x in the same order, with other extents of the same product; nothing is copied.
+    ///
+    /// # Errors
+    /// Where the number of elements would change.
+    pub fn reshape(&self, x: &Variable, shape: impl Into<Shape>) -> Result<Variable> {
+        let y = x.value().reshape(shape)?;
+        Ok(self.record(&[x], y, || ReshapeBackward {
+            shape: x.shape().clone(),
+        }))
+    }
+}
+
+struct ReshapeBackward {
+    shape: Shape,
+}
+
+impl Backward for ReshapeBackward {
+    fn backward(
+        &self,
+        _: &dyn Backend,
+        dy: &Tensor,
+        wanted: &[bool],
+    ) -> Result<Vec<Option<Tensor>>> {
+        Ok(vec![if wanted[0] {
+            Some(dy.reshape(self.shape.clone())?)
+        } else {
+            None
+        }])
+    }
+}
