@@ -34,7 +34,7 @@ impl Zoom {
         }
     }
 
-    fn picture_side(self, side: usize) -> usize {
+    pub(super) fn picture_side(self, side: usize) -> usize {
         match self {
             Self::Enlarged(factor) => side * factor,
             Self::Averaged(factor) => side.div_ceil(factor),

@@ -35,6 +35,17 @@ impl TrainingCurve {
         plot(self)
     }
 
+    /// The curve without points that cannot be drawn or written as JSON.
+    pub(in crate::report) fn finite(&self) -> Self {
+        let usable = |point: &&TrainingPoint| {
+            point.discriminator_loss.is_finite() && point.generator_loss.is_finite()
+        };
+        Self {
+            points: self.points.iter().filter(usable).copied().collect(),
+            selected_step: self.selected_step,
+        }
+    }
+
     /// How many recorded steps each drawn point averages.
     pub fn steps_per_point(&self) -> usize {
         self.points.len().div_ceil(MOST_POINTS).max(1)
