@@ -1,1 +1,26 @@
 //! Pictures and the page that holds them.
+//!
+//! [`Comparison::write`] sets maps of a generator beside real ones and leaves a folder with `report.html` (one page that
+//! needs no other file and no network), `metrics.json` (the same for programs), and the pictures and plots on their own.
+//! [`map_grid_png`] draws maps alone, for a look during training.
+//!
+//! Units: κ is dimensionless, spectra C_ℓ are in steradian, sides of maps in degrees, losses in nats.
+
+pub mod colour;
+mod compare;
+mod html;
+mod metrics;
+mod numbers;
+mod picture;
+mod plots;
+mod summary;
+
+pub use colour::ColourRange;
+pub use compare::{Comparison, Sample};
+pub use metrics::Metrics;
+pub use numbers::{CHI_SQUARED_BINS, Distances, PixelNumbers};
+pub use picture::{Zoom, bare_map_grid_png, map_grid_png};
+pub use plots::{
+    Band, Histogram, PixelHistograms, Plot, SpectrumBands, TrainingCurve, TrainingPoint,
+};
+pub use summary::{SampleSummary, Summary};

@@ -1,0 +1,170 @@
+//! One HTML page that needs nothing but itself: styles, plots and pictures are all inside.
+
+use std::fmt::Write as _;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use super::summary::Row;
+
+/// A page under construction. Everything given as text is escaped; only SVG from [`super::plots`] goes in as it is.
+#[derive(Debug)]
+pub(super) struct Page {
+    body: String,
+    title: String,
+    figures: usize,
+    tables: usize,
+}
+
+/// A table of numbers with one column per sample.
+pub(super) struct Table<'a> {
+    pub(super) caption: &'a str,
+    pub(super) names: &'a [&'a str],
+    pub(super) rows: &'a [Row],
+}
+
+impl Page {
+    pub(super) fn new(title: &str) -> Self {
+        Self {
+            body: String::new(),
+            title: escape(title),
+            figures: 0,
+            tables: 0,
+        }
+    }
+
+    pub(super) fn heading(&mut self, text: &str) {
+        self.push(&format!("<h2>{}</h2>\n", escape(text)));
+    }
+
+    pub(super) fn paragraph(&mut self, text: &str) {
+        self.push(&format!("<p>{}</p>\n", escape(text)));
+    }
+
+    /// A plot with a numbered caption.
+    pub(super) fn figure(&mut self, svg: &str, caption: &str) {
+        let caption = self.figure_caption(caption);
+        let svg = inline(svg);
+        self.push(&format!("<figure>\n{svg}{caption}</figure>\n"));
+    }
+
+    /// Grids of maps, each under its name, with one colour bar for all.
+    pub(super) fn map_figure(&mut self, grids: &[(String, Vec<u8>)], bar: &str, caption: &str) {
+        let mut inner = String::new();
+        for (name, png) in grids {
+            let name = escape(name);
+            let data = STANDARD.encode(png);
+            inner += &format!(
+                "<div class=\"grid\"><div class=\"name\">{name}</div>\n\
+                 <img alt=\"{name} maps\" src=\"data:image/png;base64,{data}\"></div>\n"
+            );
+        }
+        let bar = inline(bar);
+        let caption = self.figure_caption(caption);
+        self.push(&format!(
+            "<figure class=\"maps\">\n{inner}<div class=\"bar\">{bar}</div>{caption}</figure>\n"
+        ));
+    }
+
+    pub(super) fn table(&mut self, table: &Table<'_>) {
+        self.tables += 1;
+        let mut html = format!(
+            "<table>\n<caption><b>Table {}.</b> {}</caption>\n<thead><tr><th></th><th class=\"unit\">unit</th>",
+            self.tables,
+            escape(table.caption)
+        );
+        for name in table.names {
+            html += &format!("<th>{}</th>", escape(name));
+        }
+        html += "</tr></thead>\n<tbody>\n";
+        for row in table.rows {
+            html += &format!(
+                "<tr><th>{}</th><td class=\"unit\">{}</td>",
+                escape(row.quantity),
+                escape(row.unit)
+            );
+            for value in &row.values {
+                html += &format!("<td>{}</td>", escape(value));
+            }
+            html += "</tr>\n";
+        }
+        html += "</tbody></table>\n";
+        self.push(&html);
+    }
+
+    /// A list of what and which.
+    pub(super) fn pairs(&mut self, pairs: &[(String, String)]) {
+        self.push("<dl>\n");
+        for (what, which) in pairs {
+            self.push(&format!(
+                "<dt>{}</dt><dd>{}</dd>\n",
+                escape(what),
+                escape(which)
+            ));
+        }
+        self.push("</dl>\n");
+    }
+
+    pub(super) fn finish(self) -> String {
+        let Self { body, title, .. } = self;
+        let style = include_str!("page.css");
+        let mut html = String::with_capacity(body.len() + style.len() + 512);
+        let _ = write!(
+            html,
+            "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+             <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+             <title>{title}</title>\n<style>\n{style}</style>\n</head>\n<body>\n<main>\n<h1>{title}</h1>\n{body}</main>\n\
+             </body>\n</html>\n"
+        );
+        html
+    }
+
+    fn figure_caption(&mut self, caption: &str) -> String {
+        self.figures += 1;
+        format!(
+            "<figcaption><b>Figure {}.</b> {}</figcaption>\n",
+            self.figures,
+            escape(caption)
+        )
+    }
+
+    fn push(&mut self, html: &str) {
+        self.body.push_str(html);
+    }
+}
+
+/// Inside HTML an SVG needs no namespace, and a page without any address is easily seen to load nothing.
+fn inline(svg: &str) -> String {
+    svg.replacen(" xmlns=\"http://www.w3.org/2000/svg\"", "", 1)
+}
+
+/// `text` as HTML that shows just it, within elements and within quoted attributes.
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match letter {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            '\'' => escaped.push_str("&#39;"),
+            other => escaped.push(other),
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn user_text_stays_text() {
+        let mut page = Page::new("<script>alert('x')</script>");
+        page.pairs(&[("a\"b".to_owned(), "c & d".to_owned())]);
+        let html = page.finish();
+        assert!(!html.contains("<script>"));
+        assert!(html.contains("&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;"));
+        assert!(html.contains("<dt>a&quot;b</dt><dd>c &amp; d</dd>"));
+    }
+}

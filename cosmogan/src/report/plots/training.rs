@@ -1,0 +1,139 @@
+//! Training curves: both losses against the step.
+
+use plotters::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use super::{Area, Axis, Drawn, Figure, INK, Plot, curve, fine, legend, look, panel, plot};
+use crate::error::Result;
+
+/// More points than a page has pixels only blur the curve: longer runs are averaged in blocks.
+const MOST_POINTS: usize = 360;
+
+/// The losses of one step.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct TrainingPoint {
+    /// Number of the step, from 1.
+    pub step: u64,
+    /// Binary cross-entropy of the discriminator, real and generated batch summed, in nats.
+    pub discriminator_loss: f64,
+    /// Binary cross-entropy of the generator, non-saturating, in nats.
+    pub generator_loss: f64,
+}
+
+/// The losses over a run.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct TrainingCurve {
+    /// One point per recorded step, ascending.
+    pub points: Vec<TrainingPoint>,
+    /// The step whose weights were kept, if they are not simply the last.
+    pub selected_step: Option<u64>,
+}
+
+impl TrainingCurve {
+    /// Draws the losses.
+    pub fn plot(&self) -> Result<Plot> {
+        plot(self)
+    }
+
+    /// The curve without points that cannot be drawn or written as JSON.
+    pub(in crate::report) fn finite(&self) -> Self {
+        let usable = |point: &&TrainingPoint| {
+            point.discriminator_loss.is_finite() && point.generator_loss.is_finite()
+        };
+        Self {
+            points: self.points.iter().filter(usable).copied().collect(),
+            selected_step: self.selected_step,
+        }
+    }
+
+    /// How many recorded steps each drawn point averages.
+    pub fn steps_per_point(&self) -> usize {
+        self.points.len().div_ceil(MOST_POINTS).max(1)
+    }
+
+    fn averaged(&self, loss: impl Fn(&TrainingPoint) -> f64) -> Vec<(f64, f64)> {
+        self.points
+            .chunks(self.steps_per_point())
+            .map(|block| {
+                let count = block.len() as f64;
+                let step = block.iter().map(|point| point.step as f64).sum::<f64>() / count;
+                (step, block.iter().map(&loss).sum::<f64>() / count)
+            })
+            .filter(|point| point.1.is_finite())
+            .collect()
+    }
+}
+
+impl Figure for TrainingCurve {
+    fn size(&self) -> (u32, u32) {
+        (720, 320)
+    }
+
+    fn draw<B: DrawingBackend>(&self, area: &Area<B>) -> Drawn<B> {
+        let discriminator = self.averaged(|point| point.discriminator_loss);
+        let generator = self.averaged(|point| point.generator_loss);
+        let keys = [
+            ("discriminator", look(0), true),
+            ("generator", look(1), true),
+        ];
+        legend(area, keys.into_iter())?;
+        let (_, below) = area.split_vertically(fine(26.0));
+
+        let steps = |of: fn(f64, f64) -> f64, start: f64| {
+            self.points
+                .iter()
+                .fold(start, |far, point| of(far, point.step as f64))
+        };
+        let (first, last) = (steps(f64::min, f64::INFINITY), steps(f64::max, 0.0));
+        let x = Axis::linear("training step", first, last, 7);
+        // A single spike at the start must not flatten the rest: the axis holds 99.5 % of the points.
+        let mut losses: Vec<f64> = discriminator
+            .iter()
+            .chain(&generator)
+            .map(|point| point.1)
+            .collect();
+        losses.sort_unstable_by(f64::total_cmp);
+        let high = losses
+            .get(((losses.len() as f64 * 0.995) as usize).min(losses.len().saturating_sub(1)))
+            .copied()
+            .unwrap_or(1.0);
+        let y = Axis::linear("loss (nat)", 0.0, 1.1 * high, 5);
+        let chart = panel(&below, &x, &y, true)?;
+        if let Some(step) = self.selected_step {
+            let ends = vec![(step as f64, 0.0), (step as f64, f64::INFINITY)];
+            let rule = PathElement::new(ends, INK.mix(0.5).stroke_width(fine(1.0)));
+            chart.plotting_area().draw(&rule)?;
+        }
+        for (index, points) in [(1, generator), (0, discriminator)] {
+            let every = points.len().div_ceil(12).max(1);
+            curve(&chart, points, look(index), every)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_runs_are_averaged_in_blocks() {
+        let curve = TrainingCurve {
+            points: (1..=1000)
+                .map(|step| TrainingPoint {
+                    step,
+                    discriminator_loss: step as f64,
+                    generator_loss: 1.0,
+                })
+                .collect(),
+            selected_step: None,
+        };
+        assert_eq!(curve.steps_per_point(), 3);
+        assert_eq!(curve.averaged(|p| p.discriminator_loss)[0], (2.0, 2.0));
+    }
+
+    #[test]
+    fn an_empty_run_can_be_drawn() {
+        assert!(TrainingCurve::default().plot().is_ok());
+    }
+}

@@ -1,0 +1,252 @@
+//! What a comparison comes down to: one table and one sentence or three, all computed.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::numbers::{Distances, PixelNumbers};
+
+/// One column of the table.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SampleSummary {
+    /// The sample's name.
+    pub name: String,
+    /// Number of maps.
+    pub maps: usize,
+    /// Moments of the pixels.
+    pub pixels: PixelNumbers,
+    /// Distances from the real sample. For the real sample itself: of its odd maps from its even ones, which shows how
+    /// far apart equals are; absent below four maps.
+    pub distances: Option<Distances>,
+}
+
+/// The numbers of a comparison. [`fmt::Display`] gives the table for a terminal.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// The reference.
+    pub real: SampleSummary,
+    /// What is being judged.
+    pub generated: SampleSummary,
+    /// The generator before training, if given.
+    pub untrained: Option<SampleSummary>,
+    /// First and last multipole ℓ that entered.
+    pub multipole_range: (f64, f64),
+}
+
+/// One line of the table: a quantity, its unit, and one value per sample.
+pub(super) struct Row {
+    pub(super) quantity: &'static str,
+    pub(super) unit: &'static str,
+    pub(super) values: Vec<String>,
+}
+
+impl Summary {
+    /// The samples in the order of the columns.
+    pub fn samples(&self) -> impl Iterator<Item = &SampleSummary> {
+        [&self.real, &self.generated]
+            .into_iter()
+            .chain(&self.untrained)
+    }
+
+    /// The rows that describe the pixels of each sample.
+    pub(super) fn pixel_rows(&self) -> Vec<Row> {
+        let row = |quantity, unit, value: fn(&SampleSummary) -> String| Row {
+            quantity,
+            unit,
+            values: self.samples().map(value).collect(),
+        };
+        vec![
+            row("maps", "", |s| s.maps.to_string()),
+            row("mean", "κ", |s| number(s.pixels.mean)),
+            row("standard deviation", "κ", |s| number(s.pixels.sigma)),
+            row("skewness", "", |s| number(s.pixels.skewness)),
+            row("smallest pixel", "κ", |s| number(s.pixels.minimum)),
+            row("largest pixel", "κ", |s| number(s.pixels.maximum)),
+        ]
+    }
+
+    /// The rows that hold the distances to the real sample.
+    pub(super) fn distance_rows(&self) -> Vec<Row> {
+        type Value = fn(&Distances) -> Option<String>;
+        let row = |quantity, unit, value: Value| Row {
+            quantity,
+            unit,
+            values: self
+                .samples()
+                .map(|s| {
+                    s.distances
+                        .as_ref()
+                        .and_then(value)
+                        .unwrap_or("–".to_owned())
+                })
+                .collect(),
+        };
+        vec![
+            row("pixel values, KS distance", "0 to 1", |d| {
+                Some(number(d.pixel_ks))
+            }),
+            row("mean spectrum, |ratio − 1|", "%", |d| {
+                Some(number(100.0 * d.spectrum_deviation))
+            }),
+            row("spectra per ℓ, χ² distance", "0 to 1", |d| {
+                Some(number(d.spectrum_chi_squared))
+            }),
+            row("spectrum variance, ratio", "1 = equal", |d| {
+                d.spectrum_variance_ratio.map(number)
+            }),
+        ]
+    }
+
+    /// What the numbers say, in plain words and nothing beyond them.
+    pub fn verdict(&self) -> String {
+        let Some(generated) = &self.generated.distances else {
+            return String::new();
+        };
+        let three = |d: &Distances| [d.pixel_ks, d.spectrum_deviation, d.spectrum_chi_squared];
+        let closer = |other: &Distances| {
+            let pairs = three(generated).into_iter().zip(three(other));
+            pairs.filter(|(mine, theirs)| mine <= theirs).count()
+        };
+        let (first, last) = self.multipole_range;
+        let mut text = format!(
+            "The mean power spectrum of the generated maps differs from the real one by {} % on average over ℓ = {first:.0} \
+             to {last:.0}; the standard deviation of κ is {} times the real one; the KS distance of the pixel values is {}.",
+            number_to(100.0 * generated.spectrum_deviation, 2),
+            if self.real.pixels.sigma > 0.0 {
+                number_to(self.generated.pixels.sigma / self.real.pixels.sigma, 3)
+            } else {
+                "?".to_owned()
+            },
+            number_to(generated.pixel_ks, 2),
+        );
+        if let Some(untrained) = self.untrained.as_ref().and_then(|s| s.distances.as_ref()) {
+            text += &format!(
+                " In {} of 3 distances (pixel values, mean spectrum, spectra per ℓ) they are closer to the real maps than \
+                 those of the untrained generator.",
+                closer(untrained)
+            );
+        }
+        if let Some(halves) = &self.real.distances {
+            text += &format!(
+                " In {} of 3 they are no further from the real maps than one half of the real maps is from the other.",
+                closer(halves)
+            );
+        }
+        text
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:<36}", "")?;
+        for sample in self.samples() {
+            write!(f, "{:>16}", clipped(&sample.name, 15))?;
+        }
+        writeln!(f)?;
+        let write_rows = |f: &mut fmt::Formatter<'_>, rows: Vec<Row>| {
+            for row in rows {
+                let label = match row.unit {
+                    "" => row.quantity.to_owned(),
+                    unit => format!("{} [{unit}]", row.quantity),
+                };
+                write!(f, "{label:<36}")?;
+                for value in row.values {
+                    write!(f, "{value:>16}")?;
+                }
+                writeln!(f)?;
+            }
+            Ok(())
+        };
+        write_rows(f, self.pixel_rows())?;
+        writeln!(
+            f,
+            "Distance from the real maps (column 1: one half of them from the other)"
+        )?;
+        write_rows(f, self.distance_rows())?;
+        write!(f, "{}", self.verdict())
+    }
+}
+
+fn clipped(name: &str, length: usize) -> String {
+    name.chars().take(length).collect()
+}
+
+/// `value` with four significant digits.
+pub(super) fn number(value: f64) -> String {
+    number_to(value, 4)
+}
+
+fn number_to(value: f64, digits: i32) -> String {
+    if value == 0.0 {
+        return "0".to_owned();
+    }
+    let written = format!("{:.*e}", (digits - 1).max(0) as usize, value);
+    // The exponent after rounding: 9.9996 has become 1.000e1.
+    let exponent: i32 = written
+        .split_once('e')
+        .and_then(|(_, exponent)| exponent.parse().ok())
+        .unwrap_or(0);
+    let text = if (-4..6).contains(&exponent) {
+        format!("{value:.*}", (digits - 1 - exponent).max(0) as usize)
+    } else {
+        written
+    };
+    text.replace('-', "−")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_have_the_digits_asked_for() {
+        for (value, text) in [
+            (0.0, "0"),
+            (0.016_712_3, "0.01671"),
+            (-0.036, "−0.03600"),
+            (9.99996, "10.00"),
+            (12_345.6, "12346"),
+            (3.2e-7, "3.200e−7"),
+        ] {
+            assert_eq!(number(value), text);
+        }
+        assert_eq!(number_to(4.249, 2), "4.2");
+    }
+
+    fn sample(name: &str, distance: Option<f64>) -> SampleSummary {
+        SampleSummary {
+            name: name.to_owned(),
+            maps: 8,
+            pixels: PixelNumbers {
+                mean: 0.0,
+                sigma: 0.02,
+                skewness: 2.0,
+                minimum: -0.03,
+                maximum: 0.2,
+            },
+            distances: distance.map(|distance| Distances {
+                pixel_ks: distance,
+                spectrum_deviation: distance,
+                spectrum_variance_ratio: Some(1.0),
+                spectrum_chi_squared: distance,
+            }),
+        }
+    }
+
+    #[test]
+    fn the_verdict_follows_the_numbers() {
+        let mut summary = Summary {
+            real: sample("real", Some(0.1)),
+            generated: sample("generated", Some(0.2)),
+            untrained: Some(sample("untrained", Some(0.9))),
+            multipole_range: (400.0, 20_000.0),
+        };
+        let verdict = summary.verdict();
+        assert!(verdict.contains("by 20 % on average over ℓ = 400 to 20000"));
+        assert!(verdict.contains("In 3 of 3 distances"));
+        assert!(verdict.contains("In 0 of 3 they are no further"));
+        summary.generated = sample("generated", Some(0.95));
+        assert!(summary.verdict().contains("In 0 of 3 distances"));
+        assert!(summary.to_string().contains("KS distance"));
+    }
+}
