@@ -6,8 +6,10 @@
 
 pub mod commands;
 pub mod data;
+pub mod device;
 pub mod error;
 pub mod files;
+pub mod interrupt;
 pub mod model;
 pub mod progress;
 pub mod report;

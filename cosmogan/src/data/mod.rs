@@ -1,1 +1,12 @@
-//! Maps in and out of files.
+//! Maps in and out of files: NumPy's NPY and FITS images.
+
+mod fits;
+mod map_set;
+mod npy;
+mod reader;
+mod writer;
+
+pub use map_set::MapSet;
+pub(crate) use map_set::not_finite;
+pub use reader::MapReader;
+pub use writer::MapWriter;

@@ -5,7 +5,7 @@ pub mod cpu;
 use std::fmt;
 
 use crate::adam::AdamStep;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::geometry::ConvGeometry;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
@@ -185,12 +185,4 @@ pub trait Backend: Send + Sync + fmt::Debug {
 
     /// One step of Adam over all parameters at once; see [`AdamStep`].
     fn adam(&self, step: AdamStep<'_>) -> Result<()>;
-}
-
-/// The complaint about memory of another device.
-pub(crate) fn foreign_buffer(operator: &'static str) -> Error {
-    Error::InvalidOperand {
-        operator,
-        problem: "a tensor belongs to another device".to_owned(),
-    }
 }

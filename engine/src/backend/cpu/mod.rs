@@ -1,17 +1,287 @@
-//! The processor as a device.
+//! The processor as a device: NHWC, f32, rayon across images and rows, the `gemm` crate underneath.
+//!
+//! Work is cut up by shape, never by the number of threads, and partial sums are combined in a fixed order, so that
+//! the same inputs give the same bits on any number of threads. Matrix products have extents that depend on one
+//! image alone, so that an image's result does not depend on its batch.
 
-/// Memory of the processor.
-#[derive(Debug)]
-pub struct CpuBuffer(Vec<f32>);
+mod batch_norm;
+mod buffer;
+mod convolution;
+mod elementwise;
+mod linear;
+mod loss;
+mod matmul;
+mod reduce;
 
-impl CpuBuffer {
-    /// Number of elements.
-    pub fn len(&self) -> usize {
-        self.0.len()
+use std::sync::Arc;
+
+use super::{Activation, Backend, Buffer, Normalisation};
+use crate::adam::AdamStep;
+use crate::error::{Error, Result};
+use crate::geometry::ConvGeometry;
+use crate::shape::Shape;
+use crate::tensor::Tensor;
+
+pub use buffer::CpuBuffer;
+use buffer::Pool;
+
+/// The processor's cores.
+#[derive(Debug, Default)]
+pub struct CpuBackend {
+    pool: Arc<Pool>,
+    checked: bool,
+}
+
+impl CpuBackend {
+    /// A backend that works on rayon's threads.
+    pub fn new() -> Self {
+        Self::default()
     }
 
-    /// Whether there is no element at all.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+    /// A backend that poisons fresh memory with NaN and guards both of its ends, so that an element that was not
+    /// written, or one written out of bounds, is noticed. See [`CpuBackend::check_guards`].
+    pub fn checked() -> Self {
+        Self {
+            pool: Arc::default(),
+            checked: true,
+        }
     }
+
+    /// Says whether anything was written outside the memory of `tensor`.
+    ///
+    /// # Errors
+    /// Where a guard value has changed.
+    pub fn check_guards(tensor: &Tensor) -> Result<()> {
+        let Buffer::Cpu(buffer) = tensor.buffer();
+        if buffer.guards_intact() {
+            return Ok(());
+        }
+        Err(Error::Device(format!(
+            "memory beside a tensor of shape {} was overwritten",
+            tensor.shape()
+        )))
+    }
+}
+
+/// The elements of a tensor.
+fn read(tensor: &Tensor) -> &[f32] {
+    let Buffer::Cpu(buffer) = tensor.buffer();
+    buffer.values()
+}
+
+/// The elements of a tensor that nobody else holds.
+fn write<'a>(operator: &'static str, tensor: &'a mut Tensor) -> Result<&'a mut [f32]> {
+    let Buffer::Cpu(buffer) = tensor.buffer_mut(operator)?;
+    Ok(buffer.values_mut())
+}
+
+/// Refuses an operand without the number of elements that the operator is about to touch.
+fn expect_length(operator: &'static str, found: usize, expected: usize) -> Result<()> {
+    if found == expected {
+        return Ok(());
+    }
+    Err(Error::InvalidOperand {
+        operator,
+        problem: format!("an operand has {found} elements where {expected} are needed"),
+    })
+}
+
+impl Backend for CpuBackend {
+    fn description(&self) -> String {
+        let threads = rayon::current_num_threads();
+        let plural = if threads == 1 { "" } else { "s" };
+        format!("cpu ({threads} thread{plural}, {})", instruction_set())
+    }
+
+    fn empty(&self, shape: Shape) -> Result<Tensor> {
+        let buffer = CpuBuffer::new(&self.pool, shape.len(), self.checked);
+        Ok(Tensor::from_buffer(shape, Buffer::Cpu(buffer)))
+    }
+
+    fn upload(&self, shape: Shape, values: &[f32]) -> Result<Tensor> {
+        expect_length("upload", values.len(), shape.len())?;
+        let mut tensor = self.empty(shape)?;
+        write("upload", &mut tensor)?.copy_from_slice(values);
+        Ok(tensor)
+    }
+
+    fn download(&self, tensor: &Tensor) -> Result<Vec<f32>> {
+        Ok(read(tensor).to_vec())
+    }
+
+    fn linear(&self, x: &Tensor, weight: &Tensor, bias: &Tensor, y: &mut Tensor) -> Result<()> {
+        let inputs = x.shape().channels();
+        linear::forward(
+            read(x),
+            read(weight),
+            read(bias),
+            inputs,
+            write("linear", y)?,
+        )
+    }
+
+    fn linear_dgrad(&self, dy: &Tensor, weight: &Tensor, dx: &mut Tensor) -> Result<()> {
+        let (outputs, inputs) = (dy.shape().channels(), dx.shape().channels());
+        linear::dgrad(
+            read(dy),
+            read(weight),
+            outputs,
+            inputs,
+            write("linear", dx)?,
+        )
+    }
+
+    fn linear_wgrad(&self, x: &Tensor, dy: &Tensor, dweight: &mut Tensor) -> Result<()> {
+        let (outputs, inputs) = (dy.shape().channels(), x.shape().channels());
+        linear::wgrad(
+            read(x),
+            read(dy),
+            outputs,
+            inputs,
+            write("linear", dweight)?,
+        )
+    }
+
+    fn bias_gradient(&self, dy: &Tensor, dbias: &mut Tensor) -> Result<()> {
+        let dbias = write("bias gradient", dbias)?;
+        expect_length("bias gradient", dbias.len(), dy.shape().channels())?;
+        let [sums] = reduce::columns(
+            dbias.len(),
+            read(dy).len(),
+            |range, sums: &mut [Vec<f64>; 1]| {
+                reduce::add_rows(&read(dy)[range], &mut sums[0]);
+            },
+        );
+        reduce::store(&sums, dbias);
+        Ok(())
+    }
+
+    fn conv_fprop(
+        &self,
+        geometry: &ConvGeometry,
+        x: &Tensor,
+        weight: &Tensor,
+        bias: Option<&Tensor>,
+        y: &mut Tensor,
+    ) -> Result<()> {
+        let y = write("convolution", y)?;
+        convolution::fprop(geometry, read(x), read(weight), bias.map(read), y)
+    }
+
+    fn conv_dgrad(
+        &self,
+        geometry: &ConvGeometry,
+        y: &Tensor,
+        weight: &Tensor,
+        bias: Option<&Tensor>,
+        x: &mut Tensor,
+    ) -> Result<()> {
+        let x = write("convolution", x)?;
+        convolution::dgrad(geometry, read(y), read(weight), bias.map(read), x)
+    }
+
+    fn conv_wgrad(
+        &self,
+        geometry: &ConvGeometry,
+        x: &Tensor,
+        y: &Tensor,
+        weight: &mut Tensor,
+    ) -> Result<()> {
+        convolution::wgrad(geometry, read(x), read(y), write("convolution", weight)?)
+    }
+
+    fn batch_statistics(&self, x: &Tensor, mean: &mut Tensor, variance: &mut Tensor) -> Result<()> {
+        let (mean, variance) = (write("batch_norm", mean)?, write("batch_norm", variance)?);
+        batch_norm::statistics(read(x), mean, variance)
+    }
+
+    fn normalise(
+        &self,
+        x: &Tensor,
+        by: Normalisation<'_>,
+        shift: &Tensor,
+        y: &mut Tensor,
+    ) -> Result<()> {
+        batch_norm::normalise(read(x), &by, read(shift), write("batch_norm", y)?)
+    }
+
+    fn normalise_gradient(
+        &self,
+        x: &Tensor,
+        by: Normalisation<'_>,
+        dy: &Tensor,
+        dx: &mut Tensor,
+        dscale: &mut Tensor,
+        dshift: &mut Tensor,
+    ) -> Result<()> {
+        let sums = (write("batch_norm", dscale)?, write("batch_norm", dshift)?);
+        batch_norm::gradient(read(x), &by, read(dy), write("batch_norm", dx)?, sums)
+    }
+
+    fn update_running(
+        &self,
+        running: &mut Tensor,
+        batch: &Tensor,
+        momentum: f32,
+        factor: f32,
+    ) -> Result<()> {
+        let running = write("batch_norm", running)?;
+        expect_length("batch_norm", read(batch).len(), running.len())?;
+        for (running, &batch) in running.iter_mut().zip(read(batch)) {
+            *running = (1.0 - momentum) * *running + momentum * factor * batch;
+        }
+        Ok(())
+    }
+
+    fn activate(&self, activation: Activation, x: &Tensor, y: &mut Tensor) -> Result<()> {
+        elementwise::activate(activation, read(x), write("activation", y)?)
+    }
+
+    fn activate_gradient(
+        &self,
+        activation: Activation,
+        y: &Tensor,
+        dy: &Tensor,
+        dx: &mut Tensor,
+    ) -> Result<()> {
+        let dx = write("activation", dx)?;
+        elementwise::activate_gradient(activation, read(y), read(dy), dx)
+    }
+
+    fn bce_with_logits(&self, logits: &Tensor, target: f32, loss: &mut Tensor) -> Result<()> {
+        loss::bce_with_logits(read(logits), target, write("bce_with_logits", loss)?)
+    }
+
+    fn bce_with_logits_gradient(
+        &self,
+        logits: &Tensor,
+        target: f32,
+        dloss: &Tensor,
+        dlogits: &mut Tensor,
+    ) -> Result<()> {
+        let dlogits = write("bce_with_logits", dlogits)?;
+        loss::bce_with_logits_gradient(read(logits), target, read(dloss), dlogits)
+    }
+
+    fn add(&self, a: &Tensor, b: &Tensor, y: &mut Tensor) -> Result<()> {
+        elementwise::add(read(a), read(b), write("add", y)?)
+    }
+
+    fn adam(&self, step: AdamStep<'_>) -> Result<()> {
+        elementwise::adam(step)
+    }
+}
+
+/// The widest vectors that matrix products use here.
+fn instruction_set() -> &'static str {
+    #[cfg(target_arch = "x86_64")]
+    {
+        if std::is_x86_feature_detected!("avx512f") {
+            return "AVX-512";
+        }
+        if std::is_x86_feature_detected!("avx2") && std::is_x86_feature_detected!("fma") {
+            return "AVX2";
+        }
+    }
+    std::env::consts::ARCH
 }

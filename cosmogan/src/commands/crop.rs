@@ -1,0 +1,186 @@
+//! `cosmogan crop`: large maps in, random pieces of the model's size out.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use rand::RngExt;
+
+use crate::data::{MapReader, MapWriter, not_finite};
+use crate::error::{Error, Result};
+use crate::progress::Progress;
+use crate::rng::{Purpose, stream};
+
+/// Cut maps into random crops of one size
+#[derive(Debug, Args)]
+pub(super) struct CropArguments {
+    /// Maps: .npy or FITS files, each with one map or many
+    #[arg(required = true, value_name = "INPUT")]
+    inputs: Vec<PathBuf>,
+    /// Where to write: crops.npy, or crops.fits
+    #[arg(long, value_name = "CROPS")]
+    out: PathBuf,
+    /// Pixels on a side of a crop
+    #[arg(long, default_value_t = 256)]
+    size: usize,
+    /// Crops of each map
+    #[arg(long, default_value_t = 200)]
+    per_map: usize,
+    /// Replace blocks of this many pixels squared by their mean first; 1 for none
+    #[arg(long, default_value_t = 2)]
+    downsample: usize,
+    /// Seed of the positions
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+}
+
+impl CropArguments {
+    pub(super) fn run(self) -> Result<()> {
+        let counts = [
+            ("--size", self.size),
+            ("--per-map", self.per_map),
+            ("--downsample", self.downsample),
+        ];
+        for (flag, value) in counts {
+            if value == 0 {
+                return Err(Error::usage(flag, "0", "give 1 or more"));
+            }
+        }
+        // Everything is looked at before anything is written.
+        let mut maps = 0;
+        let mut sides = Vec::new();
+        for input in &self.inputs {
+            let reader = MapReader::open(input)?;
+            let (rows, _) = self.reduced(input, &reader)?;
+            maps += reader.count();
+            sides.push(
+                reader
+                    .side_degrees()
+                    .map(|side| side * self.size as f64 / rows as f64),
+            );
+        }
+        let side = common_side(&sides);
+        let mut writer =
+            MapWriter::create(&self.out, maps * self.per_map, self.size, self.size, side)?;
+        let mut progress = Progress::new("cropping", maps as u64);
+        let mut index = 0;
+        for input in &self.inputs {
+            let mut reader = MapReader::open(input)?;
+            let (rows, columns) = self.reduced(input, &reader)?;
+            let mut map = Vec::new();
+            for number in 0..reader.count() {
+                map.clear();
+                reader.read_next(&mut map)?;
+                if let Some(pixel) = map.iter().position(|value| !value.is_finite()) {
+                    let (height, width) = (reader.height(), reader.width());
+                    let position = number * height * width + pixel;
+                    return Err(not_finite(input, width, height, position, map[pixel]));
+                }
+                let small = downsampled(&map, reader.width(), self.downsample);
+                self.write_crops(&small, (rows, columns), index, &mut writer)?;
+                index += 1;
+                progress.advance(1, input.display());
+            }
+        }
+        writer.finish()?;
+        let angle = side.map_or(String::new(), |side| format!(" of {side:.4}° a side"));
+        progress.finish(format_args!(
+            "{} crops{angle} written to {}",
+            maps * self.per_map,
+            self.out.display()
+        ));
+        Ok(())
+    }
+
+    /// Rows and columns after downsampling, if they are whole and hold a crop.
+    fn reduced(&self, path: &Path, reader: &MapReader) -> Result<(usize, usize)> {
+        let (height, width) = (reader.height(), reader.width());
+        let factor = self.downsample;
+        if !height.is_multiple_of(factor) || !width.is_multiple_of(factor) {
+            return Err(Error::file(
+                path,
+                format!(
+                    "its maps of {height}×{width} pixels cannot be divided into blocks of {factor}×{factor}"
+                ),
+                "choose another --downsample; 1 leaves maps as they are",
+            ));
+        }
+        let (rows, columns) = (height / factor, width / factor);
+        if rows < self.size || columns < self.size {
+            return Err(Error::file(
+                path,
+                format!(
+                    "its maps have {rows}×{columns} pixels after --downsample {factor}, less than a crop of {0}×{0}",
+                    self.size
+                ),
+                "choose a smaller --size, or --downsample 1",
+            ));
+        }
+        Ok((rows, columns))
+    }
+
+    fn write_crops(
+        &self,
+        map: &[f32],
+        (rows, columns): (usize, usize),
+        index: u64,
+        writer: &mut MapWriter,
+    ) -> Result<()> {
+        let mut rng = stream(self.seed, Purpose::Crops, index);
+        for _ in 0..self.per_map {
+            let top = rng.random_range(0..=rows - self.size);
+            let left = rng.random_range(0..=columns - self.size);
+            let crop: Vec<f32> = (top..top + self.size)
+                .flat_map(|row| &map[row * columns + left..][..self.size])
+                .copied()
+                .collect();
+            writer.push(&crop)?;
+        }
+        Ok(())
+    }
+}
+
+/// The side of all crops, where all inputs agree on it.
+fn common_side(sides: &[Option<f64>]) -> Option<f64> {
+    let first = sides.first().copied().flatten()?;
+    let agree = |side: &Option<f64>| side.is_some_and(|side| (side / first - 1.0).abs() < 1e-6);
+    sides.iter().all(agree).then_some(first)
+}
+
+/// Means over blocks of `factor`×`factor` pixels.
+fn downsampled(map: &[f32], width: usize, factor: usize) -> Vec<f32> {
+    if factor == 1 {
+        return map.to_vec();
+    }
+    let columns = width / factor;
+    let rows = map.len() / width / factor;
+    let pixels = (factor * factor) as f64;
+    let mut small = Vec::with_capacity(rows * columns);
+    for row in 0..rows {
+        for column in 0..columns {
+            let sum: f64 = (0..factor)
+                .flat_map(|r| &map[(row * factor + r) * width + column * factor..][..factor])
+                .map(|&value| f64::from(value))
+                .sum();
+            small.push((sum / pixels) as f32);
+        }
+    }
+    small
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_are_averaged() {
+        let map: Vec<f32> = (0..24).map(|value| value as f32).collect();
+        assert_eq!(downsampled(&map, 6, 2), [3.5, 5.5, 7.5, 15.5, 17.5, 19.5]);
+    }
+
+    #[test]
+    fn a_side_is_kept_only_if_all_agree() {
+        assert_eq!(common_side(&[Some(2.0), Some(2.0)]), Some(2.0));
+        assert_eq!(common_side(&[Some(2.0), None]), None);
+        assert_eq!(common_side(&[Some(2.0), Some(2.1)]), None);
+    }
+}

@@ -1,0 +1,213 @@
+//! `cosmogan demo`: the whole way in a few minutes, from simulated maps to a report.
+
+use std::fs;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use cosmogan_engine::backend::Backend;
+
+use super::evaluate::{Samples, compare};
+use super::generate::{Latents, write_maps};
+use crate::data::{MapSet, MapWriter};
+use crate::device::Device;
+use crate::error::{Error, Result};
+use crate::files::create_folder;
+use crate::interrupt;
+use crate::model::config::TrainingConfig;
+use crate::model::network::Network;
+use crate::model::{ModelConfig, NetworkKind, Preset};
+use crate::progress::Progress;
+use crate::report::{TrainingCurve, TrainingPoint};
+use crate::simulate::{Cosmology, Simulation};
+use crate::train::Trainer;
+use crate::train::checkpoint::{DataIdentity, RunIdentity};
+use crate::train::log;
+use crate::train::run::{self, Length, RunFolder, RunOptions};
+
+const SEED: u64 = 1;
+const TRAINING_MAPS: usize = 4000;
+const HELD_OUT_MAPS: usize = 1000;
+const STEPS: u64 = 3000;
+/// On a slow machine training ends here, wherever it is; the report says how far it came.
+const TIME_LIMIT: Duration = Duration::from_secs(165);
+/// Side of a map. 64 pixels across it are coarse, but hold more than one structure.
+const SIDE_DEGREES: f64 = 0.866;
+const SOURCE_REDSHIFT: f64 = 1.0;
+
+/// Simulate maps, train a small generator, generate, and compare: a few minutes, one report
+#[derive(Debug, Args)]
+pub(super) struct DemoArguments {
+    /// Folder for the report and everything behind it
+    #[arg(long, value_name = "DIR", default_value = "cosmogan-demo")]
+    out: PathBuf,
+}
+
+impl DemoArguments {
+    pub(super) fn run(self) -> Result<()> {
+        let started = Instant::now();
+        let folder = self.out;
+        create_folder(&folder)?;
+        interrupt::listen();
+        let backend = Device::Auto.open()?;
+        eprintln!("computing on {}", backend.description());
+
+        let model = Preset::Tiny.model();
+        let simulation = Simulation::new(
+            &Cosmology::default(),
+            SOURCE_REDSHIFT,
+            model.output_size,
+            SIDE_DEGREES,
+            None,
+        )?;
+        let training = simulated(&simulation, 0..TRAINING_MAPS, &folder.join("training.npy"))?;
+        let held_out = TRAINING_MAPS..TRAINING_MAPS + HELD_OUT_MAPS;
+        let held_out = simulated(&simulation, held_out, &folder.join("held-out.npy"))?;
+
+        let run = RunFolder::new(folder.join("run"));
+        let trainer = trained(&run, model, &training, &backend)?;
+        let untrained = Network::initial(NetworkKind::Generator, model, SEED, &backend)?;
+        let from_trained = generated(trainer.generator(), &folder.join("generated.npy"))?;
+        let from_untrained = generated(&untrained, &folder.join("untrained.npy"))?;
+
+        let summary = compare(
+            &Samples {
+                real: &held_out,
+                generated: &from_trained,
+                untrained: Some(&from_untrained),
+                training: Some(curve(&run)),
+            },
+            "CosmoGAN demonstration",
+            SIDE_DEGREES,
+            provenance(&trainer, started),
+            &folder,
+        )?;
+        println!("{summary}");
+        println!("{}", summary.verdict());
+        println!("\nThe report: {}", folder.join("report.html").display());
+        Ok(())
+    }
+}
+
+/// Simulates the maps of a range of indices, and leaves them on disk as well.
+fn simulated(simulation: &Simulation, range: Range<usize>, path: &Path) -> Result<MapSet> {
+    /// Maps between two updates of the progress bar.
+    const CHUNK: usize = 200;
+    let size = Preset::Tiny.model().output_size;
+    let mut writer = MapWriter::create(path, range.len(), size, size, Some(SIDE_DEGREES))?;
+    let mut progress = Progress::new("simulating", range.len() as u64);
+    let mut first = range.start;
+    while first < range.end {
+        stop_if_interrupted()?;
+        let last = (first + CHUNK).min(range.end);
+        for map in simulation.maps(SEED, first as u64..last as u64) {
+            writer.push(&map)?;
+        }
+        progress.advance((last - first) as u64, "");
+        first = last;
+    }
+    writer.finish()?;
+    progress.finish("");
+    MapSet::read(path)
+}
+
+fn trained(
+    run: &RunFolder,
+    model: ModelConfig,
+    maps: &MapSet,
+    backend: &Arc<dyn Backend>,
+) -> Result<Trainer> {
+    // A demonstration starts anew every time; only what an earlier one left is removed.
+    for file in [run.checkpoint(), run.log()] {
+        if file.exists() {
+            fs::remove_file(&file)
+                .map_err(|error| Error::file(&file, error, "choose another --out"))?;
+        }
+    }
+    let options = RunOptions {
+        folder: run.path().to_owned(),
+        identity: RunIdentity {
+            model,
+            training: training(),
+            seed: SEED,
+            data: DataIdentity::of(maps),
+        },
+        length: Length::Steps(STEPS),
+        log_every: 10,
+        preview_every: 250,
+        time_limit: Some(TIME_LIMIT),
+    };
+    run::train(&options, maps, backend)
+}
+
+/// The preset's training, in smaller batches and longer strides: a demonstration counts its steps.
+fn training() -> TrainingConfig {
+    TrainingConfig {
+        batch: 16,
+        learning_rate: 5e-4,
+        ..Preset::Tiny.training()
+    }
+}
+
+fn generated(generator: &Network, path: &Path) -> Result<MapSet> {
+    let latents = Latents::Seeded {
+        seed: SEED,
+        count: HELD_OUT_MAPS as u64,
+    };
+    write_maps(generator, &latents, 50, path, Some(SIDE_DEGREES))?;
+    MapSet::read(path)
+}
+
+fn curve(run: &RunFolder) -> TrainingCurve {
+    let points = log::read(&run.log())
+        .iter()
+        .map(|line| TrainingPoint {
+            step: line.step,
+            discriminator_loss: line.d_loss_real + line.d_loss_fake,
+            generator_loss: line.g_loss,
+        })
+        .collect();
+    TrainingCurve {
+        points,
+        selected_step: None,
+    }
+}
+
+fn provenance(trainer: &Trainer, started: Instant) -> Vec<(String, String)> {
+    let config = trainer.generator().config();
+    let pair = |what: &str, which: String| (what.to_owned(), which);
+    vec![
+        pair("Command", "cosmogan demo".to_owned()),
+        pair("Seed", SEED.to_string()),
+        pair(
+            "Real maps",
+            format!(
+                "shifted-lognormal fields with the convergence power spectrum of the default cosmology, sources at redshift {SOURCE_REDSHIFT}: {TRAINING_MAPS} for training and {HELD_OUT_MAPS} others to compare with"
+            ),
+        ),
+        pair("Model", config.to_json()),
+        pair(
+            "Training",
+            format!(
+                "{} steps of {} maps, learning rate {}",
+                trainer.steps_done(),
+                training().batch,
+                training().learning_rate
+            ),
+        ),
+        pair("Device", trainer.generator().backend().description()),
+        pair(
+            "Time, all steps together",
+            format!("{:.0} s", started.elapsed().as_secs_f64()),
+        ),
+    ]
+}
+
+fn stop_if_interrupted() -> Result<()> {
+    if interrupt::requested() {
+        return Err(Error::Interrupted("a demonstration starts anew".to_owned()));
+    }
+    Ok(())
+}

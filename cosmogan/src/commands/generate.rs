@@ -1,0 +1,160 @@
+//! `cosmogan generate`: a trained generator in, maps out.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::data::{MapSet, MapWriter};
+use crate::device::Device;
+use crate::error::{Error, Result};
+use crate::model::network::Network;
+use crate::model::{NetworkKind, sampler, weights};
+use crate::progress::Progress;
+
+/// Generate convergence maps from trained weights
+#[derive(Debug, Args)]
+pub(super) struct GenerateArguments {
+    /// Generator weights: safetensors in PyTorch's layout
+    #[arg(long, value_name = "G.safetensors")]
+    weights: PathBuf,
+    /// Number of maps
+    #[arg(long, required_unless_present = "latents", conflicts_with = "latents")]
+    count: Option<u64>,
+    /// Seed of the latents; map i of a seed is the same map whatever --count and --batch
+    #[arg(long, default_value_t = 0, conflicts_with = "latents")]
+    seed: u64,
+    /// Latent vectors instead of random ones: .npy, (N, z_dim)
+    #[arg(long, value_name = "z.npy")]
+    latents: Option<PathBuf>,
+    /// Where to write: maps.npy, or maps.fits
+    #[arg(long, value_name = "MAPS")]
+    out: PathBuf,
+    /// auto, cpu, cuda or cuda:NUMBER
+    #[arg(long, default_value = "auto")]
+    device: Device,
+    /// Maps computed at a time; no effect on the result
+    #[arg(long, default_value_t = 16)]
+    batch: usize,
+    /// Side of a map in degrees, for the FITS header
+    #[arg(long, value_name = "DEGREES")]
+    side_degrees: Option<f64>,
+}
+
+impl GenerateArguments {
+    pub(super) fn run(self) -> Result<()> {
+        if self.count == Some(0) {
+            return Err(Error::usage("--count", "0 maps", "give 1 or more"));
+        }
+        if self.batch == 0 {
+            return Err(Error::usage("--batch", "0 maps", "give 1 or more"));
+        }
+        let backend = self.device.open()?;
+        let generator = weights::load(&self.weights, NetworkKind::Generator, &backend)?;
+        let latents = self.latents_source(&generator)?;
+        write_maps(
+            &generator,
+            &latents,
+            self.batch,
+            &self.out,
+            self.side_degrees,
+        )
+    }
+
+    fn latents_source(&self, generator: &Network) -> Result<Latents> {
+        let Some(path) = &self.latents else {
+            return Ok(Latents::Seeded {
+                seed: self.seed,
+                count: self.count.unwrap_or(1),
+            });
+        };
+        let matrix = MapSet::read(path)?;
+        matrix.require_finite()?;
+        let z_dim = generator.config().z_dim;
+        if matrix.count() != 1 || matrix.width() != z_dim {
+            return Err(Error::file(
+                path,
+                format!(
+                    "latents of shape ({}, {}, {}) do not fit the generator",
+                    matrix.count(),
+                    matrix.height(),
+                    matrix.width()
+                ),
+                format!("give an array of shape (N, {z_dim})"),
+            ));
+        }
+        Ok(Latents::Given {
+            count: matrix.height() as u64,
+            values: matrix.values().to_vec(),
+        })
+    }
+}
+
+/// Where latent vectors come from.
+pub(super) enum Latents {
+    /// A seed.
+    Seeded {
+        /// The seed.
+        seed: u64,
+        /// How many.
+        count: u64,
+    },
+    /// A file.
+    Given {
+        /// How many.
+        count: u64,
+        /// One after the other.
+        values: Vec<f32>,
+    },
+}
+
+impl Latents {
+    fn count(&self) -> u64 {
+        match self {
+            Self::Seeded { count, .. } | Self::Given { count, .. } => *count,
+        }
+    }
+
+    fn range(&self, range: std::ops::Range<u64>, z_dim: usize) -> Vec<f32> {
+        match self {
+            Self::Seeded { seed, .. } => sampler::latents(*seed, range, z_dim),
+            Self::Given { values, .. } => {
+                values[range.start as usize * z_dim..range.end as usize * z_dim].to_vec()
+            }
+        }
+    }
+}
+
+/// Generates batch by batch and writes as it goes, so that any number of maps fits in memory.
+pub(super) fn write_maps(
+    generator: &Network,
+    latents: &Latents,
+    batch: usize,
+    out: &std::path::Path,
+    side_degrees: Option<f64>,
+) -> Result<()> {
+    let config = generator.config();
+    if config.c_dim != 1 {
+        return Err(Error::usage(
+            "--weights",
+            format!("this generator makes {} channels", config.c_dim),
+            "maps have one channel; use weights with c_dim 1",
+        ));
+    }
+    let size = config.output_size;
+    let count = latents.count();
+    let mut writer = MapWriter::create(out, count as usize, size, size, side_degrees)?;
+    let mut progress = Progress::new("generating", count);
+    let mut first = 0;
+    while first < count {
+        let last = (first + batch as u64).min(count);
+        let maps = sampler::generate(generator, &latents.range(first..last, config.z_dim))?;
+        for map in maps.chunks_exact(size * size) {
+            writer.push(map)?;
+        }
+        progress.advance(last - first, "");
+        first = last;
+    }
+    writer.finish()?;
+    progress.finish(format_args!("written to {}", out.display()));
+    Ok(())
+}

@@ -1,0 +1,148 @@
+//! `cosmogan train`: maps in, a generator out.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::data::MapSet;
+use crate::device::Device;
+use crate::error::{Error, Result};
+use crate::interrupt;
+use crate::model::config::{TrainingConfig, with_overrides};
+use crate::model::{ModelConfig, Preset};
+use crate::train::checkpoint::{self, DataIdentity, RunIdentity};
+use crate::train::run::{self, Length, RunFolder, RunOptions};
+
+/// Train a generator on convergence maps
+#[derive(Debug, Args)]
+pub(super) struct TrainArguments {
+    /// Training maps: .npy or FITS, (N, H, W) with H = W = the model's output_size
+    #[arg(long, value_name = "MAPS")]
+    data: PathBuf,
+    /// Run folder for weights, checkpoint, log and pictures
+    #[arg(long, value_name = "RUN")]
+    out: PathBuf,
+    /// Model and training settings by name [default: paper, or those of the run that is resumed]
+    #[arg(long, value_enum)]
+    preset: Option<Preset>,
+    /// TOML file with settings that replace the preset's
+    #[arg(long, value_name = "FILE.toml")]
+    config: Option<PathBuf>,
+    /// Total passes over the data, counted from the run's first step
+    #[arg(long, conflicts_with = "steps")]
+    epochs: Option<u64>,
+    /// Total steps, counted from the run's first
+    #[arg(long)]
+    steps: Option<u64>,
+    /// Maps per step [default: the preset's, 64]
+    #[arg(long)]
+    batch: Option<usize>,
+    /// Seed of weights, order, latents and label flips [default: 0]
+    #[arg(long)]
+    seed: Option<u64>,
+    /// auto, cpu, cuda or cuda:NUMBER
+    #[arg(long, default_value = "auto")]
+    device: Device,
+    /// Go on with the run in --out, bit for bit as if it had never stopped
+    #[arg(long)]
+    resume: bool,
+    /// Steps between lines of log.jsonl
+    #[arg(long, default_value_t = 1, value_name = "STEPS")]
+    log_every: u64,
+    /// Steps between pictures of the same 16 latents; 0 for one per epoch
+    #[arg(long, default_value_t = 0, value_name = "STEPS")]
+    preview_every: u64,
+}
+
+impl TrainArguments {
+    pub(super) fn run(self) -> Result<()> {
+        if self.log_every == 0 {
+            return Err(Error::usage("--log-every", "0 steps", "give 1 or more"));
+        }
+        let folder = RunFolder::new(&self.out);
+        let earlier = self.earlier_run(&folder)?;
+        let (model, training) = self.configuration(earlier.as_ref())?;
+        let backend = self.device.open()?;
+        let maps = MapSet::read(&self.data)?;
+        maps.require_trainable(model.output_size, model.c_dim)?;
+        let identity = RunIdentity {
+            model,
+            training,
+            seed: self
+                .seed
+                .or(earlier.as_ref().map(|earlier| earlier.seed))
+                .unwrap_or(0),
+            data: DataIdentity::of(&maps),
+        };
+        let length = match (self.steps, self.epochs) {
+            (Some(0), _) => return Err(Error::usage("--steps", "0 steps", "give 1 or more")),
+            (_, Some(0)) => return Err(Error::usage("--epochs", "0 epochs", "give 1 or more")),
+            (Some(steps), _) => Length::Steps(steps),
+            (None, Some(epochs)) => Length::Epochs(epochs),
+            (None, None) => Length::Epochs(training.epochs),
+        };
+        eprintln!(
+            "training on {} maps of {size}×{size} on {}",
+            maps.count(),
+            backend.description(),
+            size = model.output_size,
+        );
+        interrupt::listen();
+        let options = RunOptions {
+            folder: self.out,
+            identity,
+            length,
+            log_every: self.log_every,
+            preview_every: self.preview_every,
+            time_limit: None,
+        };
+        run::train(&options, &maps, &backend)?;
+        Ok(())
+    }
+
+    /// The run that is to be resumed, if there is one; a run that is not to be resumed is protected.
+    fn earlier_run(&self, folder: &RunFolder) -> Result<Option<RunIdentity>> {
+        let path = folder.checkpoint();
+        match (path.exists(), self.resume) {
+            (true, true) => Ok(Some(checkpoint::identity(&path)?)),
+            (true, false) => Err(Error::file(
+                folder.path(),
+                "holds a run already",
+                "add --resume to go on with it, or choose another --out",
+            )),
+            (false, true) => {
+                eprintln!(
+                    "{}: no checkpoint yet, starting at step 0",
+                    folder.path().display()
+                );
+                Ok(None)
+            }
+            (false, false) => Ok(None),
+        }
+    }
+
+    /// What the flags say; where they say nothing, the run to be resumed; where there is none, the paper.
+    fn configuration(
+        &self,
+        earlier: Option<&RunIdentity>,
+    ) -> Result<(ModelConfig, TrainingConfig)> {
+        let preset = self.preset.unwrap_or(Preset::Paper);
+        let (model, mut training) = match (&self.config, self.preset, earlier) {
+            (Some(path), ..) => with_overrides(preset, path)?,
+            (None, None, Some(earlier)) => (earlier.model, earlier.training),
+            (None, ..) => (preset.model(), preset.training()),
+        };
+        if let Some(batch) = self.batch {
+            training.batch = batch;
+            if let Some(problem) = training.problem() {
+                return Err(Error::usage("--batch", problem, "give 2 or more"));
+            }
+        } else if let Some(earlier) = earlier
+            && self.config.is_none()
+        {
+            // A preset repeated at a resume does not mean its batch, which an earlier --batch may have replaced.
+            training.batch = earlier.training.batch;
+        }
+        Ok((model, training))
+    }
+}

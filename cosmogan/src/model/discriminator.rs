@@ -1,0 +1,47 @@
+//! Maps to logits: convolutions that halve the image each, then a linear layer.
+
+use cosmogan_engine::Variable;
+use cosmogan_engine::backend::Activation;
+
+use super::config::LEAKY_SLOPE;
+use super::network::{Bound, RunningUpdate, SAME, STRIDES};
+use crate::error::Result;
+
+const LEAKY_RELU: Activation = Activation::LeakyRelu { slope: LEAKY_SLOPE };
+
+/// Logits `[N, 1]` from maps `[N, S, S, c_dim]`: positive where a map looks real.
+///
+/// # Errors
+/// Where the maps have other extents.
+pub fn forward(discriminator: &Bound<'_>, maps: &Variable) -> Result<(Variable, RunningUpdate)> {
+    let config = *discriminator.config();
+    let tape = discriminator.tape();
+    let mut update = RunningUpdate::default();
+
+    let mut image = maps.clone();
+    for layer in 0..config.layers {
+        image = tape.conv2d(
+            &image,
+            discriminator.variable(&format!("conv{layer}.weight")),
+            discriminator.variable(&format!("conv{layer}.bias")),
+            STRIDES,
+            SAME,
+        )?;
+        // The paper normalises every layer but the first.
+        image = if layer == 0 {
+            tape.activate(&image, LEAKY_RELU)?
+        } else {
+            discriminator.normalise_and_activate(layer, &image, LEAKY_RELU, &mut update)?
+        };
+    }
+
+    let batch = maps.shape().dims().first().copied().unwrap_or(0);
+    let features = image.shape().len() / batch.max(1);
+    let flat = tape.reshape(&image, [batch, features])?;
+    let logits = tape.linear(
+        &flat,
+        discriminator.variable("fc.weight"),
+        discriminator.variable("fc.bias"),
+    )?;
+    Ok((logits, update))
+}

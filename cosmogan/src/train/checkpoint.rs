@@ -1,0 +1,192 @@
+//! `checkpoint.safetensors`: all that a run needs to go on, bit for bit, in one file.
+//!
+//! It holds both networks (`generator.*`, `discriminator.*`) and Adam's moments (`….adam_first`, `….adam_second`) in
+//! the layouts of weight files. Random numbers need no state: they are functions of the seed and the step.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use cosmogan_engine::backend::Backend;
+use serde::{Deserialize, Serialize};
+
+use super::step::{Moments, Trainer};
+use crate::data::MapSet;
+use crate::error::{Error, Result};
+use crate::model::config::TrainingConfig;
+use crate::model::network::{Network, download, upload};
+use crate::model::weights::{TensorFile, read_file, write_tensors};
+use crate::model::{ModelConfig, NetworkKind, TensorSpecification};
+
+const KEY: &str = "cosmogan.checkpoint";
+const FIRST: &str = "adam_first";
+const SECOND: &str = "adam_second";
+
+/// What a run is: two runs of equal identity give the same bits at every step.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunIdentity {
+    /// Extents of both networks.
+    pub model: ModelConfig,
+    /// Settings of the training.
+    pub training: TrainingConfig,
+    /// Seed of everything random.
+    pub seed: u64,
+    /// The training maps.
+    pub data: DataIdentity,
+}
+
+/// Enough of a data set to notice that another one was given.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DataIdentity {
+    /// Number of maps.
+    pub count: usize,
+    /// A hash of all values in order, as 16 hexadecimal digits.
+    pub fingerprint: String,
+}
+
+impl DataIdentity {
+    /// The identity of `maps`: a 64-bit FNV-1a hash over the bits of each value.
+    pub fn of(maps: &MapSet) -> Self {
+        const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
+        const PRIME: u64 = 0x0100_0000_01b3;
+        let hash = maps.values().iter().fold(OFFSET, |hash, value| {
+            (hash ^ u64::from(value.to_bits())).wrapping_mul(PRIME)
+        });
+        Self {
+            count: maps.count(),
+            fingerprint: format!("{hash:016x}"),
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Metadata {
+    identity: RunIdentity,
+    steps_done: u64,
+    version: String,
+}
+
+/// Writes a checkpoint, whole or not at all.
+///
+/// # Errors
+/// Where the file cannot be written.
+pub fn save(path: &Path, trainer: &Trainer, identity: &RunIdentity) -> Result<()> {
+    let mut tensors: Vec<(String, Vec<usize>, Vec<f32>)> = Vec::new();
+    for (network, moments) in parts(trainer) {
+        let prefix = network.kind().name();
+        for (tensor, values) in network.download()? {
+            tensors.push((
+                format!("{prefix}.{}", tensor.name),
+                tensor.file_dims.clone(),
+                values,
+            ));
+        }
+        let backend = &**network.backend();
+        for (tensor, moments) in network.trained().zip(moments) {
+            for (suffix, moment) in [(FIRST, &moments.first), (SECOND, &moments.second)] {
+                tensors.push((
+                    format!("{prefix}.{}.{suffix}", tensor.name),
+                    tensor.file_dims.clone(),
+                    download(backend, tensor, moment)?,
+                ));
+            }
+        }
+    }
+    let metadata = Metadata {
+        identity: identity.clone(),
+        steps_done: trainer.steps_done(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    let metadata = serde_json::to_string(&metadata).expect("plain data has a JSON form");
+    let tensors = tensors
+        .iter()
+        .map(|(name, dims, values)| (name.clone(), dims.clone(), values.as_slice()));
+    write_tensors(path, tensors, (KEY, metadata))
+}
+
+/// What run a checkpoint belongs to.
+///
+/// # Errors
+/// Where the file cannot be read or is not a checkpoint.
+pub fn identity(path: &Path) -> Result<RunIdentity> {
+    let bytes = read_file(path)?;
+    Ok(metadata(&TensorFile::parse(path, &bytes)?, path)?.identity)
+}
+
+/// Restores both networks and their optimisers.
+///
+/// # Errors
+/// Where the file cannot be read or is not a whole checkpoint.
+pub fn load(path: &Path, backend: &Arc<dyn Backend>) -> Result<Trainer> {
+    let bytes = read_file(path)?;
+    let file = TensorFile::parse(path, &bytes)?;
+    let Metadata {
+        identity,
+        steps_done,
+        ..
+    } = metadata(&file, path)?;
+    let values = |kind: NetworkKind, tensor: &TensorSpecification, suffix: &str| {
+        let name = format!("{}.{}{suffix}", kind.name(), tensor.name);
+        let values = file.expect(&name, &tensor.file_dims)?;
+        Ok(values
+            .into_iter()
+            .map(|value| value as f32)
+            .collect::<Vec<f32>>())
+    };
+    let restore = |kind| -> Result<(Network, Vec<Moments>)> {
+        let network = Network::from_file_values(kind, identity.model, backend, |tensor| {
+            values(kind, tensor, "")
+        })?;
+        let moments = network
+            .trained()
+            .map(|tensor| {
+                let moment = |suffix: &str| {
+                    let values = values(kind, tensor, &format!(".{suffix}"))?;
+                    upload(&**backend, tensor, &values)
+                };
+                Ok(Moments {
+                    first: moment(FIRST)?,
+                    second: moment(SECOND)?,
+                })
+            })
+            .collect::<Result<_>>()?;
+        Ok((network, moments))
+    };
+    let (generator, generator_moments) = restore(NetworkKind::Generator)?;
+    let (discriminator, discriminator_moments) = restore(NetworkKind::Discriminator)?;
+    let mut trainer = Trainer::new(generator, discriminator, identity.training.adam())?;
+    trainer.generator_moments = generator_moments;
+    trainer.discriminator_moments = discriminator_moments;
+    trainer.steps_done = steps_done;
+    Ok(trainer)
+}
+
+fn parts(trainer: &Trainer) -> [(&Network, &[Moments]); 2] {
+    [
+        (&trainer.generator, &trainer.generator_moments),
+        (&trainer.discriminator, &trainer.discriminator_moments),
+    ]
+}
+
+fn metadata(file: &TensorFile<'_>, path: &Path) -> Result<Metadata> {
+    let refused = |problem: String| {
+        Error::file(
+            path,
+            problem,
+            "name the run folder of `cosmogan train`, or start a new one",
+        )
+    };
+    let json = file.metadata(KEY).ok_or_else(|| {
+        refused("not a checkpoint: it does not say what run it belongs to".to_owned())
+    })?;
+    let metadata: Metadata = serde_json::from_str(json)
+        .map_err(|error| refused(format!("its description of the run is damaged: {error}")))?;
+    let identity = &metadata.identity;
+    match identity
+        .model
+        .problem()
+        .or_else(|| identity.training.problem())
+    {
+        None => Ok(metadata),
+        Some(problem) => Err(refused(problem)),
+    }
+}

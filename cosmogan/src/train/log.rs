@@ -1,0 +1,108 @@
+//! `log.jsonl`: one JSON object per line and logged step.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::step::StepOutcome;
+use crate::error::Result;
+use crate::files::{cannot_write, write_atomically};
+
+/// What one line says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LogLine {
+    /// Steps done, this one included.
+    pub step: u64,
+    /// Passes over the data begun, counted from 1.
+    pub epoch: u64,
+    /// The discriminator's loss on real maps.
+    pub d_loss_real: f64,
+    /// The discriminator's loss on generated maps.
+    pub d_loss_fake: f64,
+    /// The generator's loss.
+    pub g_loss: f64,
+    /// Mean of D(x) over the real maps, a probability.
+    pub d_real: f64,
+    /// Mean of D(G(z)) over the generated maps.
+    pub d_fake: f64,
+    /// Euclidean norm of the discriminator's gradient.
+    pub d_gradient_norm: f64,
+    /// Euclidean norm of the generator's gradient.
+    pub g_gradient_norm: f64,
+    /// Whether this step's labels were flipped.
+    pub flipped: bool,
+    /// Real maps per second of wall-clock time since the last line.
+    pub maps_per_second: f64,
+}
+
+/// Mean of the logistic function over logits.
+pub(crate) fn mean_probability(logits: &[f32]) -> f64 {
+    let sum: f64 = logits
+        .iter()
+        .map(|&logit| 1.0 / (1.0 + (-f64::from(logit)).exp()))
+        .sum();
+    sum / logits.len().max(1) as f64
+}
+
+/// Whether all losses of a step are numbers.
+pub(crate) fn is_sound(outcome: &StepOutcome) -> bool {
+    [outcome.d_loss_real, outcome.d_loss_fake, outcome.g_loss]
+        .iter()
+        .all(|loss| loss.is_finite())
+}
+
+/// Appends lines to a log.
+#[derive(Debug)]
+pub struct Log {
+    path: PathBuf,
+    file: File,
+}
+
+impl Log {
+    /// Opens the log at `path` and forgets every line after step `last_step`: those steps will be taken again.
+    ///
+    /// # Errors
+    /// Where the file cannot be read or written.
+    pub fn open(path: &Path, last_step: u64) -> Result<Self> {
+        let kept: String = read(path)
+            .into_iter()
+            .filter(|line| line.step <= last_step)
+            .map(|line| to_json(&line))
+            .collect();
+        write_atomically(path, kept.as_bytes())?;
+        let file = OpenOptions::new()
+            .append(true)
+            .open(path)
+            .map_err(|error| cannot_write(path, &error))?;
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+        })
+    }
+
+    /// Adds a line, in one write, so that a kill leaves whole lines.
+    ///
+    /// # Errors
+    /// Where the disk is full or gone.
+    pub fn append(&mut self, line: &LogLine) -> Result<()> {
+        self.file
+            .write_all(to_json(line).as_bytes())
+            .map_err(|error| cannot_write(&self.path, &error))
+    }
+}
+
+/// The lines of a log; an unreadable file or line counts as absent.
+pub fn read(path: &Path) -> Vec<LogLine> {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    text.lines()
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .collect()
+}
+
+fn to_json(line: &LogLine) -> String {
+    let mut json = serde_json::to_string(line).expect("a struct of numbers has a JSON form");
+    json.push('\n');
+    json
+}

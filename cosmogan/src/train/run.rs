@@ -1,0 +1,341 @@
+//! A training run: steps, log, pictures, checkpoints, and a clean stop at any moment.
+//!
+//! The run folder holds `checkpoint.safetensors` (everything), `generator.safetensors` and
+//! `discriminator.safetensors` (for PyTorch and `cosmogan generate`), `log.jsonl` and `previews/`.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use cosmogan_engine::Tensor;
+use cosmogan_engine::backend::Backend;
+
+use super::batches::Batches;
+use super::checkpoint::{self, RunIdentity};
+use super::log::{Log, LogLine, is_sound, mean_probability};
+use super::step::{StepInputs, StepOutcome, Trainer};
+use crate::data::MapSet;
+use crate::error::{Error, Result};
+use crate::files::{create_folder, write_atomically};
+use crate::interrupt;
+use crate::model::network::Network;
+use crate::model::sampler::{generate, normals};
+use crate::model::{NetworkKind, weights};
+use crate::progress::Progress;
+use crate::report::{ColourRange, map_grid_png};
+use crate::rng::Purpose;
+
+/// At most this much work is lost when a machine dies in the middle of an epoch.
+const LONGEST_TIME_BETWEEN_CHECKPOINTS: Duration = Duration::from_secs(600);
+/// Training maps that set the colour scale of the previews.
+const COLOUR_SAMPLE: usize = 64;
+/// Pictures in a preview, in a square.
+const PREVIEW_SIDE: usize = 4;
+
+/// How long a run is, counted from its first step, however often it was interrupted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Length {
+    /// Passes over the data.
+    Epochs(u64),
+    /// Steps.
+    Steps(u64),
+}
+
+/// What a run is to do.
+#[derive(Clone, Debug)]
+pub struct RunOptions {
+    /// The run folder.
+    pub folder: PathBuf,
+    /// What decides the course of the run.
+    pub identity: RunIdentity,
+    /// Its total length.
+    pub length: Length,
+    /// Steps between lines of the log.
+    pub log_every: u64,
+    /// Steps between previews; 0 for one per epoch.
+    pub preview_every: u64,
+    /// Stop early, as if the length had been reached, when this much time has passed.
+    pub time_limit: Option<Duration>,
+}
+
+/// The names of the files in a run folder.
+#[derive(Clone, Debug)]
+pub struct RunFolder(PathBuf);
+
+impl RunFolder {
+    /// The run folder at `path`.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self(path.into())
+    }
+
+    /// The folder itself.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Everything that a run needs to go on.
+    pub fn checkpoint(&self) -> PathBuf {
+        self.0.join("checkpoint.safetensors")
+    }
+
+    /// The generator's weights at the last checkpoint.
+    pub fn generator(&self) -> PathBuf {
+        self.0.join("generator.safetensors")
+    }
+
+    /// The discriminator's weights at the last checkpoint.
+    pub fn discriminator(&self) -> PathBuf {
+        self.0.join("discriminator.safetensors")
+    }
+
+    /// The log.
+    pub fn log(&self) -> PathBuf {
+        self.0.join("log.jsonl")
+    }
+
+    fn preview(&self, step: u64) -> PathBuf {
+        self.0.join(format!("previews/step-{step:07}.png"))
+    }
+}
+
+/// Starts a run, or goes on with the one in the folder, and trains to its full length.
+///
+/// # Errors
+/// Where files cannot be read or written, the checkpoint belongs to another run, the training diverges, or the user
+/// interrupts it (after saving a checkpoint).
+pub fn train(options: &RunOptions, maps: &MapSet, backend: &Arc<dyn Backend>) -> Result<Trainer> {
+    let folder = RunFolder::new(&options.folder);
+    create_folder(folder.path())?;
+    let identity = &options.identity;
+    let trainer = if folder.checkpoint().exists() {
+        refuse_other_run(&folder.checkpoint(), identity)?;
+        checkpoint::load(&folder.checkpoint(), backend)?
+    } else {
+        let network = |kind| Network::initial(kind, identity.model, identity.seed, backend);
+        Trainer::new(
+            network(NetworkKind::Generator)?,
+            network(NetworkKind::Discriminator)?,
+            identity.training.adam(),
+        )?
+    };
+    let log = Log::open(&folder.log(), trainer.steps_done())?;
+    let batches = Batches::new(
+        maps,
+        identity.training.batch,
+        identity.seed,
+        identity.model.z_dim,
+        identity.training.flip_labels,
+    )?;
+    let total = match options.length {
+        Length::Steps(steps) => steps,
+        Length::Epochs(epochs) => epochs * batches.steps_per_epoch(),
+    };
+    let mut run = Run {
+        options,
+        folder,
+        trainer,
+        log,
+        batches,
+        total,
+        colours: ColourRange::spanning(&maps.iter().take(COLOUR_SAMPLE).collect::<Vec<_>>()),
+        last_checkpoint: Instant::now(),
+    };
+    run.save()?;
+    run.to_the_end()?;
+    Ok(run.trainer)
+}
+
+/// Says in which respect a checkpoint belongs to another run than the one asked for.
+fn refuse_other_run(path: &Path, asked: &RunIdentity) -> Result<()> {
+    let found = checkpoint::identity(path)?;
+    let difference = if found.model != asked.model {
+        format!(
+            "is of the model {} where {} is asked for",
+            found.model.to_json(),
+            asked.model.to_json()
+        )
+    } else if found.training != asked.training {
+        format!(
+            "was trained with {:?} where {:?} is asked for",
+            found.training, asked.training
+        )
+    } else if found.seed != asked.seed {
+        format!("has seed {} where {} is asked for", found.seed, asked.seed)
+    } else if found.data != asked.data {
+        format!(
+            "was trained on {} other maps (hash {}) than the {} given (hash {})",
+            found.data.count, found.data.fingerprint, asked.data.count, asked.data.fingerprint
+        )
+    } else {
+        return Ok(());
+    };
+    Err(Error::file(
+        path,
+        difference,
+        "resume with the settings and data of that run, or choose another --out",
+    ))
+}
+
+struct Run<'a> {
+    options: &'a RunOptions,
+    folder: RunFolder,
+    trainer: Trainer,
+    log: Log,
+    batches: Batches<'a>,
+    total: u64,
+    colours: ColourRange,
+    last_checkpoint: Instant,
+}
+
+impl Run<'_> {
+    fn to_the_end(&mut self) -> Result<()> {
+        let first = self.trainer.steps_done();
+        if first >= self.total {
+            eprintln!(
+                "{}: this run has {first} steps already, as many as asked for",
+                self.folder.path().display()
+            );
+            return Ok(());
+        }
+        let started = Instant::now();
+        let mut last_line = (first, started);
+        let mut progress = Progress::new("training", self.total).starting_at(first);
+        for step in first..self.total {
+            let (outcome, flipped) = self.step(step)?;
+            let done = step + 1;
+            let is_last = done == self.total
+                || self
+                    .options
+                    .time_limit
+                    .is_some_and(|limit| started.elapsed() >= limit);
+            let ends_epoch = done % self.batches.steps_per_epoch() == 0;
+            if done % self.options.log_every == 0 || is_last {
+                let line = self.line(&outcome, flipped, done, last_line)?;
+                last_line = (done, Instant::now());
+                self.log.append(&line)?;
+            }
+            if is_last || self.wants_preview(done, ends_epoch) {
+                self.preview()?;
+            }
+            let interrupted = interrupt::requested();
+            if is_last
+                || ends_epoch
+                || interrupted
+                || self.last_checkpoint.elapsed() >= LONGEST_TIME_BETWEEN_CHECKPOINTS
+            {
+                self.save()?;
+            }
+            progress.advance(
+                1,
+                format_args!(
+                    "D loss {:.3}  G loss {:.3}",
+                    outcome.d_loss_real + outcome.d_loss_fake,
+                    outcome.g_loss
+                ),
+            );
+            if is_last {
+                break;
+            }
+            if interrupted {
+                return Err(Error::Interrupted(format!(
+                    "step {done} is saved in {}; go on with --resume",
+                    self.folder.path().display()
+                )));
+            }
+        }
+        progress.finish(format_args!(
+            "weights in {}",
+            self.folder.generator().display()
+        ));
+        Ok(())
+    }
+
+    /// Takes a step; also says whether its labels were flipped.
+    fn step(&mut self, step: u64) -> Result<(StepOutcome, bool)> {
+        let batch = self.batches.at(step);
+        let outcome = self.trainer.step(StepInputs {
+            maps: &batch.maps,
+            latents: &batch.latents,
+            flip_labels: batch.flip_labels,
+        })?;
+        if is_sound(&outcome) {
+            return Ok((outcome, batch.flip_labels));
+        }
+        Err(Error::file(
+            self.folder.path(),
+            format!(
+                "training diverged at step {}: losses {} {} {}",
+                step + 1,
+                outcome.d_loss_real,
+                outcome.d_loss_fake,
+                outcome.g_loss
+            ),
+            "the last checkpoint is intact; start again with a lower learning_rate in --config",
+        ))
+    }
+
+    fn line(
+        &self,
+        outcome: &StepOutcome,
+        flipped: bool,
+        done: u64,
+        (last_step, last_time): (u64, Instant),
+    ) -> Result<LogLine> {
+        let maps = (done - last_step) * self.options.identity.training.batch as u64;
+        Ok(LogLine {
+            step: done,
+            epoch: (done - 1) / self.batches.steps_per_epoch() + 1,
+            d_loss_real: outcome.d_loss_real.into(),
+            d_loss_fake: outcome.d_loss_fake.into(),
+            g_loss: outcome.g_loss.into(),
+            d_real: mean_probability(&outcome.real_logits),
+            d_fake: mean_probability(&outcome.fake_logits),
+            d_gradient_norm: self.norm(&outcome.discriminator_gradients)?,
+            g_gradient_norm: self.norm(&outcome.generator_gradients)?,
+            flipped,
+            maps_per_second: maps as f64 / last_time.elapsed().as_secs_f64(),
+        })
+    }
+
+    fn norm(&self, gradients: &[Tensor]) -> Result<f64> {
+        let backend = self.trainer.generator().backend();
+        let mut sum = 0.0;
+        for gradient in gradients {
+            let values = backend.download(gradient)?;
+            sum += values
+                .iter()
+                .map(|&value| f64::from(value).powi(2))
+                .sum::<f64>();
+        }
+        Ok(sum.sqrt())
+    }
+
+    fn wants_preview(&self, done: u64, ends_epoch: bool) -> bool {
+        match self.options.preview_every {
+            0 => ends_epoch,
+            every => done.is_multiple_of(every),
+        }
+    }
+
+    /// The same latents every time, so that a series of previews shows one thing changing.
+    fn preview(&self) -> Result<()> {
+        let config = self.trainer.generator().config();
+        let count = PREVIEW_SIDE * PREVIEW_SIDE;
+        let seed = self.options.identity.seed;
+        let latents = normals(seed, Purpose::PreviewLatents, 0, count * config.z_dim);
+        let maps = generate(self.trainer.generator(), &latents)?;
+        let size = config.output_size;
+        let maps: Vec<&[f32]> = maps.chunks_exact(size * size).collect();
+        let png = map_grid_png(&maps, size, size, PREVIEW_SIDE, self.colours)?;
+        write_atomically(self.folder.preview(self.trainer.steps_done()), &png)
+    }
+
+    fn save(&mut self) -> Result<()> {
+        let folder = &self.folder;
+        checkpoint::save(&folder.checkpoint(), &self.trainer, &self.options.identity)?;
+        weights::save(self.trainer.generator(), &folder.generator())?;
+        weights::save(self.trainer.discriminator(), &folder.discriminator())?;
+        self.last_checkpoint = Instant::now();
+        Ok(())
+    }
+}

@@ -1,0 +1,239 @@
+//! Runs the oracle's cases through the tape on a device, and measures errors in units of the oracle's bounds.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use cosmogan_engine::adam::{AdamOperand, AdamSettings, AdamStep};
+use cosmogan_engine::backend::cpu::CpuBackend;
+use cosmogan_engine::backend::{self, Backend};
+use cosmogan_engine::ops::update_running_statistics;
+use cosmogan_engine::{Padding, Shape, Tape, Tensor, Variable};
+use cosmogan_oracle::cases::{EPSILON, LEAKY_SLOPE, MOMENTUM};
+use cosmogan_oracle::operators::activation::Activation;
+use cosmogan_oracle::operators::adam::Adam;
+use cosmogan_oracle::operators::convolution::Convolution;
+use cosmogan_oracle::{Arithmetic, Case, Operand, Operator};
+
+use super::Check;
+use crate::error::Result;
+
+/// Errors are counted in bounds: up to one is right.
+const LIMIT: f64 = 1.0;
+
+/// Runs `case` on `backend` and compares every output, and at most `most` elements of each, with the oracle.
+///
+/// # Errors
+/// Where the device fails or refuses the operands.
+pub fn check(
+    case: &Case,
+    backend: &Arc<dyn Backend>,
+    arithmetic: &Arithmetic,
+    most: usize,
+) -> Result<Check> {
+    let computed = compute(case, backend)?;
+    let mut worst = (0.0, String::new());
+    for expected in case.expected(arithmetic, most) {
+        let Some(values) = computed.get(expected.name) else {
+            worst = (f64::INFINITY, format!("{}: not computed", expected.name));
+            continue;
+        };
+        let comparison = expected.compare(values);
+        if comparison.error >= worst.0 {
+            worst = (
+                comparison.error,
+                format!(
+                    "{}[{}]: {:e} for {:e} ± {:.1e}",
+                    expected.name,
+                    comparison.index,
+                    comparison.computed,
+                    comparison.expected,
+                    comparison.bound
+                ),
+            );
+        }
+    }
+    Ok(Check::new(case.to_string(), worst.1, worst.0, LIMIT))
+}
+
+/// Every output of a case, as the device computes it.
+///
+/// # Errors
+/// As [`check`].
+pub fn compute(case: &Case, backend: &Arc<dyn Backend>) -> Result<Outputs> {
+    let operands = case.operands();
+    let job = Job {
+        tape: Tape::new(Arc::clone(backend)),
+        backend: &**backend,
+        operands: &operands,
+    };
+    match case.operator {
+        Operator::Linear(_) => {
+            let [x, weight, bias] = job.parameters(["x", "weight", "bias"])?;
+            let y = job.tape.linear(&x, &weight, &bias)?;
+            job.differentiate(y, &[("dx", &x), ("dweight", &weight), ("dbias", &bias)])
+        }
+        Operator::Conv2d(shape) => {
+            let [x, weight, bias] = job.parameters(["x", "weight", "bias"])?;
+            let padding = padding(&shape);
+            let y = job.tape.conv2d(&x, &weight, &bias, shape.stride, padding)?;
+            job.differentiate(y, &[("dx", &x), ("dweight", &weight), ("dbias", &bias)])
+        }
+        Operator::ConvTranspose2d(shape) => {
+            let [x, weight, bias] = job.parameters(["x", "weight", "bias"])?;
+            let padding = padding(&shape);
+            let y = job
+                .tape
+                .conv_transpose2d(&x, &weight, &bias, shape.stride, padding)?;
+            job.differentiate(y, &[("dx", &x), ("dweight", &weight), ("dbias", &bias)])
+        }
+        Operator::BatchNormTraining { .. } => job.batch_norm_training(),
+        Operator::BatchNormInference { .. } => {
+            let [x, scale, shift] =
+                ["x", "scale", "shift"].map(|name| job.tensor(name).map(|t| job.tape.constant(t)));
+            let (mean, variance) = (job.tensor("running_mean")?, job.tensor("running_variance")?);
+            let statistics = (&mean, &variance);
+            let y =
+                job.tape
+                    .batch_norm_inference(&x?, statistics, &scale?, &shift?, EPSILON as f32)?;
+            Ok(HashMap::from([("y", job.download(y.value())?)]))
+        }
+        Operator::Activation { activation, .. } => {
+            let [x] = job.parameters(["x"])?;
+            let y = job.tape.activate(&x, engine_activation(activation))?;
+            job.differentiate(y, &[("dx", &x)])
+        }
+        Operator::BceWithLogits { target, .. } => {
+            let [x] = job.parameters(["x"])?;
+            let loss = job.tape.bce_with_logits(&x, target as f32)?;
+            let gradients = job.tape.gradients(&loss, job.tensor("dloss")?, &[&x])?;
+            Ok(HashMap::from([
+                ("loss", job.download(loss.value())?),
+                ("dx", job.download(&gradients[0])?),
+            ]))
+        }
+        Operator::Adam { settings, .. } => job.adam(&settings),
+    }
+}
+
+/// Outputs of an operator by name.
+pub type Outputs = HashMap<&'static str, Vec<f32>>;
+
+struct Job<'a> {
+    tape: Tape,
+    backend: &'a dyn Backend,
+    operands: &'a [Operand],
+}
+
+impl Job<'_> {
+    fn tensor(&self, name: &str) -> Result<Tensor> {
+        let operand = self
+            .operands
+            .iter()
+            .find(|operand| operand.name == name)
+            .expect("a case makes every operand that its operator reads");
+        // The oracle's operands are exactly representable.
+        let values: Vec<f32> = operand.values.iter().map(|&value| value as f32).collect();
+        Ok(self
+            .backend
+            .upload(Shape::from(&operand.dims[..]), &values)?)
+    }
+
+    fn parameters<const N: usize>(&self, names: [&str; N]) -> Result<[Variable; N]> {
+        let variables: Vec<Variable> = names
+            .into_iter()
+            .map(|name| Ok(self.tape.parameter(self.tensor(name)?)))
+            .collect::<Result<_>>()?;
+        Ok(variables
+            .try_into()
+            .expect("there are as many variables as names"))
+    }
+
+    /// Also looks whether anything beside the tensor was overwritten, where the device can tell.
+    fn download(&self, tensor: &Tensor) -> Result<Vec<f32>> {
+        CpuBackend::check_guards(tensor)?;
+        Ok(self.backend.download(tensor)?)
+    }
+
+    fn differentiate(&self, y: Variable, wanted: &[(&'static str, &Variable)]) -> Result<Outputs> {
+        let variables: Vec<&Variable> = wanted.iter().map(|(_, variable)| *variable).collect();
+        let gradients = self.tape.gradients(&y, self.tensor("dy")?, &variables)?;
+        let mut outputs = HashMap::from([("y", self.download(y.value())?)]);
+        for ((name, _), gradient) in wanted.iter().zip(&gradients) {
+            outputs.insert(name, self.download(gradient)?);
+        }
+        Ok(outputs)
+    }
+
+    fn batch_norm_training(&self) -> Result<Outputs> {
+        let [x, scale, shift] = self.parameters(["x", "scale", "shift"])?;
+        let (y, statistics) = self
+            .tape
+            .batch_norm_training(&x, &scale, &shift, EPSILON as f32)?;
+        let (mut mean, mut variance) = (
+            self.tensor("running_mean")?,
+            self.tensor("running_variance")?,
+        );
+        update_running_statistics(
+            self.backend,
+            &statistics,
+            MOMENTUM as f32,
+            &mut mean,
+            &mut variance,
+        )?;
+        let mut outputs =
+            self.differentiate(y, &[("dx", &x), ("dscale", &scale), ("dshift", &shift)])?;
+        for (name, tensor) in [
+            ("mean", &statistics.mean),
+            ("variance", &statistics.variance),
+            ("running_mean", &mean),
+            ("running_variance", &variance),
+        ] {
+            outputs.insert(name, self.download(tensor)?);
+        }
+        Ok(outputs)
+    }
+
+    fn adam(&self, settings: &Adam) -> Result<Outputs> {
+        let (mut parameter, gradient) = (self.tensor("parameter")?, self.tensor("gradient")?);
+        let (mut first, mut second) = (self.tensor("first")?, self.tensor("second")?);
+        let step = AdamStep {
+            settings: AdamSettings {
+                learning_rate: settings.learning_rate,
+                beta1: settings.beta1,
+                beta2: settings.beta2,
+                epsilon: settings.epsilon,
+            },
+            step: settings.step.into(),
+            operands: vec![AdamOperand {
+                parameter: &mut parameter,
+                gradient: &gradient,
+                first: &mut first,
+                second: &mut second,
+            }],
+        };
+        step.run(self.backend)?;
+        Ok(HashMap::from([
+            ("parameter", self.download(&parameter)?),
+            ("first", self.download(&first)?),
+            ("second", self.download(&second)?),
+        ]))
+    }
+}
+
+/// The padding that gives a shape its extents.
+fn padding(shape: &Convolution) -> Padding {
+    Padding {
+        begin: shape.begin,
+        end: shape.end(),
+    }
+}
+
+fn engine_activation(activation: Activation) -> backend::Activation {
+    match activation {
+        Activation::Relu => backend::Activation::Relu,
+        Activation::LeakyRelu { .. } => backend::Activation::LeakyRelu {
+            slope: LEAKY_SLOPE as f32,
+        },
+        Activation::Tanh => backend::Activation::Tanh,
+    }
+}

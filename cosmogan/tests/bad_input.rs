@@ -1,0 +1,305 @@
+//! Bad input gets one clear line and exit status 1 or 2; nothing panics and nothing half-written stays behind.
+
+mod support;
+
+use std::fs;
+use std::path::Path;
+
+use support::{run, small_run, succeed, text, write_noise};
+
+/// Runs the program and expects one line on stderr with every one of `needles`.
+fn refused(arguments: &[&str], status: i32, needles: &[&str]) {
+    let output = run(arguments);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(
+        output.status.code(),
+        Some(status),
+        "{arguments:?}: {stderr}"
+    );
+    assert!(!stderr.contains("panicked"), "{stderr}");
+    let complaint: Vec<&str> = stderr
+        .lines()
+        .filter(|line| line.starts_with("cosmogan: "))
+        .collect();
+    assert_eq!(complaint.len(), 1, "{arguments:?}: {stderr}");
+    for needle in needles {
+        assert!(complaint[0].contains(needle), "no {needle:?} in {stderr:?}");
+    }
+}
+
+/// A float32 array in the NPY format, whatever its extents.
+fn write_npy(path: &Path, dims: &str, values: &[f32]) {
+    let mut header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': {dims}, }}");
+    while (header.len() + 11) % 64 != 0 {
+        header.push(' ');
+    }
+    header.push('\n');
+    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+    bytes.extend((header.len() as u16).to_le_bytes());
+    bytes.extend(header.as_bytes());
+    bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+    fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn training_data() {
+    let folder = tempfile::tempdir().unwrap();
+    let (config, data) = small_run(folder.path(), 6);
+    let run = folder.path().join("run");
+    let train = |data: &Path, status, needles: &[&str]| {
+        let arguments = [
+            "train",
+            "--config",
+            text(&config),
+            "--data",
+            text(data),
+            "--out",
+            text(&run),
+            "--steps",
+            "1",
+        ];
+        refused(&arguments, status, needles);
+        assert!(!run.exists(), "{} left a run", data.display());
+    };
+    let file = |name: &str, bytes: &[u8]| {
+        let path = folder.path().join(name);
+        fs::write(&path, bytes).unwrap();
+        path
+    };
+
+    train(&folder.path().join("nothing.npy"), 1, &["nothing.npy"]);
+    train(folder.path(), 1, &[text(folder.path())]);
+    train(&file("empty.npy", b""), 1, &["empty.npy", "empty"]);
+    train(&file("text.npy", b"these are not maps"), 1, &["text.npy"]);
+    let whole = fs::read(&data).unwrap();
+    train(
+        &file("short.npy", &whole[..whole.len() - 7]),
+        1,
+        &["short.npy"],
+    );
+    train(
+        &file("header.npy", b"\x93NUMPY\x02\x00\xff\xff\xff\xff{'descr'"),
+        1,
+        &["header.npy"],
+    );
+
+    let npy = |name: &str, dims: &str, values: &[f32]| {
+        let path = folder.path().join(name);
+        write_npy(&path, dims, values);
+        path
+    };
+    let vast = npy("vast.npy", "(4294967296, 4294967296, 4294967296)", &[0.0]);
+    train(&vast, 1, &["vast.npy"]);
+    train(&npy("flat.npy", "(256,)", &[0.0; 256]), 1, &["flat.npy"]);
+
+    let smaller = folder.path().join("smaller.npy");
+    write_noise(&smaller, 6, 8);
+    train(&smaller, 1, &["smaller.npy", "8×8", "16×16"]);
+
+    let mut values: Vec<f32> = (0..6 * 256)
+        .map(|index| (index as f32 * 0.7).sin())
+        .collect();
+    values[2 * 256 + 3 * 16 + 5] = f32::NAN;
+    let undefined = npy("nan.npy", "(6, 16, 16)", &values);
+    train(&undefined, 1, &["nan.npy", "map 2", "row 3", "column 5"]);
+    values[2 * 256..3 * 256].fill(0.25);
+    train(
+        &npy("flat-map.npy", "(6, 16, 16)", &values),
+        1,
+        &["flat-map.npy", "map 2", "constant"],
+    );
+    write_noise(&smaller, 3, 16);
+    train(&smaller, 2, &["--batch"]);
+}
+
+#[test]
+fn training_settings() {
+    let folder = tempfile::tempdir().unwrap();
+    let (config, data) = small_run(folder.path(), 8);
+    let run_folder = folder.path().join("run");
+    let base = ["train", "--data", text(&data), "--out", text(&run_folder)];
+    let with = |more: &[&'static str]| [&base[..], more].concat();
+
+    // What clap itself refuses.
+    for more in [
+        &["--preset", "huge"][..],
+        &["--steps", "many"],
+        &["--steps", "3", "--epochs", "3"],
+        &["--device", "abacus"],
+    ] {
+        let output = run(&with(more));
+        assert_eq!(output.status.code(), Some(2), "{more:?}");
+        assert!(
+            String::from_utf8_lossy(&output.stderr).contains(more[0]),
+            "{more:?}"
+        );
+    }
+    refused(&with(&["--steps", "0"]), 2, &["--steps"]);
+    refused(&with(&["--batch", "1"]), 2, &["--batch", "2"]);
+    refused(
+        &with(&["--device", "cuda"]),
+        2,
+        &["--device", "libcuda.so.1", "cpu"],
+    );
+    refused(
+        &with(&["--preset", "tiny"]),
+        1,
+        &["maps.npy", "16×16", "64×64"],
+    );
+
+    let bad = folder.path().join("bad.toml");
+    for (text_of_config, needle) in [
+        ("output_size = 18\nlayers = 2\n", "not divisible"),
+        ("layers = 7\n", "layers"),
+        ("gf_dim = 0\n", "gf_dim"),
+        ("colour = 3\n", "colour"),
+        ("learning_rate = -1.0\n", "learning_rate"),
+        ("layers = ", "line 1"),
+    ] {
+        fs::write(&bad, text_of_config).unwrap();
+        let arguments = [&base[..], &["--config", text(&bad)]].concat();
+        refused(&arguments, 1, &["bad.toml", needle]);
+    }
+    assert!(!run_folder.exists());
+
+    // A run is protected from a second one, and from a resume with other settings or data.
+    let train = [&base[..], &["--config", text(&config), "--steps", "2"]].concat();
+    succeed(&train);
+    refused(&train, 1, &["--resume"]);
+    let resume = [&train[..], &["--resume"]].concat();
+    refused(
+        &[&resume[..], &["--seed", "8"]].concat(),
+        1,
+        &["checkpoint.safetensors", "seed"],
+    );
+    fs::write(
+        &bad,
+        support::SMALL_CONFIG.replace("gf_dim = 4", "gf_dim = 8"),
+    )
+    .unwrap();
+    let other = [&base[..], &["--config", text(&bad), "--resume"]].concat();
+    refused(&other, 1, &["checkpoint.safetensors", "gf_dim"]);
+    write_noise(&data, 9, 16);
+    refused(&resume, 1, &["checkpoint.safetensors", "maps"]);
+
+    // A damaged checkpoint is refused, not overwritten.
+    let checkpoint = run_folder.join("checkpoint.safetensors");
+    let bytes = fs::read(&checkpoint).unwrap();
+    fs::write(&checkpoint, &bytes[..bytes.len() / 2]).unwrap();
+    refused(&resume, 1, &["checkpoint.safetensors"]);
+    assert_eq!(fs::read(&checkpoint).unwrap().len(), bytes.len() / 2);
+
+    // A file stands where a folder is to be made.
+    let blocked = [
+        "train",
+        "--config",
+        text(&config),
+        "--data",
+        text(&data),
+        "--out",
+        "/dev/null/run",
+    ];
+    refused(&blocked, 1, &["/dev/null"]);
+}
+
+#[test]
+fn weights_and_latents() {
+    let folder = tempfile::tempdir().unwrap();
+    let (config, data) = small_run(folder.path(), 8);
+    let run_folder = folder.path().join("run");
+    succeed(&[
+        "train",
+        "--config",
+        text(&config),
+        "--data",
+        text(&data),
+        "--out",
+        text(&run_folder),
+        "--steps",
+        "1",
+    ]);
+    let good = run_folder.join("generator.safetensors");
+    let out = folder.path().join("out.npy");
+    let generate = |weights: &Path, more: &[&str], status, needles: &[&str]| {
+        let base = ["generate", "--weights", text(weights), "--out", text(&out)];
+        refused(&[&base[..], more].concat(), status, needles);
+        assert!(!out.exists());
+    };
+    generate(&good, &["--count", "0"], 2, &["--count"]);
+    generate(&good, &["--count", "1", "--batch", "0"], 2, &["--batch"]);
+    generate(&folder.path().join("none"), &["--count", "1"], 1, &["none"]);
+    let discriminator = run_folder.join("discriminator.safetensors");
+    generate(
+        &discriminator,
+        &["--count", "1"],
+        1,
+        &["discriminator.safetensors"],
+    );
+    let checkpoint = run_folder.join("checkpoint.safetensors");
+    generate(
+        &checkpoint,
+        &["--count", "1"],
+        1,
+        &["checkpoint.safetensors"],
+    );
+
+    let bytes = fs::read(&good).unwrap();
+    let bad = folder.path().join("bad.safetensors");
+    let with = |change: &dyn Fn(&mut Vec<u8>), needle: &str| {
+        let mut changed = bytes.clone();
+        change(&mut changed);
+        fs::write(&bad, changed).unwrap();
+        generate(&bad, &["--count", "1"], 1, &["bad.safetensors", needle]);
+    };
+    let replace = |from: &'static str, to: &'static str| {
+        move |bytes: &mut Vec<u8>| {
+            assert_eq!(from.len(), to.len());
+            let position = bytes
+                .windows(from.len())
+                .position(|window| window == from.as_bytes())
+                .unwrap();
+            bytes[position..position + from.len()].copy_from_slice(to.as_bytes());
+        }
+    };
+    with(&|bytes| bytes.truncate(bytes.len() / 2), "safetensors");
+    with(&|bytes| bytes.clear(), "safetensors");
+    with(&|bytes| bytes[..8].fill(0xff), "safetensors");
+    with(&replace("deconv2.bias", "deconv9.bias"), "deconv");
+    // The metadata are JSON within JSON, hence the backslashes.
+    with(&replace("\\\"z_dim\\\":8", "\\\"z_dim\\\":9"), "fc.weight");
+    with(&replace("\\\"layers\\\":2", "\\\"layers\\\":0"), "layers");
+    with(&replace("\\\"gf_dim\\\":4", "\\\"gf_dim\\\":5"), "shape");
+    let last = bytes.len() - 4;
+    with(
+        &|bytes| bytes[last..].copy_from_slice(&f32::NAN.to_le_bytes()),
+        "NaN",
+    );
+
+    let latents = folder.path().join("z.npy");
+    write_npy(&latents, "(3, 7)", &[0.5; 21]);
+    let given = ["--latents", text(&latents)];
+    generate(&good, &given, 1, &["z.npy", "(N, 8)"]);
+    write_npy(&latents, "(1, 8)", &[f32::INFINITY; 8]);
+    generate(&good, &given, 1, &["z.npy"]);
+    write_npy(&latents, "(3, 8)", &[0.5; 24]);
+    let elsewhere = [
+        "generate",
+        "--weights",
+        text(&good),
+        "--latents",
+        text(&latents),
+        "--out",
+        "/dev/full/maps.npy",
+    ];
+    refused(&elsewhere, 1, &["/dev/full"]);
+    let unknown = [
+        "generate",
+        "--weights",
+        text(&good),
+        "--latents",
+        text(&latents),
+        "--out",
+        "maps.xyz",
+    ];
+    refused(&unknown, 2, &["--out"]);
+}

@@ -1,0 +1,114 @@
+//! The golden training steps of PyTorch, replayed.
+
+mod support;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use cosmogan::model::weights::{TensorFile, read_file};
+use cosmogan::verify::reference;
+use cosmogan_engine::backend::Backend;
+use cosmogan_engine::backend::cpu::CpuBackend;
+use support::{run, succeed, text};
+
+fn golden() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../oracle/golden")
+}
+
+#[test]
+fn golden_sets_are_reproduced() {
+    let backend: Arc<dyn Backend> = Arc::new(CpuBackend::new());
+    let sets = reference::find(&golden()).unwrap();
+    assert_eq!(sets.len(), 2);
+    for set in sets {
+        let checks = set.check(&backend, None).unwrap();
+        // Four forward passes, three steps' losses, one step's gradients, three kinds of state after two steps.
+        assert_eq!(checks.len(), 4 + 3 + 1 + 6);
+        for check in checks {
+            assert!(check.passed, "{check:?}");
+        }
+    }
+}
+
+/// Copies the golden set `two` and changes one byte in the middle of a tensor of one file.
+fn damaged(folder: &Path, part: &str, tensor: &str) {
+    for entry in fs::read_dir(golden()).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        if name.starts_with("two_") {
+            fs::write(folder.join(name), fs::read(&path).unwrap()).unwrap();
+        }
+    }
+    let path = folder.join(format!("two_{part}.safetensors"));
+    let mut bytes = read_file(&path).unwrap();
+    let needle = {
+        let file = TensorFile::parse(&path, &bytes).unwrap();
+        let (_, values) = file.get(tensor).unwrap().unwrap();
+        let largest = values
+            .iter()
+            .copied()
+            .fold(0.0, |a: f64, b| if b.abs() > a.abs() { b } else { a });
+        largest.to_le_bytes()
+    };
+    let position = bytes
+        .windows(8)
+        .position(|window| window == needle)
+        .unwrap();
+    // The lowest bit of the exponent: the value doubles or halves.
+    bytes[position + 6] ^= 0x10;
+    fs::write(&path, bytes).unwrap();
+}
+
+#[test]
+fn a_wrong_reference_is_noticed() {
+    for (part, tensor) in [
+        ("forward", "generator_eval"),
+        ("forward", "discriminator_train_logits"),
+        ("train", "step1.grad.generator.deconv1.weight"),
+        ("train", "step2.g_loss"),
+        ("train", "step3.discriminator.bn1.running_var"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        damaged(folder.path(), part, tensor);
+        let output = run(&["verify", "--reference", text(folder.path())]);
+        assert_eq!(output.status.code(), Some(1), "{tensor}");
+        let printed = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(printed.matches("FAIL").count(), 1, "{tensor}: {printed}");
+    }
+}
+
+#[test]
+fn the_dump_has_the_references_names_and_extents() {
+    let folder = tempfile::tempdir().unwrap();
+    let dump = folder.path().join("dump");
+    succeed(&[
+        "verify",
+        "--reference",
+        text(&golden()),
+        "--dump",
+        text(&dump),
+    ]);
+    for prefix in ["two", "four"] {
+        for part in ["forward", "train"] {
+            let name = format!("{prefix}_{part}.safetensors");
+            let (ours, theirs) = (dump.join(&name), golden().join(&name));
+            let (our_bytes, their_bytes) = (read_file(&ours).unwrap(), read_file(&theirs).unwrap());
+            let ours = TensorFile::parse(&ours, &our_bytes).unwrap();
+            let theirs = TensorFile::parse(&theirs, &their_bytes).unwrap();
+            let sorted = |file: &TensorFile<'_>| {
+                let mut names: Vec<_> = file.names().into_iter().map(str::to_owned).collect();
+                names.sort();
+                names
+            };
+            assert_eq!(sorted(&ours), sorted(&theirs), "{name}");
+            for tensor in theirs.names() {
+                assert_eq!(
+                    ours.get(tensor).unwrap().unwrap().0,
+                    theirs.get(tensor).unwrap().unwrap().0,
+                    "{tensor}"
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! Runs of the binary: interrupted and resumed in every way, they end in the same bits.
+
+mod support;
+
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use support::{cosmogan, small_run, succeed, text};
+
+const STEPS: &str = "120";
+
+/// What a run leaves behind, without what depends on the clock.
+fn result(run: &Path) -> (Vec<u8>, Vec<u8>, Vec<serde_json::Value>) {
+    let log = fs::read_to_string(run.join("log.jsonl")).unwrap();
+    let lines = log
+        .lines()
+        .map(|line| {
+            let mut line: serde_json::Value = serde_json::from_str(line).unwrap();
+            line.as_object_mut().unwrap().remove("maps_per_second");
+            line
+        })
+        .collect();
+    (
+        fs::read(run.join("checkpoint.safetensors")).unwrap(),
+        fs::read(run.join("generator.safetensors")).unwrap(),
+        lines,
+    )
+}
+
+fn arguments<'a>(config: &'a Path, data: &'a Path, run: &'a Path, steps: &'a str) -> Vec<&'a str> {
+    vec![
+        "train",
+        "--config",
+        text(config),
+        "--data",
+        text(data),
+        "--out",
+        text(run),
+        "--steps",
+        steps,
+        "--seed",
+        "3",
+    ]
+}
+
+fn resumed(mut arguments: Vec<&str>) -> Vec<&str> {
+    arguments.push("--resume");
+    arguments
+}
+
+/// Starts a run and waits until its log has at least `lines` lines.
+fn start_and_wait(arguments: &[&str], run: &Path, lines: usize) -> Child {
+    let mut child = cosmogan()
+        .args(arguments)
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let started = Instant::now();
+    loop {
+        let written = fs::read_to_string(run.join("log.jsonl")).unwrap_or_default();
+        if written.lines().count() >= lines {
+            return child;
+        }
+        assert!(
+            child.try_wait().unwrap().is_none(),
+            "the run ended before {lines} lines"
+        );
+        assert!(started.elapsed() < Duration::from_secs(120));
+        sleep(Duration::from_millis(2));
+    }
+}
+
+#[test]
+fn resumed_and_killed_runs_give_the_same_bits() {
+    let folder = tempfile::tempdir().unwrap();
+    // 22 maps in batches of 4: the epoch ends with maps left over.
+    let (config, data) = small_run(folder.path(), 22);
+    let whole = folder.path().join("whole");
+    succeed(&arguments(&config, &data, &whole, STEPS));
+    let expected = result(&whole);
+    assert_eq!(expected.2.len(), 120);
+
+    let halves = folder.path().join("halves");
+    succeed(&arguments(&config, &data, &halves, "63"));
+    succeed(&resumed(arguments(&config, &data, &halves, STEPS)));
+    assert_eq!(result(&halves), expected);
+
+    let killed = folder.path().join("killed");
+    let mut child = start_and_wait(&arguments(&config, &data, &killed, STEPS), &killed, 31);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    succeed(&resumed(arguments(&config, &data, &killed, STEPS)));
+    assert_eq!(result(&killed), expected);
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_saves_and_resume_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let (config, data) = small_run(folder.path(), 64);
+    let whole = folder.path().join("whole");
+    succeed(&arguments(&config, &data, &whole, "2000"));
+    let stopped = folder.path().join("stopped");
+    let mut child = start_and_wait(&arguments(&config, &data, &stopped, "2000"), &stopped, 5);
+    let interrupt = std::process::Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status()
+        .unwrap();
+    assert!(interrupt.success());
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    let lines = result(&stopped).2.len();
+    assert!((5..2000).contains(&lines), "stopped after {lines} steps");
+    // Settings that are not repeated are those of the run.
+    succeed(&[
+        "train",
+        "--data",
+        text(&data),
+        "--out",
+        text(&stopped),
+        "--steps",
+        "2000",
+        "--resume",
+    ]);
+    assert_eq!(result(&stopped), result(&whole));
+}
+
+#[test]
+fn a_seed_means_the_same_maps_in_any_batch_and_count() {
+    let folder = tempfile::tempdir().unwrap();
+    let (config, data) = small_run(folder.path(), 8);
+    let run = folder.path().join("run");
+    succeed(&arguments(&config, &data, &run, "3"));
+    let weights = run.join("generator.safetensors");
+    let maps = |count: &str, batch: &str| {
+        let out = folder.path().join(format!("maps-{count}-{batch}.npy"));
+        succeed(&[
+            "generate",
+            "--weights",
+            text(&weights),
+            "--count",
+            count,
+            "--seed",
+            "9",
+            "--batch",
+            batch,
+            "--out",
+            text(&out),
+        ]);
+        cosmogan::data::MapSet::read(&out)
+            .unwrap()
+            .values()
+            .to_vec()
+    };
+    let expected = maps("37", "16");
+    assert_eq!(expected.len(), 37 * 16 * 16);
+    for (count, batch) in [
+        ("37", "1"),
+        ("37", "5"),
+        ("37", "64"),
+        ("3", "2"),
+        ("1", "16"),
+    ] {
+        let found = maps(count, batch);
+        assert_eq!(
+            found[..],
+            expected[..found.len()],
+            "--count {count} --batch {batch}"
+        );
+    }
+}

@@ -1,0 +1,119 @@
+//! The arithmetic that is being judged: what it rounds, and by how much.
+
+use crate::Bounded;
+
+/// Roundings of a computation that multiplies in one format and accumulates in another.
+///
+/// With unit roundoff u, every operation returns (a ∘ b)(1 + δ), |δ| ≤ u (Higham, *Accuracy and Stability of
+/// Numerical Algorithms*, 2nd ed., eq. 2.4). Products of k roundings are bounded by γ_k = k·u/(1 − k·u) (lemma 3.1).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Arithmetic {
+    /// Unit roundoff of every operation and of every stored result.
+    pub roundoff: f64,
+    /// Unit roundoff of the conversion of a matrix product's operands; 0 where they are used as they are.
+    pub operand_roundoff: f64,
+}
+
+/// The smallest normal f32. Implementations may flush what is smaller to zero.
+pub(crate) const SMALLEST_NORMAL: f64 = f32::MIN_POSITIVE as f64;
+
+/// 2⁻²⁴: f32 has 24 significant bits.
+const F32_ROUNDOFF: f64 = 1.0 / 16_777_216.0;
+/// 2⁻¹¹: tf32 has 11 significant bits.
+const TF32_ROUNDOFF: f64 = 1.0 / 2048.0;
+/// 2⁻⁸: bf16 has 8 significant bits.
+const BF16_ROUNDOFF: f64 = 1.0 / 256.0;
+
+impl Arithmetic {
+    /// Everything in f32.
+    pub const fn f32() -> Self {
+        Self {
+            roundoff: F32_ROUNDOFF,
+            operand_roundoff: 0.0,
+        }
+    }
+
+    /// Products of operands rounded to tf32, accumulated in f32.
+    pub const fn tf32() -> Self {
+        Self {
+            roundoff: F32_ROUNDOFF,
+            operand_roundoff: TF32_ROUNDOFF,
+        }
+    }
+
+    /// Products of operands rounded to bf16, accumulated in f32.
+    pub const fn bf16() -> Self {
+        Self {
+            roundoff: F32_ROUNDOFF,
+            operand_roundoff: BF16_ROUNDOFF,
+        }
+    }
+
+    /// γ_k = k·u/(1 − k·u), the bound on the product of k roundings; infinite where k·u ≥ 1.
+    pub fn gamma(&self, roundings: usize) -> f64 {
+        let product = roundings as f64 * self.roundoff;
+        if product < 1.0 {
+            product / (1.0 - product)
+        } else {
+            f64::INFINITY
+        }
+    }
+
+    /// Σ of `terms` products in any order, with or without fused multiply-add, of operands that are first rounded.
+    ///
+    /// A term passes through at most one rounding as a product and `terms` as part of a sum (the last when a bias is
+    /// added or the result is stored), so that |error| ≤ ((1 + u_operand)²·(1 + γ_{k+1}) − 1)·Σ|aᵢbᵢ|. What underflows
+    /// adds at most the smallest normal number per operation.
+    pub fn sum_of_products(&self, products: impl Iterator<Item = (f64, f64)>) -> Bounded {
+        let (mut sum, mut absolute, mut terms) = (0.0, 0.0, 0);
+        for (a, b) in products {
+            sum += a * b;
+            absolute += (a * b).abs();
+            terms += 1;
+        }
+        let conversion = (1.0 + self.operand_roundoff).powi(2);
+        let relative = conversion * (1.0 + self.gamma(terms + 1)) - 1.0;
+        Bounded {
+            value: sum,
+            error: relative * absolute + 2.0 * terms as f64 * SMALLEST_NORMAL,
+        }
+    }
+
+    /// Σ of `terms` that are themselves computed, in any order: their errors and γ_k of their sizes.
+    pub fn sum(&self, terms: impl Iterator<Item = Bounded>) -> Bounded {
+        let (sum, absolute, error, count) = totals(terms);
+        Bounded {
+            value: sum,
+            error: error + self.gamma(count) * (absolute + error),
+        }
+    }
+
+    /// Σ of `terms` over a batch, which must be summed in blocks or pairwise: at most [`Arithmetic::reduction_depth`]
+    /// additions follow one another. An implementation that adds a million values one by one in f32 does not meet
+    /// this bound, and should not.
+    pub fn reduction(&self, terms: impl Iterator<Item = Bounded>) -> Bounded {
+        let (sum, absolute, error, count) = totals(terms);
+        Bounded {
+            value: sum,
+            error: error + self.gamma(Self::reduction_depth(count)) * (absolute + error),
+        }
+    }
+
+    /// The longest chain of additions allowed in a reduction over `count` values: blocks of 128, then a tree.
+    pub fn reduction_depth(count: usize) -> usize {
+        const BLOCK: usize = 128;
+        let tree = count.max(1).next_power_of_two().trailing_zeros() as usize;
+        count.min(BLOCK + tree)
+    }
+}
+
+fn totals(terms: impl Iterator<Item = Bounded>) -> (f64, f64, f64, usize) {
+    terms.fold((0.0, 0.0, 0.0, 0), |(sum, absolute, error, count), term| {
+        (
+            sum + term.value,
+            absolute + term.value.abs(),
+            error + term.error,
+            count + 1,
+        )
+    })
+}

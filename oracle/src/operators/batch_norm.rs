@@ -1,0 +1,137 @@
+//! Batch normalisation (Ioffe & Szegedy 2015) of x `[M, C]`, M values per channel.
+//!
+//! Bounds. The mean is a blocked reduction: |δ_mean| ≤ γ_d·Σ|x|/M plus the division. The variance must be computed
+//! from differences to the mean: as Σ(x − mean) = 0, an error δ in the mean adds exactly δ² to Σ(x − mean − δ)²/M, and
+//! each square passes a subtraction, a multiplication and the reduction. E[x²] − E[x]² does not meet this bound, and
+//! should not. Everything after is [`Bounded`] arithmetic: the errors of mean and variance pass through x̂ = (x −
+//! mean)/√(variance + ε) into y, dscale and dx.
+
+use crate::{Arithmetic, Bounded};
+
+/// What is known of one channel.
+#[derive(Clone, Debug)]
+pub struct Channel {
+    /// Mean over the batch, or a running mean.
+    pub mean: Bounded,
+    /// Biased variance over the batch, or a running variance.
+    pub variance: Bounded,
+    /// γ.
+    pub scale: f64,
+    /// β.
+    pub shift: f64,
+    /// ε under the square root.
+    pub epsilon: f64,
+}
+
+/// Gradients of one channel in training mode.
+#[derive(Clone, Debug)]
+pub struct Gradients {
+    /// dscale = Σ dy·x̂.
+    pub scale: Bounded,
+    /// dshift = Σ dy.
+    pub shift: Bounded,
+    count: f64,
+}
+
+/// Mean and biased variance of one channel's values.
+pub fn statistics(x: impl Iterator<Item = f64> + Clone, arithmetic: &Arithmetic) -> [Bounded; 2] {
+    let count = x.clone().count() as f64;
+    let mean = arithmetic
+        .reduction(x.clone().map(Bounded::exact))
+        .divided_by(Bounded::exact(count), arithmetic);
+    let squares = x.map(|x| {
+        let difference = Bounded::exact(x).minus(Bounded::exact(mean.value), arithmetic);
+        difference.times(difference, arithmetic)
+    });
+    let mut variance = arithmetic
+        .reduction(squares)
+        .divided_by(Bounded::exact(count), arithmetic);
+    variance.error += mean.error * mean.error;
+    [mean, variance]
+}
+
+/// running ← (1 − momentum)·running + momentum·factor·batch.
+pub fn update_running(
+    running: f64,
+    batch: Bounded,
+    momentum: f64,
+    factor: f64,
+    arithmetic: &Arithmetic,
+) -> Bounded {
+    let kept = Bounded::exact(1.0 - momentum).times(Bounded::exact(running), arithmetic);
+    let weight = Bounded::exact(momentum).times(Bounded::exact(factor), arithmetic);
+    kept.plus(weight.times(batch, arithmetic), arithmetic)
+}
+
+/// M/(M − 1): the running variance stores the unbiased one. A single value keeps its biased variance, 0.
+pub fn unbiased_factor(count: usize) -> f64 {
+    let count = count.max(2) as f64;
+    count / (count - 1.0)
+}
+
+impl Channel {
+    /// y = x̂·scale + shift.
+    pub fn normalise(&self, x: f64, arithmetic: &Arithmetic) -> Bounded {
+        self.normalised(x, arithmetic)
+            .times(Bounded::exact(self.scale), arithmetic)
+            .plus(Bounded::exact(self.shift), arithmetic)
+    }
+
+    /// The sums behind the gradients, in training mode, over (x, dy) of the whole channel.
+    pub fn gradients(
+        &self,
+        values: impl Iterator<Item = (f64, f64)> + Clone,
+        arithmetic: &Arithmetic,
+    ) -> Gradients {
+        let products = values
+            .clone()
+            .map(|(x, dy)| Bounded::exact(dy).times(self.normalised(x, arithmetic), arithmetic));
+        Gradients {
+            scale: arithmetic.reduction(products),
+            shift: arithmetic.reduction(values.clone().map(|(_, dy)| Bounded::exact(dy))),
+            count: values.count() as f64,
+        }
+    }
+
+    /// dx = scale/√(variance + ε)·(dy − dshift/M − x̂·dscale/M): the mean and the variance depend on x too.
+    pub fn dgrad(
+        &self,
+        x: f64,
+        dy: f64,
+        gradients: &Gradients,
+        arithmetic: &Arithmetic,
+    ) -> Bounded {
+        let count = Bounded::exact(gradients.count);
+        let through_mean = gradients.shift.divided_by(count, arithmetic);
+        let through_variance = self
+            .normalised(x, arithmetic)
+            .times(gradients.scale.divided_by(count, arithmetic), arithmetic);
+        let inner = Bounded::exact(dy)
+            .minus(through_mean, arithmetic)
+            .minus(through_variance, arithmetic);
+        Bounded::exact(self.scale)
+            .divided_by(self.deviation(arithmetic), arithmetic)
+            .times(inner, arithmetic)
+    }
+
+    /// dx = scale/√(variance + ε)·dy at inference, where the statistics do not depend on x.
+    pub fn dgrad_inference(&self, dy: f64, arithmetic: &Arithmetic) -> Bounded {
+        Bounded::exact(self.scale)
+            .divided_by(self.deviation(arithmetic), arithmetic)
+            .times(Bounded::exact(dy), arithmetic)
+    }
+
+    /// √(variance + ε).
+    fn deviation(&self, arithmetic: &Arithmetic) -> Bounded {
+        self.variance
+            .plus(Bounded::exact(self.epsilon), arithmetic)
+            .square_root(arithmetic)
+    }
+
+    /// x̂.
+    fn normalised(&self, x: f64, arithmetic: &Arithmetic) -> Bounded {
+        Bounded::exact(x)
+            .minus(self.mean, arithmetic)
+            .divided_by(self.deviation(arithmetic), arithmetic)
+    }
+}
