@@ -3,6 +3,7 @@
 mod crop;
 mod doctor;
 mod generate;
+mod simulate;
 mod train;
 mod verify;
 
@@ -24,6 +25,7 @@ enum Command {
     Train(train::TrainArguments),
     Generate(generate::GenerateArguments),
     Verify(verify::VerifyArguments),
+    Simulate(simulate::SimulateArguments),
     Crop(crop::CropArguments),
     Doctor(doctor::DoctorArguments),
 }
@@ -38,6 +40,7 @@ impl Cli {
             Command::Train(arguments) => arguments.run(),
             Command::Generate(arguments) => arguments.run(),
             Command::Verify(arguments) => arguments.run(),
+            Command::Simulate(arguments) => arguments.run(),
             Command::Crop(arguments) => arguments.run(),
             Command::Doctor(arguments) => arguments.run(),
         }

@@ -1,0 +1,122 @@
+//! Shifted-lognormal random fields on a periodic square.
+//!
+//! κ = shift·(e^{g − σ²/2} − 1) with a Gaussian field g of variance σ² has mean zero, no value below −shift, positive
+//! skewness, and the correlation ξ_κ = shift²·(e^{ξ_g} − 1) (Coles & Jones 1991). So ξ_g = ln(1 + ξ_κ/shift²), taken on
+//! the grid itself, gives exactly the spectrum asked for at every mode of the grid, as long as the spectrum of g is
+//! nowhere negative; where it is, it is set to zero and the share is reported.
+
+use std::f64::consts::TAU;
+use std::fmt;
+use std::sync::Arc;
+
+use rand_distr::{Distribution, StandardNormal};
+use rustfft::num_complex::Complex64;
+use rustfft::{Fft, FftPlanner};
+
+use crate::rng::{Purpose, stream};
+
+/// A recipe for fields with one spectrum.
+pub(super) struct LognormalField {
+    pixels: usize,
+    shift: f64,
+    /// Standard deviation of each mode of g.
+    amplitudes: Vec<f64>,
+    variance: f64,
+    clipped_share: f64,
+    inverse: Arc<dyn Fft<f64>>,
+}
+
+impl LognormalField {
+    /// Fields of `pixels`² on a periodic square of side `side` radian with the spectrum C_ℓ = `power`(ℓ) in steradian.
+    pub(super) fn new(power: impl Fn(f64) -> f64, pixels: usize, side: f64, shift: f64) -> Self {
+        let mut planner = FftPlanner::new();
+        let (forward, inverse) = (
+            planner.plan_fft_forward(pixels),
+            planner.plan_fft_inverse(pixels),
+        );
+        let area = side * side;
+        let mut field: Vec<Complex64> = (0..pixels * pixels)
+            .map(|index| {
+                let mode = |index: usize| index.min(pixels - index) as f64;
+                let ell = TAU / side * mode(index / pixels).hypot(mode(index % pixels));
+                Complex64::from(power(ell) / area)
+            })
+            .collect();
+        transform(&mut field, pixels, &*inverse);
+        for value in &mut field {
+            *value = Complex64::from((value.re / shift.powi(2)).ln_1p());
+        }
+        transform(&mut field, pixels, &*forward);
+        let modes = (pixels * pixels) as f64;
+        let (mut kept, mut clipped) = (0.0, 0.0);
+        let amplitudes = field
+            .iter()
+            .map(|value| {
+                let variance = value.re / modes;
+                if variance > 0.0 {
+                    kept += variance;
+                    variance.sqrt()
+                } else {
+                    clipped -= variance;
+                    0.0
+                }
+            })
+            .collect();
+        Self {
+            pixels,
+            shift,
+            amplitudes,
+            variance: kept,
+            clipped_share: clipped / kept,
+            inverse,
+        }
+    }
+
+    pub(super) fn clipped_share(&self) -> f64 {
+        self.clipped_share
+    }
+
+    /// Field `index` of `seed`, row by row.
+    pub(super) fn draw(&self, seed: u64, index: u64) -> Vec<f32> {
+        let mut rng = stream(seed, Purpose::Simulation, index);
+        let mut normal = || -> f64 { StandardNormal.sample(&mut rng) };
+        // Independent complex modes: the real part of their transform is a real field of the right spectrum.
+        let mut field: Vec<Complex64> = self
+            .amplitudes
+            .iter()
+            .map(|amplitude| Complex64::new(amplitude * normal(), amplitude * normal()))
+            .collect();
+        transform(&mut field, self.pixels, &*self.inverse);
+        field
+            .iter()
+            .map(|value| (self.shift * (value.re - 0.5 * self.variance).exp_m1()) as f32)
+            .collect()
+    }
+}
+
+/// The unnormalised two-dimensional transform of a square.
+fn transform(field: &mut [Complex64], pixels: usize, fft: &dyn Fft<f64>) {
+    let mut scratch = vec![Complex64::default(); fft.get_inplace_scratch_len()];
+    fft.process_with_scratch(field, &mut scratch);
+    transpose(field, pixels);
+    fft.process_with_scratch(field, &mut scratch);
+    transpose(field, pixels);
+}
+
+fn transpose(field: &mut [Complex64], pixels: usize) {
+    for row in 0..pixels {
+        for column in row + 1..pixels {
+            field.swap(row * pixels + column, column * pixels + row);
+        }
+    }
+}
+
+impl fmt::Debug for LognormalField {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            formatter,
+            "LognormalField({0}×{0}, shift {1})",
+            self.pixels, self.shift
+        )
+    }
+}
