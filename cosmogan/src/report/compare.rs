@@ -8,7 +8,7 @@ use super::metrics::Metrics;
 use super::numbers::{self, Distances};
 use super::picture::{Zoom, bare_map_grid_png, map_grid_png};
 use super::plots::{self, Band, PixelHistograms, Plot, ScaleBar, SpectrumBands, TrainingCurve};
-use super::summary::{SampleSummary, Summary};
+use super::summary::{DISTANCES_TITLE, SampleSummary, Summary};
 use crate::error::{Error, Result};
 use crate::files::{create_folder, write_atomically};
 
@@ -70,7 +70,7 @@ impl Comparison<'_> {
         page.paragraph(&self.introduction(&metrics.summary));
         page.paragraph(&metrics.summary.verdict());
         page.heading("Numbers");
-        add_tables(&mut page, &metrics.summary);
+        add_table(&mut page, &metrics.summary);
         page.heading("Maps");
         self.add_maps(&mut page, folder)?;
         page.heading("Pixel values");
@@ -327,7 +327,7 @@ impl Comparison<'_> {
 
     fn training_caption(&self, shown: &TrainingCurve) -> String {
         let mut caption = "Losses during training, in nats; the discriminator's is the sum over its real and its generated \
-                           batch, 2 ln 2 = 1.39 if it cannot tell them apart."
+                           batch, 2 ln 2 = 1.39 if it cannot tell them apart."
             .to_owned();
         if shown.steps_per_point() > 1 {
             caption += &format!(" Each point averages {} steps.", shown.steps_per_point());
@@ -338,30 +338,27 @@ impl Comparison<'_> {
         let recorded = self.training.as_ref().map_or(0, |curve| curve.points.len());
         let left_out = recorded - shown.points.len();
         if left_out > 0 {
-            caption += &format!(" {left_out} steps with a loss that is not finite are left out.");
+            caption += &format!(" Steps left out because a loss is not finite: {left_out}.");
         }
         caption
     }
 }
 
-fn add_tables(page: &mut Page, summary: &Summary) {
+fn add_table(page: &mut Page, summary: &Summary) {
     let names: Vec<&str> = summary
         .samples()
         .map(|sample| sample.name.as_str())
         .collect();
     page.table(&Table {
-        caption: "Pixels of each sample.",
+        caption: "All distances are 0 for equal samples, the ratio is 1. KS: largest gap between the cumulative \
+                  distributions. Mean spectrum: |ratio − 1|, averaged over ℓ. χ²: half the sum of (p − q)²/(p + q) over ten \
+                  bins that hold equal shares of the real maps, averaged over ℓ. Variance: between maps, ratio to the real \
+                  one, median over ℓ. The halves are every other map; samples of one origin are about that far apart.",
         names: &names,
-        rows: &summary.pixel_rows(),
-    });
-    page.table(&Table {
-        caption: "Distance from the real maps; 0 means equal (the last row: 1). The first column compares one half of the \
-                  real maps with the other half: samples of the same origin are about that far apart. KS: largest gap \
-                  between the cumulative distributions. Mean spectrum: |ratio − 1|, averaged over ℓ. χ²: half the sum of \
-                  (p − q)²/(p + q) over ten bins that hold equal shares of the real maps, averaged over ℓ. Variance: \
-                  between maps, ratio to the real one, median over ℓ.",
-        names: &names,
-        rows: &summary.distance_rows(),
+        sections: &[
+            ("", summary.pixel_rows()),
+            (DISTANCES_TITLE, summary.distance_rows()),
+        ],
     });
 }
 

@@ -3,7 +3,7 @@
 use plotters::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::{Area, Axis, Drawn, Figure, Plot, curve, fine, legend, look, panel, plot};
+use super::{Area, Axis, Drawn, Figure, Plot, curve, fine, legend, look, panel, plot, shortened};
 use crate::error::Result;
 
 /// The probability density of κ in one sample.
@@ -117,7 +117,11 @@ impl Figure for PixelHistograms {
             curve(&chart, points, look(index), 1)?;
         }
 
-        let ratio = Axis::logarithmic("ratio to first", 0.5, 2.0);
+        let name = self
+            .samples
+            .first()
+            .map_or("", |sample| sample.name.as_str());
+        let ratio = Axis::logarithmic(format!("ratio to {}", shortened(name)), 0.5, 2.0);
         let chart = panel(&lower, &x, &ratio, true)?;
         curve(
             &chart,
@@ -131,7 +135,8 @@ impl Figure for PixelHistograms {
         for (index, sample) in self.samples.iter().enumerate().skip(1).rev() {
             let points = self.points(|bin| {
                 let under = reference.density.get(bin).copied().filter(|d| *d > 0.0)?;
-                Some(sample.density.get(bin)? / under)
+                let over = sample.density.get(bin).copied().filter(|d| *d > 0.0)?;
+                Some(over / under)
             });
             curve(&chart, points, look(index), 1)?;
         }

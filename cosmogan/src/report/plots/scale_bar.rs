@@ -49,7 +49,7 @@ impl Figure for ScaleBar {
                     (at, bottom + fine(7.0) as i32),
                     centred.clone(),
                 ))?;
-                free_from = at + half + fine(8.0) as i32;
+                free_from = at + half + fine(4.0) as i32;
             }
         }
         let name = text_style().pos(Pos::new(HPos::Left, VPos::Center));

@@ -85,7 +85,7 @@ impl Figure for TrainingCurve {
                 .fold(start, |far, point| of(far, point.step as f64))
         };
         let (first, last) = (steps(f64::min, f64::INFINITY), steps(f64::max, 0.0));
-        let x = Axis::linear("training step", first, last, 7);
+        let x = Axis::linear("training step", first - 1.0, last, 7);
         // A single spike at the start must not flatten the rest: the axis holds 99.5 % of the points.
         let mut losses: Vec<f64> = discriminator
             .iter()
