@@ -131,7 +131,7 @@ impl Axis {
         };
         // Short axes need labels between the powers of ten, long ones cannot hold every power.
         let span = (high / low).log10();
-        let labelled = if span > 1.6 {
+        let labelled = if span > 2.2 {
             multiples(&[1.0])
         } else if span > 0.75 {
             multiples(&[1.0, 2.0, 5.0])
