@@ -148,7 +148,7 @@ fn a_report_is_complete_and_needs_nothing_else() {
     let metrics: Metrics = serde_json::from_str(&read(folder.path(), "metrics.json")).unwrap();
     assert_eq!(metrics.summary.real.name, summary.real.name);
     assert_eq!(metrics.verdict, summary.verdict());
-    assert_eq!(metrics.training.unwrap().points.len(), 899);
+    assert_eq!(metrics.training.unwrap().points.len(), 300);
     assert_relative_eq!(
         metrics.summary.generated.pixels.sigma,
         summary.generated.pixels.sigma,

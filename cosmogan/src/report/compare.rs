@@ -94,9 +94,9 @@ impl Comparison<'_> {
              of the real maps; the grey band is the standard error of the real mean. Values beyond a panel are drawn at its \
              edge.",
         )?;
-        if let Some(training) = &metrics.training {
+        if let Some(training) = &self.training {
             page.heading("Training");
-            let caption = self.training_caption(training);
+            let caption = training_caption(training);
             add_plot(&mut page, folder, "training", &training.plot()?, &caption)?;
         }
         page.heading("Where this came from");
@@ -223,7 +223,7 @@ impl Comparison<'_> {
                 multipoles: self.multipoles.clone(),
                 samples: bands.collect(),
             },
-            training: self.training.as_ref().map(TrainingCurve::finite),
+            training: self.training.as_ref().map(TrainingCurve::averaged),
             provenance,
         }
     }
@@ -324,24 +324,23 @@ impl Comparison<'_> {
         );
         Ok(())
     }
+}
 
-    fn training_caption(&self, shown: &TrainingCurve) -> String {
-        let mut caption = "Losses during training, in nats; the discriminator's is the sum over its real and its generated \
-                           batch, 2 ln 2 = 1.39 if it cannot tell them apart."
-            .to_owned();
-        if shown.steps_per_point() > 1 {
-            caption += &format!(" Each point averages {} steps.", shown.steps_per_point());
-        }
-        if let Some(step) = shown.selected_step {
-            caption += &format!(" The vertical line marks step {step}, whose weights were kept.");
-        }
-        let recorded = self.training.as_ref().map_or(0, |curve| curve.points.len());
-        let left_out = recorded - shown.points.len();
-        if left_out > 0 {
-            caption += &format!(" Steps left out because a loss is not finite: {left_out}.");
-        }
-        caption
+fn training_caption(training: &TrainingCurve) -> String {
+    let mut caption = "Losses during training, in nats; the discriminator's is the sum over its real and its generated \
+                       batch, 2\u{a0}ln\u{a0}2\u{a0}=\u{a0}1.39 if it cannot tell them apart."
+        .to_owned();
+    if training.steps_per_point() > 1 {
+        caption += &format!(" Each point averages {} steps.", training.steps_per_point());
     }
+    if let Some(step) = training.selected_step {
+        caption += &format!(" The vertical line marks step {step}, whose weights were kept.");
+    }
+    let left_out = training.points.len() - training.finite_points();
+    if left_out > 0 {
+        caption += &format!(" Steps left out because a loss is not finite: {left_out}.");
+    }
+    caption
 }
 
 fn add_table(page: &mut Page, summary: &Summary) {

@@ -123,7 +123,8 @@ fn plot(figure: &impl Figure) -> Result<Plot> {
     })
 }
 
-/// The font comes with the program: a machine without any must still be able to write a tick label.
+/// The font (DejaVu Sans, free under the Bitstream Vera licence) comes with the program: a machine without any must still
+/// be able to write a tick label.
 fn load_font() -> Result<()> {
     static LOADED: OnceLock<bool> = OnceLock::new();
     let loaded = LOADED

@@ -27,7 +27,10 @@ impl Figure for ScaleBar {
             let [r, g, b] = inferno((f64::from(step) + 0.5) / f64::from(STEPS));
             let (from, to) = (step as f64 / STEPS as f64, (step + 1) as f64 / STEPS as f64);
             // Neighbours overlap by a pixel of the page, so that no viewer shows a seam.
-            let corners = [(column(from), top), ((column(to) + FINE as i32).min(right), bottom)];
+            let corners = [
+                (column(from), top),
+                ((column(to) + FINE as i32).min(right), bottom),
+            ];
             area.draw(&Rectangle::new(corners, RGBColor(r, g, b).filled()))?;
         }
         let outline = [(left, top), (right, bottom)];
