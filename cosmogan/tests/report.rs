@@ -246,6 +246,33 @@ fn one_map_and_constant_maps_still_make_a_report() {
 }
 
 #[test]
+fn extreme_content_still_makes_a_report() {
+    let real = maps(4, 0.5, 10);
+    let mut wild = real.clone();
+    wild[7] = f32::MAX;
+    wild[9] = f32::MIN;
+    let mut comparison = comparison(&real, &wild, None);
+    comparison.generated.name =
+        "a generator with a very long name <&> that no legend can hold".to_owned();
+    comparison.multipoles.truncate(1);
+    for sample in [&mut comparison.real, &mut comparison.generated] {
+        sample.spectra.iter_mut().for_each(|row| row.truncate(1));
+    }
+    comparison.training = Some(TrainingCurve {
+        points: vec![TrainingPoint {
+            step: 1,
+            discriminator_loss: 1e300,
+            generator_loss: 0.0,
+        }],
+        selected_step: Some(u64::MAX),
+    });
+    let folder = tempdir().unwrap();
+    let summary = comparison.write(folder.path()).unwrap();
+    assert!(summary.to_string().lines().count() > 10);
+    serde_json::from_str::<Metrics>(&read(folder.path(), "metrics.json")).unwrap();
+}
+
+#[test]
 fn what_cannot_be_compared_is_refused_by_name() {
     let real = maps(4, 0.5, 8);
     let mut broken = real.clone();

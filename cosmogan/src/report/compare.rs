@@ -60,6 +60,9 @@ struct Prepared<'a> {
 impl Comparison<'_> {
     /// Measures, draws and writes `report.html`, `metrics.json`, the pictures and the plots into `folder`, replacing
     /// what stands there under those names.
+    ///
+    /// # Errors
+    /// Where maps or spectra do not fit together or are not finite, or the folder cannot be written.
     pub fn write(&self, folder: impl AsRef<Path>) -> Result<Summary> {
         let folder = folder.as_ref();
         let prepared = self.prepare()?;

@@ -51,6 +51,9 @@ struct Grid {
 
 /// Draws `maps`, each of `height` × `width` values of κ in row order, as a grid of `columns` a row with a labelled colour
 /// bar below, and returns it as a PNG. Small maps are enlarged without smoothing, very large ones averaged down.
+///
+/// # Errors
+/// Where there is no map, or one of another size.
 pub fn map_grid_png(
     maps: &[&[f32]],
     height: usize,
@@ -86,6 +89,9 @@ pub fn map_grid_png(
 }
 
 /// The same grid without a colour bar and with transparent gaps, for pages that draw one bar for several grids.
+///
+/// # Errors
+/// As [`map_grid_png`].
 pub fn bare_map_grid_png(
     maps: &[&[f32]],
     height: usize,

@@ -188,6 +188,13 @@ fn look(index: usize) -> Look {
     LOOKS[index % LOOKS.len()]
 }
 
+/// The samples with their numbers, from the back of the plot to its front. What is judged lies over the reference, whose
+/// larger markers and solid line show around it.
+fn back_to_front<T>(samples: &[T]) -> impl Iterator<Item = (usize, &T)> {
+    let order = (2..samples.len()).rev().chain([0, 1]);
+    order.filter_map(|index| samples.get(index).map(|sample| (index, sample)))
+}
+
 fn text_style<'a>() -> TextStyle<'a> {
     (FONT, FONT_SIZE * f64::from(FINE)).into_font().color(&INK)
 }
@@ -302,11 +309,11 @@ where
     C::From: Clone,
 {
     let fill = look.colour.filled();
-    let r = fine(2.9) as i32;
+    let r = fine(3.0) as i32;
     let at = EmptyElement::at(at);
     match look.marker {
         Marker::Square => area.draw(&(at + Rectangle::new([(-r, -r), (r, r)], fill))),
-        Marker::Circle => area.draw(&(at + Circle::new((0, 0), fine(3.3), fill))),
+        Marker::Circle => area.draw(&(at + Circle::new((0, 0), fine(2.8), fill))),
         Marker::Triangle => {
             let corners = vec![(0, -r - r / 3), (-r - r / 4, r), (r + r / 4, r)];
             area.draw(&(at + Polygon::new(corners, fill)))

@@ -31,6 +31,9 @@ pub struct TrainingCurve {
 
 impl TrainingCurve {
     /// Draws the losses.
+    ///
+    /// # Errors
+    /// Only where the plotting library fails.
     pub fn plot(&self) -> Result<Plot> {
         plot(self)
     }
