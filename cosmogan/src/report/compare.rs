@@ -8,7 +8,7 @@ use super::metrics::Metrics;
 use super::numbers::{self, Distances};
 use super::picture::{Zoom, bare_map_grid_png, map_grid_png};
 use super::plots::{self, Band, PixelHistograms, Plot, ScaleBar, SpectrumBands, TrainingCurve};
-use super::summary::{SampleSummary, Summary};
+use super::summary::{DISTANCES_TITLE, SampleSummary, Summary};
 use crate::error::{Error, Result};
 use crate::files::{create_folder, write_atomically};
 
@@ -60,6 +60,9 @@ struct Prepared<'a> {
 impl Comparison<'_> {
     /// Measures, draws and writes `report.html`, `metrics.json`, the pictures and the plots into `folder`, replacing
     /// what stands there under those names.
+    ///
+    /// # Errors
+    /// Where maps or spectra do not fit together or are not finite, or the folder cannot be written.
     pub fn write(&self, folder: impl AsRef<Path>) -> Result<Summary> {
         let folder = folder.as_ref();
         let prepared = self.prepare()?;
@@ -70,7 +73,7 @@ impl Comparison<'_> {
         page.paragraph(&self.introduction(&metrics.summary));
         page.paragraph(&metrics.summary.verdict());
         page.heading("Numbers");
-        add_tables(&mut page, &metrics.summary);
+        add_table(&mut page, &metrics.summary);
         page.heading("Maps");
         self.add_maps(&mut page, folder)?;
         page.heading("Pixel values");
@@ -94,9 +97,9 @@ impl Comparison<'_> {
              of the real maps; the grey band is the standard error of the real mean. Values beyond a panel are drawn at its \
              edge.",
         )?;
-        if let Some(training) = &metrics.training {
+        if let Some(training) = &self.training {
             page.heading("Training");
-            let caption = self.training_caption(training);
+            let caption = training_caption(training);
             add_plot(&mut page, folder, "training", &training.plot()?, &caption)?;
         }
         page.heading("Where this came from");
@@ -223,7 +226,7 @@ impl Comparison<'_> {
                 multipoles: self.multipoles.clone(),
                 samples: bands.collect(),
             },
-            training: self.training.as_ref().map(TrainingCurve::finite),
+            training: self.training.as_ref().map(TrainingCurve::averaged),
             provenance,
         }
     }
@@ -324,44 +327,40 @@ impl Comparison<'_> {
         );
         Ok(())
     }
-
-    fn training_caption(&self, shown: &TrainingCurve) -> String {
-        let mut caption = "Losses during training, in nats; the discriminator's is the sum over its real and its generated \
-                           batch, 2 ln 2 = 1.39 if it cannot tell them apart."
-            .to_owned();
-        if shown.steps_per_point() > 1 {
-            caption += &format!(" Each point averages {} steps.", shown.steps_per_point());
-        }
-        if let Some(step) = shown.selected_step {
-            caption += &format!(" The vertical line marks step {step}, whose weights were kept.");
-        }
-        let recorded = self.training.as_ref().map_or(0, |curve| curve.points.len());
-        let left_out = recorded - shown.points.len();
-        if left_out > 0 {
-            caption += &format!(" {left_out} steps with a loss that is not finite are left out.");
-        }
-        caption
-    }
 }
 
-fn add_tables(page: &mut Page, summary: &Summary) {
+fn training_caption(training: &TrainingCurve) -> String {
+    let mut caption = "Losses during training, in nats; the discriminator's is the sum over its real and its generated \
+                       batch, 2\u{a0}ln\u{a0}2\u{a0}=\u{a0}1.39 if it cannot tell them apart."
+        .to_owned();
+    if training.steps_per_point() > 1 {
+        caption += &format!(" Each point averages {} steps.", training.steps_per_point());
+    }
+    if let Some(step) = training.selected_step {
+        caption += &format!(" The vertical line marks step {step}, whose weights were kept.");
+    }
+    let left_out = training.points.len() - training.finite_points();
+    if left_out > 0 {
+        caption += &format!(" Steps left out because a loss is not finite: {left_out}.");
+    }
+    caption
+}
+
+fn add_table(page: &mut Page, summary: &Summary) {
     let names: Vec<&str> = summary
         .samples()
         .map(|sample| sample.name.as_str())
         .collect();
     page.table(&Table {
-        caption: "Pixels of each sample.",
+        caption: "All distances are 0 for equal samples, the ratio is 1. KS: largest gap between the cumulative \
+                  distributions. Mean spectrum: |ratio − 1|, averaged over ℓ. χ²: half the sum of (p − q)²/(p + q) over ten \
+                  bins that hold equal shares of the real maps, averaged over ℓ. Variance: between maps, ratio to the real \
+                  one, median over ℓ. The halves are every other map; samples of one origin are about that far apart.",
         names: &names,
-        rows: &summary.pixel_rows(),
-    });
-    page.table(&Table {
-        caption: "Distance from the real maps; 0 means equal (the last row: 1). The first column compares one half of the \
-                  real maps with the other half: samples of the same origin are about that far apart. KS: largest gap \
-                  between the cumulative distributions. Mean spectrum: |ratio − 1|, averaged over ℓ. χ²: half the sum of \
-                  (p − q)²/(p + q) over ten bins that hold equal shares of the real maps, averaged over ℓ. Variance: \
-                  between maps, ratio to the real one, median over ℓ.",
-        names: &names,
-        rows: &summary.distance_rows(),
+        sections: &[
+            ("", summary.pixel_rows()),
+            (DISTANCES_TITLE, summary.distance_rows()),
+        ],
     });
 }
 

@@ -13,14 +13,13 @@ pub(super) struct Page {
     body: String,
     title: String,
     figures: usize,
-    tables: usize,
 }
 
-/// A table of numbers with one column per sample.
+/// A table of numbers with one column per sample, in sections with or without a title.
 pub(super) struct Table<'a> {
     pub(super) caption: &'a str,
     pub(super) names: &'a [&'a str],
-    pub(super) rows: &'a [Row],
+    pub(super) sections: &'a [(&'a str, Vec<Row>)],
 }
 
 impl Page {
@@ -29,7 +28,6 @@ impl Page {
             body: String::new(),
             title: escape(title),
             figures: 0,
-            tables: 0,
         }
     }
 
@@ -67,28 +65,36 @@ impl Page {
     }
 
     pub(super) fn table(&mut self, table: &Table<'_>) {
-        self.tables += 1;
         let mut html = format!(
-            "<table>\n<caption><b>Table {}.</b> {}</caption>\n<thead><tr><th></th><th class=\"unit\">unit</th>",
-            self.tables,
+            "<table>\n<caption>{}</caption>\n<thead><tr><th></th><th class=\"unit\">unit</th>",
             escape(table.caption)
         );
         for name in table.names {
             html += &format!("<th>{}</th>", escape(name));
         }
-        html += "</tr></thead>\n<tbody>\n";
-        for row in table.rows {
-            html += &format!(
-                "<tr><th>{}</th><td class=\"unit\">{}</td>",
-                escape(row.quantity),
-                escape(row.unit)
-            );
-            for value in &row.values {
-                html += &format!("<td>{}</td>", escape(value));
+        html += "</tr></thead>\n";
+        for (title, rows) in table.sections {
+            html += "<tbody>\n";
+            if !title.is_empty() {
+                let columns = table.names.len() + 2;
+                let title = escape(title);
+                html +=
+                    &format!("<tr class=\"title\"><th colspan=\"{columns}\">{title}</th></tr>\n");
             }
-            html += "</tr>\n";
+            for row in rows {
+                html += &format!(
+                    "<tr><th>{}</th><td class=\"unit\">{}</td>",
+                    escape(row.quantity),
+                    escape(row.unit)
+                );
+                for value in &row.values {
+                    html += &format!("<td>{}</td>", escape(value));
+                }
+                html += "</tr>\n";
+            }
+            html += "</tbody>\n";
         }
-        html += "</tbody></table>\n";
+        html += "</table>\n";
         self.push(&html);
     }
 

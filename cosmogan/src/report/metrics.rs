@@ -28,7 +28,7 @@ pub struct Metrics {
     pub histograms: PixelHistograms,
     /// The power spectra.
     pub spectra: SpectrumBands,
-    /// The losses, without steps whose losses are not finite.
+    /// The losses as they are drawn: finite ones, averaged over blocks of steps in long runs.
     pub training: Option<TrainingCurve>,
     /// Where everything came from: pairs of what and which.
     pub provenance: Vec<(String, String)>,

@@ -8,6 +8,7 @@
 
 pub mod colour;
 mod compare;
+mod digits;
 mod html;
 mod metrics;
 mod numbers;

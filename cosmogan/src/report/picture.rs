@@ -51,6 +51,9 @@ struct Grid {
 
 /// Draws `maps`, each of `height` × `width` values of κ in row order, as a grid of `columns` a row with a labelled colour
 /// bar below, and returns it as a PNG. Small maps are enlarged without smoothing, very large ones averaged down.
+///
+/// # Errors
+/// Where there is no map, or one of another size.
 pub fn map_grid_png(
     maps: &[&[f32]],
     height: usize,
@@ -85,7 +88,10 @@ pub fn map_grid_png(
     encode_rgb(&rgb, full_width as u32, full_height as u32)
 }
 
-/// The same grid without a colour bar, for pages that draw one bar for several grids. A quarter of the size.
+/// The same grid without a colour bar and with transparent gaps, for pages that draw one bar for several grids.
+///
+/// # Errors
+/// As [`map_grid_png`].
 pub fn bare_map_grid_png(
     maps: &[&[f32]],
     height: usize,
@@ -191,7 +197,11 @@ fn encode(bytes: &[u8], width: u32, height: u32, palette: Option<Vec<u8>>) -> Re
         encoder.set_color(png::ColorType::Rgb);
         if let Some(palette) = palette {
             encoder.set_color(png::ColorType::Indexed);
+            // The page shows through the gaps.
+            let mut opacity = vec![255; palette.len() / 3];
+            opacity[usize::from(GAP_COLOUR)] = 0;
             encoder.set_palette(palette);
+            encoder.set_trns(opacity);
         }
         let mut writer = encoder.write_header()?;
         writer.write_image_data(bytes)?;
@@ -225,12 +235,13 @@ mod tests {
         let png = bare_map_grid_png(&[&map, &map], 2, 2, 2, range).expect("a picture");
         let (pixels, width, height) = decode(&png);
         assert_eq!((width as usize, height as usize), (2 * 160 + GAP, 160));
-        let at = |x: usize, y: usize| &pixels[(y * width as usize + x) * 3..][..3];
+        let at = |x: usize, y: usize| &pixels[(y * width as usize + x) * 4..][..3];
+        let opacity = |x: usize, y: usize| pixels[(y * width as usize + x) * 4 + 3];
         assert_eq!(at(0, 0), inferno(0.0));
         assert_eq!(at(79, 79), inferno(0.0));
         assert_eq!(at(80, 79), inferno(1.0));
         assert_eq!(at(40, 100), inferno(0.5));
-        assert_eq!(at(161, 10), [255; 3]);
+        assert_eq!((opacity(159, 10), opacity(161, 10)), (255, 0));
         assert_eq!(at(164, 0), inferno(0.0));
     }
 
@@ -246,8 +257,10 @@ mod tests {
     fn the_colour_bar_is_added_below() {
         let map = vec![0.1f32; 64 * 64];
         let range = ColourRange::spanning(&[&map]);
-        let bare = decode(&bare_map_grid_png(&[&map; 3], 64, 64, 3, range).expect("a picture"));
-        let full = decode(&map_grid_png(&[&map; 3], 64, 64, 3, range).expect("a picture"));
+        let bare =
+            decode(&bare_map_grid_png(&[map.as_slice(); 3], 64, 64, 3, range).expect("a picture"));
+        let full =
+            decode(&map_grid_png(&[map.as_slice(); 3], 64, 64, 3, range).expect("a picture"));
         assert_eq!(full.1, bare.1);
         assert!(full.2 > bare.2 + 60);
     }

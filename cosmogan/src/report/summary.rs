@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::digits::significant;
 use super::numbers::{Distances, PixelNumbers};
 
 /// One column of the table.
@@ -32,6 +33,10 @@ pub struct Summary {
     /// First and last multipole ℓ that entered.
     pub multipole_range: (f64, f64),
 }
+
+/// Stands above the rows of distances.
+pub(super) const DISTANCES_TITLE: &str =
+    "Distance from the real maps (in the first column: of one half of them from the other)";
 
 /// One line of the table: a quantity, its unit, and one value per sample.
 pub(super) struct Row {
@@ -111,25 +116,33 @@ impl Summary {
         let mut text = format!(
             "The mean power spectrum of the generated maps differs from the real one by {} % on average over ℓ = {first:.0} \
              to {last:.0}; the standard deviation of κ is {} times the real one; the KS distance of the pixel values is {}.",
-            number_to(100.0 * generated.spectrum_deviation, 2),
+            significant(100.0 * generated.spectrum_deviation, 2),
             if self.real.pixels.sigma > 0.0 {
-                number_to(self.generated.pixels.sigma / self.real.pixels.sigma, 3)
+                significant(self.generated.pixels.sigma / self.real.pixels.sigma, 3)
             } else {
                 "?".to_owned()
             },
-            number_to(generated.pixel_ks, 2),
+            significant(generated.pixel_ks, 2),
         );
-        if let Some(untrained) = self.untrained.as_ref().and_then(|s| s.distances.as_ref()) {
+        let untrained = self
+            .untrained
+            .as_ref()
+            .and_then(|sample| sample.distances.as_ref())
+            .map(|other| {
+                let count = closer(other);
+                format!(
+                    "closer to the real ones than maps of the untrained generator in {count} of 3"
+                )
+            });
+        let halves = self.real.distances.as_ref().map(|other| {
+            let count = closer(other);
+            format!("as close as one half of the real maps is to the other in {count} of 3")
+        });
+        let findings: Vec<String> = untrained.into_iter().chain(halves).collect();
+        if !findings.is_empty() {
             text += &format!(
-                " In {} of 3 distances (pixel values, mean spectrum, spectra per ℓ) they are closer to the real maps than \
-                 those of the untrained generator.",
-                closer(untrained)
-            );
-        }
-        if let Some(halves) = &self.real.distances {
-            text += &format!(
-                " In {} of 3 they are no further from the real maps than one half of the real maps is from the other.",
-                closer(halves)
+                " Measured by three distances (pixel values, mean spectrum, spectra per ℓ), the generated maps are {}.",
+                findings.join(", and ")
             );
         }
         text
@@ -171,47 +184,13 @@ fn clipped(name: &str, length: usize) -> String {
     name.chars().take(length).collect()
 }
 
-/// `value` with four significant digits.
-pub(super) fn number(value: f64) -> String {
-    number_to(value, 4)
-}
-
-fn number_to(value: f64, digits: i32) -> String {
-    if value == 0.0 {
-        return "0".to_owned();
-    }
-    let written = format!("{:.*e}", (digits - 1).max(0) as usize, value);
-    // The exponent after rounding: 9.9996 has become 1.000e1.
-    let exponent: i32 = written
-        .split_once('e')
-        .and_then(|(_, exponent)| exponent.parse().ok())
-        .unwrap_or(0);
-    let text = if (-4..6).contains(&exponent) {
-        format!("{value:.*}", (digits - 1 - exponent).max(0) as usize)
-    } else {
-        written
-    };
-    text.replace('-', "−")
+fn number(value: f64) -> String {
+    significant(value, 4)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn numbers_have_the_digits_asked_for() {
-        for (value, text) in [
-            (0.0, "0"),
-            (0.016_712_3, "0.01671"),
-            (-0.036, "−0.03600"),
-            (9.99996, "10.00"),
-            (12_345.6, "12346"),
-            (3.2e-7, "3.200e−7"),
-        ] {
-            assert_eq!(number(value), text);
-        }
-        assert_eq!(number_to(4.249, 2), "4.2");
-    }
 
     fn sample(name: &str, distance: Option<f64>) -> SampleSummary {
         SampleSummary {
@@ -243,10 +222,10 @@ mod tests {
         };
         let verdict = summary.verdict();
         assert!(verdict.contains("by 20 % on average over ℓ = 400 to 20000"));
-        assert!(verdict.contains("In 3 of 3 distances"));
-        assert!(verdict.contains("In 0 of 3 they are no further"));
+        assert!(verdict.contains("untrained generator in 3 of 3"));
+        assert!(verdict.contains("is to the other in 0 of 3"));
         summary.generated = sample("generated", Some(0.95));
-        assert!(summary.verdict().contains("In 0 of 3 distances"));
+        assert!(summary.verdict().contains("untrained generator in 0 of 3"));
         assert!(summary.to_string().contains("KS distance"));
     }
 }

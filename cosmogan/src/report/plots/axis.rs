@@ -5,6 +5,8 @@ use std::ops::Range;
 use plotters::coord::cartesian::Cartesian2d;
 use plotters::coord::ranged1d::{DefaultFormatting, KeyPointHint, Ranged};
 
+use crate::report::digits::{minus, superscript};
+
 /// What panels are drawn on.
 pub(super) type Plane = Cartesian2d<Axis, Axis>;
 
@@ -75,7 +77,12 @@ impl Axis {
     /// The label of the tick at `value`.
     pub(super) fn format(&self, value: f64) -> String {
         if self.logarithmic {
-            return format_power(value);
+            // One style for the whole axis.
+            return if self.low < 0.009 || self.high > 1.1e5 {
+                power(value)
+            } else {
+                plain(value)
+            };
         }
         let step = self.step();
         let decimals = (-step.log10() + 0.01).ceil().clamp(0.0, 9.0) as usize;
@@ -87,7 +94,7 @@ impl Axis {
         };
         // Adding zero turns −0 into 0.
         let shown = (value / step).round() * step + 0.0;
-        typographic(&format!("{shown:.decimals$}"))
+        minus(&format!("{shown:.decimals$}"))
     }
 
     fn step(&self) -> f64 {
@@ -124,7 +131,7 @@ impl Axis {
         };
         // Short axes need labels between the powers of ten, long ones cannot hold every power.
         let span = (high / low).log10();
-        let labelled = if span > 1.6 {
+        let labelled = if span > 2.2 {
             multiples(&[1.0])
         } else if span > 0.75 {
             multiples(&[1.0, 2.0, 5.0])
@@ -168,37 +175,27 @@ fn is_whole(value: f64) -> bool {
     (value - value.round()).abs() < 1e-6
 }
 
-/// `value` as people write it: 0.5, 20, 3000, 10⁻⁴, 2×10⁻⁵.
-fn format_power(value: f64) -> String {
+/// `value` in plain digits: 0.5, 20, 3000.
+fn plain(value: f64) -> String {
+    let exponent = (value.log10() + 1e-9).floor() as i32;
+    let digits = if is_whole(value / 10f64.powi(exponent)) {
+        0
+    } else {
+        1
+    };
+    format!("{value:.0$}", (digits - exponent).max(0) as usize)
+}
+
+/// `value` as a power of ten: 10⁻⁴, 2×10⁻⁵.
+fn power(value: f64) -> String {
     let exponent = (value.log10() + 1e-9).floor();
     let factor = value / 10f64.powf(exponent);
-    let digits = if is_whole(factor) { 0 } else { 1 };
-    if (-1.0..5.0).contains(&exponent) {
-        let decimals = (digits - exponent as i32).max(0) as usize;
-        return format!("{:.decimals$}", value);
-    }
-    let power: String = format!("{exponent:.0}").chars().map(superscript).collect();
-    if (factor - 1.0).abs() < 1e-6 {
+    let power = superscript(exponent as i64);
+    if is_whole(factor) && factor.round() == 1.0 {
         format!("10{power}")
     } else {
-        format!("{factor:.0$}×10{power}", digits as usize)
+        format!("{}×10{power}", plain(factor))
     }
-}
-
-fn superscript(digit: char) -> char {
-    match digit {
-        '-' => '⁻',
-        '1' => '¹',
-        '2' => '²',
-        '3' => '³',
-        '0' | '4'..='9' => char::from_u32('⁰' as u32 + digit as u32 - '0' as u32).unwrap_or(digit),
-        other => other,
-    }
-}
-
-/// With a minus sign in place of the hyphen.
-fn typographic(number: &str) -> String {
-    number.replace('-', "−")
 }
 
 #[cfg(test)]
@@ -222,17 +219,11 @@ mod tests {
 
     #[test]
     fn powers_are_written_as_people_write_them() {
-        for (value, text) in [
-            (0.5, "0.5"),
-            (1.0, "1"),
-            (1.5, "1.5"),
-            (20.0, "20"),
-            (3000.0, "3000"),
-            (1e-4, "10⁻⁴"),
-            (2e-5, "2×10⁻⁵"),
-            (1e6, "10⁶"),
-        ] {
-            assert_eq!(format_power(value), text);
+        for (value, text) in [(0.5, "0.5"), (1.0, "1"), (1.5, "1.5"), (3e3, "3000")] {
+            assert_eq!(plain(value), text);
+        }
+        for (value, text) in [(1e-4, "10⁻⁴"), (2e-5, "2×10⁻⁵"), (1.5e6, "1.5×10⁶")] {
+            assert_eq!(power(value), text);
         }
     }
 

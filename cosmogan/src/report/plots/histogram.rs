@@ -3,7 +3,10 @@
 use plotters::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::{Area, Axis, Drawn, Figure, Plot, curve, fine, legend, look, panel, plot};
+use super::{
+    Area, Axis, Drawn, Figure, Plot, back_to_front, curve, fine, legend, look, panel, plot,
+    shortened,
+};
 use crate::error::Result;
 
 /// The probability density of κ in one sample.
@@ -73,6 +76,9 @@ impl PixelHistograms {
     }
 
     /// Draws the histograms with a panel of ratios below.
+    ///
+    /// # Errors
+    /// Only where the plotting library fails.
     pub fn plot(&self) -> Result<Plot> {
         plot(self)
     }
@@ -112,12 +118,16 @@ impl Figure for PixelHistograms {
         let highest = leading().fold(0.0, f64::max);
         let y = Axis::logarithmic("probability density of κ", 0.5 * lowest, 3.0 * highest);
         let chart = panel(&upper, &x, &y, false)?;
-        for (index, sample) in self.samples.iter().enumerate().rev() {
+        for (index, sample) in back_to_front(&self.samples) {
             let points = self.points(|bin| sample.density.get(bin).copied().filter(|d| *d > 0.0));
             curve(&chart, points, look(index), 1)?;
         }
 
-        let ratio = Axis::logarithmic("ratio to first", 0.5, 2.0);
+        let name = self
+            .samples
+            .first()
+            .map_or("", |sample| sample.name.as_str());
+        let ratio = Axis::logarithmic(format!("ratio to {}", shortened(name)), 0.5, 2.0);
         let chart = panel(&lower, &x, &ratio, true)?;
         curve(
             &chart,
@@ -128,10 +138,14 @@ impl Figure for PixelHistograms {
         let Some(reference) = self.samples.first() else {
             return Ok(());
         };
-        for (index, sample) in self.samples.iter().enumerate().skip(1).rev() {
+        for (index, sample) in back_to_front(&self.samples) {
+            if index == 0 {
+                continue;
+            }
             let points = self.points(|bin| {
                 let under = reference.density.get(bin).copied().filter(|d| *d > 0.0)?;
-                Some(sample.density.get(bin)? / under)
+                let over = sample.density.get(bin).copied().filter(|d| *d > 0.0)?;
+                Some(over / under)
             });
             curve(&chart, points, look(index), 1)?;
         }

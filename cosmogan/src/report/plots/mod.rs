@@ -12,6 +12,7 @@ use plotters::coord::{CoordTranslate, Shift};
 use plotters::drawing::DrawingAreaErrorKind;
 use plotters::element::DashedPathElement;
 use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{FontStyle, register_font};
 
 use crate::error::{Error, Result};
@@ -122,7 +123,8 @@ fn plot(figure: &impl Figure) -> Result<Plot> {
     })
 }
 
-/// The font comes with the program: a machine without any must still be able to write a tick label.
+/// The font (DejaVu Sans, free under the Bitstream Vera licence) comes with the program: a machine without any must still
+/// be able to write a tick label.
 fn load_font() -> Result<()> {
     static LOADED: OnceLock<bool> = OnceLock::new();
     let loaded = LOADED
@@ -186,6 +188,13 @@ fn look(index: usize) -> Look {
     LOOKS[index % LOOKS.len()]
 }
 
+/// The samples with their numbers, from the back of the plot to its front. What is judged lies over the reference, whose
+/// larger markers and solid line show around it.
+fn back_to_front<T>(samples: &[T]) -> impl Iterator<Item = (usize, &T)> {
+    let order = (2..samples.len()).rev().chain([0, 1]);
+    order.filter_map(|index| samples.get(index).map(|sample| (index, sample)))
+}
+
 fn text_style<'a>() -> TextStyle<'a> {
     (FONT, FONT_SIZE * f64::from(FINE)).into_font().color(&INK)
 }
@@ -202,7 +211,7 @@ fn panel<'a, B: DrawingBackend + 'a>(
     let mut chart = ChartBuilder::on(area)
         .margin_right(fine(18.0))
         .margin_top(fine(8.0))
-        .set_label_area_size(LabelAreaPosition::Left, fine(76.0))
+        .set_label_area_size(LabelAreaPosition::Left, fine(72.0))
         .set_label_area_size(
             LabelAreaPosition::Bottom,
             fine(if label_x { 46.0 } else { 6.0 }),
@@ -225,12 +234,19 @@ fn panel<'a, B: DrawingBackend + 'a>(
         .label_style(text_style())
         .axis_desc_style(text_style())
         .x_label_formatter(&format_x)
-        .y_label_formatter(&format_y)
-        .y_desc(y.label.clone());
+        .y_label_formatter(&format_y);
     if label_x {
         mesh.x_desc(x.label.clone());
     }
     mesh.draw()?;
+    // plotters would hang this label by its upper edge, which its backends put at different places.
+    let (_, vertical) = chart.plotting_area().get_pixel_range();
+    let (_, top) = area.get_base_pixel();
+    let at = (fine(14.0) as i32, (vertical.start + vertical.end) / 2 - top);
+    let upright = text_style()
+        .transform(FontTransform::Rotate270)
+        .pos(Pos::new(HPos::Center, VPos::Center));
+    area.draw(&Text::new(y.label.clone(), at, upright))?;
     Ok(chart)
 }
 
@@ -293,11 +309,11 @@ where
     C::From: Clone,
 {
     let fill = look.colour.filled();
-    let r = fine(2.9) as i32;
+    let r = fine(3.0) as i32;
     let at = EmptyElement::at(at);
     match look.marker {
         Marker::Square => area.draw(&(at + Rectangle::new([(-r, -r), (r, r)], fill))),
-        Marker::Circle => area.draw(&(at + Circle::new((0, 0), fine(3.3), fill))),
+        Marker::Circle => area.draw(&(at + Circle::new((0, 0), fine(2.8), fill))),
         Marker::Triangle => {
             let corners = vec![(0, -r - r / 3), (-r - r / 4, r), (r + r / 4, r)];
             area.draw(&(at + Polygon::new(corners, fill)))
@@ -313,10 +329,7 @@ fn legend<'a, B: DrawingBackend>(
     let (length, gap) = (fine(34.0) as i32, fine(8.0) as i32);
     let mut left = fine(80.0) as i32;
     let middle = fine(16.0) as i32;
-    let style = text_style().pos(plotters::style::text_anchor::Pos::new(
-        plotters::style::text_anchor::HPos::Left,
-        plotters::style::text_anchor::VPos::Center,
-    ));
+    let style = text_style().pos(Pos::new(HPos::Left, VPos::Center));
     for (name, look, marked) in entries {
         let ends = vec![(left, middle), (left + length, middle)];
         line(area, ends, look)?;

@@ -3,7 +3,7 @@
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use super::{Area, Axis, Drawn, Figure, INK, fine, text_style};
+use super::{Area, Axis, Drawn, FINE, Figure, INK, fine, text_style};
 use crate::report::colour::{ColourRange, inferno};
 
 /// Which colour is which κ, `width` CSS pixels wide.
@@ -26,8 +26,11 @@ impl Figure for ScaleBar {
         for step in 0..STEPS {
             let [r, g, b] = inferno((f64::from(step) + 0.5) / f64::from(STEPS));
             let (from, to) = (step as f64 / STEPS as f64, (step + 1) as f64 / STEPS as f64);
-            // Neighbours overlap by one fine pixel, so that no viewer shows a seam.
-            let corners = [(column(from), top), ((column(to) + 1).min(right), bottom)];
+            // Neighbours overlap by a pixel of the page, so that no viewer shows a seam.
+            let corners = [
+                (column(from), top),
+                ((column(to) + FINE as i32).min(right), bottom),
+            ];
             area.draw(&Rectangle::new(corners, RGBColor(r, g, b).filled()))?;
         }
         let outline = [(left, top), (right, bottom)];
@@ -49,7 +52,7 @@ impl Figure for ScaleBar {
                     (at, bottom + fine(7.0) as i32),
                     centred.clone(),
                 ))?;
-                free_from = at + half + fine(8.0) as i32;
+                free_from = at + half + fine(4.0) as i32;
             }
         }
         let name = text_style().pos(Pos::new(HPos::Left, VPos::Center));

@@ -3,7 +3,10 @@
 use plotters::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::{Area, Axis, Drawn, Figure, INK, Plot, band, curve, fine, legend, look, panel, plot};
+use super::{
+    Area, Axis, Drawn, Figure, INK, Plot, back_to_front, band, curve, fine, legend, look, panel,
+    plot,
+};
 use crate::error::Result;
 
 /// The spectra of one sample.
@@ -30,6 +33,9 @@ pub struct SpectrumBands {
 
 impl SpectrumBands {
     /// Draws the bands with a panel of ratios below.
+    ///
+    /// # Errors
+    /// Only where the plotting library fails.
     pub fn plot(&self) -> Result<Plot> {
         plot(self)
     }
@@ -74,7 +80,7 @@ impl Figure for SpectrumBands {
         let (low, high) = self.vertical_range();
         let y = Axis::logarithmic("ℓ(ℓ+1) C(ℓ) / 2π", low, high);
         let chart = panel(&upper, &x, &y, false)?;
-        for (index, sample) in self.samples.iter().enumerate().rev() {
+        for (index, sample) in back_to_front(&self.samples) {
             if let Some(sigma) = &sample.sigma {
                 let edge =
                     |sign: f64| self.points(|k| Some(sample.mean.get(k)? + sign * sigma.get(k)?));
@@ -82,7 +88,7 @@ impl Figure for SpectrumBands {
                 band(&chart, &edge(-1.0), &edge(1.0), fill)?;
             }
         }
-        for (index, sample) in self.samples.iter().enumerate().rev() {
+        for (index, sample) in back_to_front(&self.samples) {
             let points = self.points(|k| sample.mean.get(k).copied());
             curve(&chart, points, look(index), every)?;
         }
@@ -101,7 +107,7 @@ impl Figure for SpectrumBands {
             };
             band(&chart, &error(-1.0), &error(1.0), INK.mix(0.22))?;
         }
-        for (index, sample) in self.samples.iter().enumerate().rev() {
+        for (index, sample) in back_to_front(&self.samples) {
             let points: Vec<(f64, f64)> = self
                 .used()
                 .filter_map(|(k, l)| Some((l, sample.mean.get(k)? / reference.mean[k])))

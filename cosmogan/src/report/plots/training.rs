@@ -31,36 +31,52 @@ pub struct TrainingCurve {
 
 impl TrainingCurve {
     /// Draws the losses.
+    ///
+    /// # Errors
+    /// Only where the plotting library fails.
     pub fn plot(&self) -> Result<Plot> {
         plot(self)
     }
 
-    /// The curve without points that cannot be drawn or written as JSON.
-    pub(in crate::report) fn finite(&self) -> Self {
-        let usable = |point: &&TrainingPoint| {
-            point.discriminator_loss.is_finite() && point.generator_loss.is_finite()
-        };
-        Self {
-            points: self.points.iter().filter(usable).copied().collect(),
-            selected_step: self.selected_step,
-        }
+    /// Points that can be drawn and written as JSON: those whose losses are finite.
+    pub(in crate::report) fn finite_points(&self) -> usize {
+        self.points.iter().filter(|point| point.is_finite()).count()
     }
 
     /// How many recorded steps each drawn point averages.
-    pub fn steps_per_point(&self) -> usize {
-        self.points.len().div_ceil(MOST_POINTS).max(1)
+    pub(in crate::report) fn steps_per_point(&self) -> usize {
+        self.finite_points().div_ceil(MOST_POINTS).max(1)
     }
 
-    fn averaged(&self, loss: impl Fn(&TrainingPoint) -> f64) -> Vec<(f64, f64)> {
-        self.points
+    /// The curve as it is drawn: means over blocks of finite points, each at the last step of its block.
+    pub(in crate::report) fn averaged(&self) -> Self {
+        let finite: Vec<TrainingPoint> = self
+            .points
+            .iter()
+            .filter(|point| point.is_finite())
+            .copied()
+            .collect();
+        let mean = |block: &[TrainingPoint], loss: fn(&TrainingPoint) -> f64| {
+            block.iter().map(loss).sum::<f64>() / block.len() as f64
+        };
+        let points = finite
             .chunks(self.steps_per_point())
-            .map(|block| {
-                let count = block.len() as f64;
-                let step = block.iter().map(|point| point.step as f64).sum::<f64>() / count;
-                (step, block.iter().map(&loss).sum::<f64>() / count)
+            .map(|block| TrainingPoint {
+                step: block.last().map_or(0, |point| point.step),
+                discriminator_loss: mean(block, |point| point.discriminator_loss),
+                generator_loss: mean(block, |point| point.generator_loss),
             })
-            .filter(|point| point.1.is_finite())
-            .collect()
+            .collect();
+        Self {
+            points,
+            selected_step: self.selected_step,
+        }
+    }
+}
+
+impl TrainingPoint {
+    fn is_finite(&self) -> bool {
+        self.discriminator_loss.is_finite() && self.generator_loss.is_finite()
     }
 }
 
@@ -70,8 +86,15 @@ impl Figure for TrainingCurve {
     }
 
     fn draw<B: DrawingBackend>(&self, area: &Area<B>) -> Drawn<B> {
-        let discriminator = self.averaged(|point| point.discriminator_loss);
-        let generator = self.averaged(|point| point.generator_loss);
+        let drawn = self.averaged().points;
+        let points = |loss: fn(&TrainingPoint) -> f64| -> Vec<(f64, f64)> {
+            drawn
+                .iter()
+                .map(|point| (point.step as f64, loss(point)))
+                .collect()
+        };
+        let discriminator = points(|point| point.discriminator_loss);
+        let generator = points(|point| point.generator_loss);
         let keys = [
             ("discriminator", look(0), true),
             ("generator", look(1), true),
@@ -85,7 +108,7 @@ impl Figure for TrainingCurve {
                 .fold(start, |far, point| of(far, point.step as f64))
         };
         let (first, last) = (steps(f64::min, f64::INFINITY), steps(f64::max, 0.0));
-        let x = Axis::linear("training step", first, last, 7);
+        let x = Axis::linear("training step", first - 1.0, last, 7);
         // A single spike at the start must not flatten the rest: the axis holds 99.5 % of the points.
         let mut losses: Vec<f64> = discriminator
             .iter()
@@ -129,7 +152,11 @@ mod tests {
             selected_step: None,
         };
         assert_eq!(curve.steps_per_point(), 3);
-        assert_eq!(curve.averaged(|p| p.discriminator_loss)[0], (2.0, 2.0));
+        let averaged = curve.averaged();
+        assert_eq!(averaged.points.len(), 334);
+        assert_eq!(averaged.points[0].step, 3);
+        assert_eq!(averaged.points[0].discriminator_loss, 2.0);
+        assert_eq!(averaged.averaged(), averaged);
     }
 
     #[test]

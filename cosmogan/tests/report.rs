@@ -1,0 +1,305 @@
+//! The report of a comparison, from synthetic maps to the files on disk.
+
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::path::Path;
+
+use approx::assert_relative_eq;
+use cosmogan::report::{
+    ColourRange, Comparison, Metrics, Sample, TrainingCurve, TrainingPoint, map_grid_png,
+};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use rand_distr::StandardNormal;
+use tempfile::tempdir;
+
+const SIDE: usize = 32;
+
+/// Maps of a smoothed Gaussian field, skewed as a lognormal field is by `skew`, in units of κ.
+fn maps(count: usize, skew: f64, seed: u64) -> Vec<f32> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    (0..count)
+        .flat_map(|_| {
+            let noise: Vec<f64> = (0..SIDE * SIDE)
+                .map(|_| rng.sample(StandardNormal))
+                .collect();
+            (0..SIDE * SIDE)
+                .map(|at| {
+                    let (row, column) = (at / SIDE, at % SIDE);
+                    let smooth: f64 = (0..9)
+                        .map(|i| {
+                            let (y, x) = ((row + i / 3) % SIDE, (column + i % 3) % SIDE);
+                            noise[y * SIDE + x] / 3.0
+                        })
+                        .sum();
+                    (0.02 * ((skew * smooth).exp() - 1.0) / skew) as f32
+                })
+                .collect::<Vec<f32>>()
+        })
+        .collect()
+}
+
+/// Stands for a power spectrum: five positive numbers that depend on the map.
+fn spectra(maps: &[&[f32]]) -> Vec<Vec<f64>> {
+    maps.iter()
+        .map(|map| {
+            (1..=5)
+                .map(|k| {
+                    let products = map.iter().zip(map.iter().skip(k));
+                    let sum: f64 = products.map(|(a, b)| f64::from(a - b).powi(2)).sum();
+                    1e-6 * sum / map.len() as f64
+                })
+                .collect()
+        })
+        .collect()
+}
+
+fn sample<'a>(name: &str, values: &'a [f32]) -> Sample<'a> {
+    let maps: Vec<&[f32]> = values.chunks(SIDE * SIDE).collect();
+    let spectra = spectra(&maps);
+    Sample {
+        name: name.to_owned(),
+        maps,
+        spectra,
+    }
+}
+
+fn comparison<'a>(
+    real: &'a [f32],
+    generated: &'a [f32],
+    untrained: Option<&'a [f32]>,
+) -> Comparison<'a> {
+    Comparison {
+        title: "Test <of> \"the\" report & more".to_owned(),
+        height: SIDE,
+        width: SIDE,
+        side_degrees: 0.108,
+        multipoles: vec![4e3, 8e3, 16e3, 32e3, 64e3],
+        real: sample("real", real),
+        generated: sample("generated", generated),
+        untrained: untrained.map(|values| sample("untrained", values)),
+        training: None,
+        provenance: vec![("Command".to_owned(), "cosmogan <evaluate> 'x'".to_owned())],
+    }
+}
+
+fn read(folder: &Path, name: &str) -> String {
+    fs::read_to_string(folder.join(name)).unwrap()
+}
+
+#[test]
+fn a_report_is_complete_and_needs_nothing_else() {
+    let (real, generated, untrained) = (maps(40, 0.5, 1), maps(30, 0.45, 2), maps(20, 1e-3, 3));
+    let mut comparison = comparison(&real, &generated, Some(&untrained));
+    comparison.training = Some(TrainingCurve {
+        points: (1..=900)
+            .map(|step| TrainingPoint {
+                step,
+                discriminator_loss: if step == 5 { f64::NAN } else { 1.3 },
+                generator_loss: 0.7 + 10.0 / step as f64,
+            })
+            .collect(),
+        selected_step: Some(800),
+    });
+    let folder = tempdir().unwrap();
+    let summary = comparison.write(folder.path()).unwrap();
+
+    let html = read(folder.path(), "report.html");
+    assert!(html.len() < 10 << 20);
+    assert!(!html.contains("http:") && !html.contains("https:") && !html.contains("@import"));
+    assert!(!html.contains("<script") && !html.contains("<link"));
+    for place in ["src=", "href=", "url("] {
+        for rest in html.split(place).skip(1) {
+            assert!(
+                rest.starts_with("\"data:image/png;base64,"),
+                "{}",
+                &rest[..40]
+            );
+        }
+    }
+    assert_eq!(html.matches("<figure").count(), 4);
+    assert_eq!(html.matches("<svg").count(), 4);
+    assert!(html.contains("<h1>Test &lt;of&gt; &quot;the&quot; report &amp; more</h1>"));
+    assert!(html.contains("cosmogan &lt;evaluate&gt; &#39;x&#39;"));
+    assert!(html.contains("because a loss is not finite: 1."));
+    assert!(!html.contains("NaN"));
+
+    let mut pictures = 0;
+    for entry in fs::read_dir(folder.path()).unwrap() {
+        let path = entry.unwrap().path();
+        let bytes = fs::read(&path).unwrap();
+        match path.extension().unwrap().to_str().unwrap() {
+            "png" => {
+                pictures += 1;
+                let decoder = png::Decoder::new(std::io::Cursor::new(bytes));
+                let mut reader = decoder.read_info().unwrap();
+                let mut pixels = vec![0; reader.output_buffer_size().unwrap()];
+                reader.next_frame(&mut pixels).unwrap();
+                assert!(pixels.iter().any(|p| *p != pixels[0]), "{path:?} is blank");
+            }
+            "svg" => assert!(bytes.starts_with(b"<svg ") && bytes.ends_with(b"</svg>\n")),
+            "json" | "html" => {}
+            other => panic!("unexpected {other} file"),
+        }
+    }
+    assert_eq!(pictures, 6);
+
+    let metrics: Metrics = serde_json::from_str(&read(folder.path(), "metrics.json")).unwrap();
+    assert_eq!(metrics.summary.real.name, summary.real.name);
+    assert_eq!(metrics.verdict, summary.verdict());
+    assert_eq!(metrics.training.unwrap().points.len(), 300);
+    assert_relative_eq!(
+        metrics.summary.generated.pixels.sigma,
+        summary.generated.pixels.sigma,
+        max_relative = 1e-14
+    );
+    // The third central moment of the maps: a skewed field against one that is not.
+    assert!(summary.real.pixels.skewness > 1.0);
+    assert!(summary.untrained.unwrap().pixels.skewness.abs() < 0.1);
+}
+
+#[test]
+fn the_numbers_equal_those_computed_in_another_way() {
+    let (real, generated) = (maps(12, 0.5, 4), maps(9, 0.2, 5));
+    let folder = tempdir().unwrap();
+    let comparison = comparison(&real, &generated, None);
+    let summary = comparison.write(folder.path()).unwrap();
+    assert!(summary.untrained.is_none() && summary.real.distances.is_some());
+    let metrics: Metrics = serde_json::from_str(&read(folder.path(), "metrics.json")).unwrap();
+
+    // Moments as powers of the values, not about the mean.
+    let count = real.len() as f64;
+    let power = |n: i32| real.iter().map(|v| f64::from(*v).powi(n)).sum::<f64>() / count;
+    let (m1, m2, m3) = (power(1), power(2), power(3));
+    let variance = m2 - m1 * m1;
+    let skewness = (m3 - 3.0 * m1 * m2 + 2.0 * m1.powi(3)) / variance.powf(1.5);
+    assert_relative_eq!(summary.real.pixels.mean, m1, max_relative = 1e-9);
+    assert_relative_eq!(
+        summary.real.pixels.sigma,
+        variance.sqrt(),
+        max_relative = 1e-9
+    );
+    assert_relative_eq!(summary.real.pixels.skewness, skewness, max_relative = 1e-7);
+
+    // KS: the gap at every value of the real sample by counting, just before it and at it.
+    let below = |values: &[f32], limit: f32, including: bool| {
+        let hit = |v: &&f32| **v < limit || (including && **v == limit);
+        values.iter().filter(hit).count() as f64 / values.len() as f64
+    };
+    let mut largest = 0.0f64;
+    for at in real.iter().chain(&generated).step_by(7) {
+        for including in [false, true] {
+            let gap = below(&real, *at, including) - below(&generated, *at, including);
+            largest = largest.max(gap.abs());
+        }
+    }
+    let distances = summary.generated.distances.unwrap();
+    assert!(distances.pixel_ks >= largest && distances.pixel_ks < largest + 0.01);
+
+    let mean =
+        |rows: &[Vec<f64>], k: usize| rows.iter().map(|r| r[k]).sum::<f64>() / rows.len() as f64;
+    let deviation: f64 = (0..5)
+        .map(|k| {
+            (mean(&comparison.generated.spectra, k) / mean(&comparison.real.spectra, k) - 1.0).abs()
+        })
+        .sum::<f64>()
+        / 5.0;
+    assert_relative_eq!(
+        distances.spectrum_deviation,
+        deviation,
+        max_relative = 1e-12
+    );
+    assert_relative_eq!(
+        metrics.spectra.samples[1].mean[3],
+        mean(&comparison.generated.spectra, 3),
+        max_relative = 1e-12
+    );
+    let width = metrics.histograms.edges[1] - metrics.histograms.edges[0];
+    let inside: f64 = metrics.histograms.samples[0].density.iter().sum::<f64>() * width;
+    assert!((0.99..=1.000_001).contains(&inside));
+}
+
+#[test]
+fn equal_samples_have_no_distance() {
+    let real = maps(8, 0.5, 6);
+    let folder = tempdir().unwrap();
+    let summary = comparison(&real, &real, None).write(folder.path()).unwrap();
+    let distances = summary.generated.distances.unwrap();
+    assert_eq!(distances.pixel_ks, 0.0);
+    assert_eq!(distances.spectrum_deviation, 0.0);
+    assert_eq!(distances.spectrum_chi_squared, 0.0);
+    assert_eq!(distances.spectrum_variance_ratio, Some(1.0));
+}
+
+#[test]
+fn one_map_and_constant_maps_still_make_a_report() {
+    let (real, flat) = (maps(1, 0.5, 7), vec![0.0f32; SIDE * SIDE]);
+    let folder = tempdir().unwrap();
+    let summary = comparison(&real, &flat, Some(&flat))
+        .write(folder.path())
+        .unwrap();
+    assert!(summary.real.distances.is_none());
+    assert_eq!(summary.generated.pixels.sigma, 0.0);
+    comparison(&flat, &real, None).write(folder.path()).unwrap();
+    assert!(!read(folder.path(), "metrics.json").contains("null,\n      null"));
+}
+
+#[test]
+fn extreme_content_still_makes_a_report() {
+    let real = maps(4, 0.5, 10);
+    let mut wild = real.clone();
+    wild[7] = f32::MAX;
+    wild[9] = f32::MIN;
+    let mut comparison = comparison(&real, &wild, None);
+    comparison.generated.name =
+        "a generator with a very long name <&> that no legend can hold".to_owned();
+    comparison.multipoles.truncate(1);
+    for sample in [&mut comparison.real, &mut comparison.generated] {
+        sample.spectra.iter_mut().for_each(|row| row.truncate(1));
+    }
+    comparison.training = Some(TrainingCurve {
+        points: vec![TrainingPoint {
+            step: 1,
+            discriminator_loss: 1e300,
+            generator_loss: 0.0,
+        }],
+        selected_step: Some(u64::MAX),
+    });
+    let folder = tempdir().unwrap();
+    let summary = comparison.write(folder.path()).unwrap();
+    assert!(summary.to_string().lines().count() > 10);
+    serde_json::from_str::<Metrics>(&read(folder.path(), "metrics.json")).unwrap();
+}
+
+#[test]
+fn what_cannot_be_compared_is_refused_by_name() {
+    let real = maps(4, 0.5, 8);
+    let mut broken = real.clone();
+    broken[SIDE * SIDE + 3] = f32::NAN;
+    let folder = tempdir().unwrap();
+    let message =
+        |comparison: Comparison<'_>| comparison.write(folder.path()).unwrap_err().to_string();
+    let text = message(comparison(&real, &broken, None));
+    assert!(
+        text.contains("generated maps: map 1") && text.contains("not finite"),
+        "{text}"
+    );
+    assert!(message(comparison(&real, &[], None)).contains("at least one map"));
+    assert!(message(comparison(&real, &real[..100], None)).contains("maps of one size"));
+    let mut short = comparison(&real, &real, None);
+    short.generated.spectra.pop();
+    assert!(message(short).contains("one spectrum of 5 multipoles"));
+    let mut flat = comparison(&real, &real, None);
+    flat.side_degrees = 0.0;
+    assert!(message(flat).contains("--side-degrees"));
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_grid_of_maps_can_be_drawn_alone() {
+    let values = maps(5, 0.5, 9);
+    let maps: Vec<&[f32]> = values.chunks(SIDE * SIDE).collect();
+    let png = map_grid_png(&maps, SIDE, SIDE, 3, ColourRange::spanning(&maps)).unwrap();
+    assert!(png.starts_with(b"\x89PNG"));
+}
