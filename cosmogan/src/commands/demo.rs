@@ -73,7 +73,7 @@ impl DemoArguments {
         let from_untrained = generated(&untrained, &folder.join("untrained.npy"))?;
 
         let summary = compare(
-            &Samples {
+            Samples {
                 real: &held_out,
                 generated: &from_trained,
                 untrained: Some(&from_untrained),

@@ -1,6 +1,7 @@
 //! `cosmogan generate`: a trained generator in, maps out.
 
-use std::path::PathBuf;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
@@ -114,7 +115,7 @@ impl Latents {
         }
     }
 
-    fn range(&self, range: std::ops::Range<u64>, z_dim: usize) -> Vec<f32> {
+    fn range(&self, range: Range<u64>, z_dim: usize) -> Vec<f32> {
         match self {
             Self::Seeded { seed, .. } => sampler::latents(*seed, range, z_dim),
             Self::Given { values, .. } => {
@@ -129,32 +130,48 @@ pub(super) fn write_maps(
     generator: &Network,
     latents: &Latents,
     batch: usize,
-    out: &std::path::Path,
+    out: &Path,
     side_degrees: Option<f64>,
 ) -> Result<()> {
+    refuse_channels(generator)?;
+    let size = generator.config().output_size;
+    let count = latents.count() as usize;
+    let mut writer = MapWriter::create(out, count, size, size, side_degrees)?;
+    generate(generator, latents, batch, |map| writer.push(map))?;
+    writer.finish()
+}
+
+/// Generates batch by batch and hands on map by map.
+pub(super) fn generate(
+    generator: &Network,
+    latents: &Latents,
+    batch: usize,
+    mut take: impl FnMut(&[f32]) -> Result<()>,
+) -> Result<()> {
+    refuse_channels(generator)?;
     let config = generator.config();
-    if config.c_dim != 1 {
-        return Err(Error::usage(
-            "--weights",
-            format!("this generator makes {} channels", config.c_dim),
-            "maps have one channel; use weights with c_dim 1",
-        ));
-    }
-    let size = config.output_size;
     let count = latents.count();
-    let mut writer = MapWriter::create(out, count as usize, size, size, side_degrees)?;
     let mut progress = Progress::new("generating", count);
     let mut first = 0;
     while first < count {
         let last = (first + batch as u64).min(count);
         let maps = sampler::generate(generator, &latents.range(first..last, config.z_dim))?;
-        for map in maps.chunks_exact(size * size) {
-            writer.push(map)?;
-        }
+        maps.chunks_exact(config.output_size * config.output_size)
+            .try_for_each(&mut take)?;
         progress.advance(last - first, "");
         first = last;
     }
-    writer.finish()?;
-    progress.finish(format_args!("written to {}", out.display()));
+    progress.finish("");
     Ok(())
+}
+
+fn refuse_channels(generator: &Network) -> Result<()> {
+    match generator.config().c_dim {
+        1 => Ok(()),
+        channels => Err(Error::usage(
+            "--weights",
+            format!("this generator makes {channels} channels"),
+            "maps have one channel; use weights with c_dim 1",
+        )),
+    }
 }

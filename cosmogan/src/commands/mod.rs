@@ -1,9 +1,12 @@
 //! The command line: one file per subcommand, each thin.
 
 mod crop;
+mod demo;
 mod doctor;
+mod evaluate;
 mod generate;
 mod simulate;
+mod stats;
 mod train;
 mod verify;
 
@@ -22,11 +25,14 @@ pub struct Cli {
 /// What the program can do.
 #[derive(Debug, Subcommand)]
 enum Command {
-    Train(train::TrainArguments),
-    Generate(generate::GenerateArguments),
-    Verify(verify::VerifyArguments),
+    Demo(demo::DemoArguments),
     Simulate(simulate::SimulateArguments),
     Crop(crop::CropArguments),
+    Train(train::TrainArguments),
+    Generate(generate::GenerateArguments),
+    Stats(stats::StatsArguments),
+    Evaluate(evaluate::EvaluateArguments),
+    Verify(verify::VerifyArguments),
     Doctor(doctor::DoctorArguments),
 }
 
@@ -37,11 +43,14 @@ impl Cli {
     /// Whatever the subcommand reports.
     pub fn run(self) -> Result<()> {
         match self.command {
-            Command::Train(arguments) => arguments.run(),
-            Command::Generate(arguments) => arguments.run(),
-            Command::Verify(arguments) => arguments.run(),
+            Command::Demo(arguments) => arguments.run(),
             Command::Simulate(arguments) => arguments.run(),
             Command::Crop(arguments) => arguments.run(),
+            Command::Train(arguments) => arguments.run(),
+            Command::Generate(arguments) => arguments.run(),
+            Command::Stats(arguments) => arguments.run(),
+            Command::Evaluate(arguments) => arguments.run(),
+            Command::Verify(arguments) => arguments.run(),
             Command::Doctor(arguments) => arguments.run(),
         }
     }

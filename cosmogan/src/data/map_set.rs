@@ -35,6 +35,18 @@ impl MapSet {
         })
     }
 
+    /// Maps that did not come from a file of maps; `path` is what errors name.
+    pub(crate) fn from_values(path: &Path, values: Vec<f32>, [height, width]: [usize; 2]) -> Self {
+        debug_assert_eq!(values.len() % (height * width), 0);
+        Self {
+            path: path.to_owned(),
+            values,
+            height,
+            width,
+            side_degrees: None,
+        }
+    }
+
     /// The file.
     pub fn path(&self) -> &Path {
         &self.path
@@ -96,6 +108,22 @@ impl MapSet {
         }
     }
 
+    /// Refuses pixels that are not numbers, and maps in which all pixels are equal: they have no standard deviation.
+    ///
+    /// # Errors
+    /// Naming the first such pixel or map.
+    pub fn require_varied(&self) -> Result<()> {
+        self.require_finite()?;
+        match self.iter().position(is_constant) {
+            None => Ok(()),
+            Some(index) => Err(Error::file(
+                &self.path,
+                format!("map {index} is constant"),
+                "remove it: there is nothing to measure or learn in it",
+            )),
+        }
+    }
+
     /// Refuses what a model of `size`×`size` maps with `channels` channels cannot be trained on, and warns of values
     /// that its tanh cannot reach.
     ///
@@ -119,14 +147,7 @@ impl MapSet {
                 "cut maps to size with `cosmogan crop`, or choose another --preset",
             ));
         }
-        self.require_finite()?;
-        if let Some(index) = self.iter().position(is_constant) {
-            return Err(Error::file(
-                &self.path,
-                format!("map {index} is constant"),
-                "remove it: there is nothing to learn from it",
-            ));
-        }
+        self.require_varied()?;
         let beyond = self
             .iter()
             .filter(|map| map.iter().any(|value| value.abs() > 1.0))

@@ -82,7 +82,7 @@ impl TensorSpecification {
 }
 
 /// All tensors of a network in PyTorch's order.
-pub fn tensors(kind: NetworkKind, config: &ModelConfig) -> Vec<TensorSpecification> {
+pub(super) fn tensors(kind: NetworkKind, config: &ModelConfig) -> Vec<TensorSpecification> {
     match kind {
         NetworkKind::Generator => generator(config),
         NetworkKind::Discriminator => discriminator(config),

@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 
 /// c/H₀ in Mpc/h.
-pub(super) const HUBBLE_DISTANCE: f64 = 2997.924_58;
+pub(super) const HUBBLE_DISTANCE: f64 = 2_997.924_58;
 
 /// A flat cosmology; the default is the paper's.
 #[derive(Clone, Copy, Debug, PartialEq)]

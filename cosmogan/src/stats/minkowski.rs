@@ -73,7 +73,8 @@ impl Minkowski {
                 genus[bin] += curvature;
             }
         }
-        for (bin, pair) in edges.windows(2).enumerate() {
+        // The width is that of the bin as it was given: in standard deviations where thresholds are.
+        for (bin, pair) in self.edges.windows(2).enumerate() {
             let width = total * (pair[1] - pair[0]);
             perimeter[bin] /= width;
             genus[bin] /= width;

@@ -141,7 +141,7 @@ pub fn train(options: &RunOptions, maps: &MapSet, backend: &Arc<dyn Backend>) ->
         last_checkpoint: Instant::now(),
     };
     run.save()?;
-    run.to_the_end()?;
+    run.finish_steps()?;
     Ok(run.trainer)
 }
 
@@ -188,7 +188,7 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn to_the_end(&mut self) -> Result<()> {
+    fn finish_steps(&mut self) -> Result<()> {
         let first = self.trainer.steps_done();
         if first >= self.total {
             eprintln!(

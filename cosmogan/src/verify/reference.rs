@@ -94,7 +94,7 @@ impl ReferenceSet {
         let train_bytes = read_file(&train_path)?;
         let train = TensorFile::parse(&train_path, &train_bytes)?;
         let flips = flips(&train, &train_path)?;
-        let (data, latents) = self.inputs(&generator, flips.len())?;
+        let [data, latents] = self.inputs(&generator, flips.len())?;
 
         let mut checks = Vec::new();
         let first = (&data[0][..], &latents[0][..]);
@@ -138,7 +138,7 @@ impl ReferenceSet {
     }
 
     /// Maps `[N, S, S]` and latents `[N, z_dim]` of every step.
-    fn inputs(&self, generator: &Network, steps: usize) -> Result<(Vec<Vec<f32>>, Vec<Vec<f32>>)> {
+    fn inputs(&self, generator: &Network, steps: usize) -> Result<[Vec<Vec<f32>>; 2]> {
         let config = generator.config();
         let path = self.file("data.npy");
         let data = MapSet::read(&path)?;
@@ -177,7 +177,7 @@ impl ReferenceSet {
                 .map(<[f32]>::to_vec)
                 .collect()
         };
-        Ok((split(data.values()), split(latents.values())))
+        Ok([split(data.values()), split(latents.values())])
     }
 
     fn forward(
@@ -434,8 +434,8 @@ fn worst_of<'a>(
     for computed in tensors {
         let expected = reference.expect(&computed.name, &computed.dims)?;
         let error = relative_error(&computed.values, &expected);
-        // Written so that NaN counts as worse than any number.
-        if !(error < worst.0) {
+        // NaN is worse than any number.
+        if error >= worst.0 || error.is_nan() {
             worst = (error, computed.name.clone());
         }
     }
@@ -476,7 +476,7 @@ fn count_off(computed: &[f32], expected: &[f64], initial: &[f32]) -> usize {
         .zip(expected)
         .filter(|(computed, expected)| {
             let difference = (f64::from(**computed) - **expected).abs();
-            !(difference <= UPDATE_SHARE * update)
+            difference > UPDATE_SHARE * update || difference.is_nan()
         })
         .count()
 }

@@ -1,5 +1,9 @@
 //! What the tests of the binary share.
 #![allow(dead_code, reason = "every test file uses its own part of this")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot prepare its files has failed"
+)]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -1,0 +1,151 @@
+//! `cosmogan stats`: summary statistics of each map, as JSON.
+
+use std::fs;
+use std::path::PathBuf;
+
+use clap::Args;
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use super::evaluate::side_degrees;
+use crate::data::MapSet;
+use crate::error::{Error, Result};
+use crate::files::write_atomically;
+use crate::stats::{Histogram, Minkowski, PowerSpectrum, Thresholds, linear_edges};
+
+/// Thresholds of the paper's Minkowski functionals.
+const THRESHOLDS: usize = 19;
+const HISTOGRAM_BINS: usize = 100;
+
+/// Measure power spectra, Minkowski functionals and pixel values
+#[derive(Debug, Args)]
+pub(super) struct StatsArguments {
+    /// Maps: .npy or FITS
+    #[arg(value_name = "MAPS")]
+    maps: PathBuf,
+    /// Side of a map in degrees [default: what the FITS header says]
+    #[arg(long, value_name = "DEGREES", allow_negative_numbers = true)]
+    side_degrees: Option<f64>,
+    /// JSON file with any of l_edges, nu_edges and sigma_edges, lists of bin edges
+    #[arg(long, value_name = "EDGES.json")]
+    edges: Option<PathBuf>,
+    /// Where to write
+    #[arg(long, value_name = "STATS.json")]
+    out: PathBuf,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Edges {
+    l_edges: Option<Vec<f64>>,
+    nu_edges: Option<Vec<f64>>,
+    sigma_edges: Option<Vec<f64>>,
+}
+
+/// The JSON form. The names are part of the program's contract.
+#[derive(Serialize)]
+struct Statistics {
+    maps: usize,
+    pixels_per_side: usize,
+    side_degrees: f64,
+    l_edges: Vec<f64>,
+    nu_edges: Vec<f64>,
+    sigma_edges: Vec<f64>,
+    power: Vec<Vec<f64>>,
+    minkowski: Vec<[Vec<f64>; 3]>,
+    minkowski_sigma: Vec<[Vec<f64>; 3]>,
+    pixels: PixelCounts,
+}
+
+#[derive(Serialize)]
+struct PixelCounts {
+    edges: Vec<f64>,
+    counts: Vec<u64>,
+}
+
+impl StatsArguments {
+    pub(super) fn run(self) -> Result<()> {
+        let maps = MapSet::read(&self.maps)?;
+        let size = maps.width();
+        if maps.height() != size {
+            return Err(Error::file(
+                &self.maps,
+                format!("holds maps of {}×{size} pixels", maps.height()),
+                "give square maps; `cosmogan crop` cuts them",
+            ));
+        }
+        maps.require_varied()?;
+        let side = side_degrees(self.side_degrees, &maps)?;
+        let edges = self.read_edges()?;
+
+        let (low, high) = maps
+            .values()
+            .iter()
+            .fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), &value| {
+                (low.min(value), high.max(value))
+            });
+        let (low, high) = (f64::from(low), f64::from(high));
+        let power = PowerSpectrum::new(
+            size,
+            side,
+            edges
+                .l_edges
+                .unwrap_or_else(|| PowerSpectrum::default_edges(size, side)),
+        )?;
+        let absolute = Minkowski::new(
+            edges
+                .nu_edges
+                .unwrap_or_else(|| linear_edges(low, high, THRESHOLDS + 1)),
+            Thresholds::Absolute,
+        )?;
+        let scaled = Minkowski::new(
+            edges
+                .sigma_edges
+                .unwrap_or_else(|| linear_edges(-2.0, 4.0, THRESHOLDS + 1)),
+            Thresholds::Deviations,
+        )?;
+        // The last bin is to hold the largest pixel, which a half-open bin would leave out.
+        let widened = high + (high - low) * 1e-6;
+        let mut histogram = Histogram::new(linear_edges(low, widened, HISTOGRAM_BINS + 1))?;
+        maps.iter().for_each(|map| histogram.add(map));
+
+        let list: Vec<&[f32]> = maps.iter().collect();
+        let measured = |functionals: &Minkowski| -> Vec<[Vec<f64>; 3]> {
+            list.par_iter()
+                .map(|map| functionals.measure(map, size))
+                .collect()
+        };
+        let statistics = Statistics {
+            maps: maps.count(),
+            pixels_per_side: size,
+            side_degrees: side,
+            l_edges: power.edges().to_vec(),
+            nu_edges: absolute.edges().to_vec(),
+            sigma_edges: scaled.edges().to_vec(),
+            power: power.measure_all(&list),
+            minkowski: measured(&absolute),
+            minkowski_sigma: measured(&scaled),
+            pixels: PixelCounts {
+                edges: histogram.edges().to_vec(),
+                counts: histogram.counts().to_vec(),
+            },
+        };
+        let json = serde_json::to_vec(&statistics).expect("plain data has a JSON form");
+        write_atomically(&self.out, &json)
+    }
+
+    fn read_edges(&self) -> Result<Edges> {
+        let Some(path) = &self.edges else {
+            return Ok(Edges::default());
+        };
+        let text = fs::read_to_string(path)
+            .map_err(|error| Error::file(path, error, "name a readable JSON file"))?;
+        serde_json::from_str(&text).map_err(|error| {
+            Error::file(
+                path,
+                error,
+                "write {\"l_edges\": […], \"nu_edges\": […], \"sigma_edges\": […]}, each optional",
+            )
+        })
+    }
+}
