@@ -1,0 +1,173 @@
+//! Gradients against finite differences of the values, and the identities that tie the convolutions together.
+
+use cosmogan_oracle::cases::Kind;
+use cosmogan_oracle::operators::convolution::Convolution;
+use cosmogan_oracle::{Arithmetic, Case, Expected, Operand, Operator, Random};
+use proptest::prelude::*;
+
+const F32: Arithmetic = Arithmetic::f32();
+
+/// Operands that have a gradient, and what it is called.
+const GRADIENTS: [(&str, &str); 5] = [
+    ("x", "dx"),
+    ("weight", "dweight"),
+    ("bias", "dbias"),
+    ("scale", "dscale"),
+    ("shift", "dshift"),
+];
+
+fn find<'a>(operands: &'a [Operand], name: &str) -> Option<&'a Operand> {
+    operands.iter().find(|operand| operand.name == name)
+}
+
+fn output<'a>(outputs: &'a [Expected], name: &str) -> Option<&'a Expected> {
+    outputs.iter().find(|output| output.name == name)
+}
+
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+/// Σ upstream·value of the forward pass: the function whose gradient the backward pass computes.
+fn projection(case: &Case, operands: &[Operand]) -> f64 {
+    let outputs = case.expected_from(operands, &F32, usize::MAX);
+    match output(&outputs, "loss") {
+        Some(loss) => dot(&find(operands, "dloss").unwrap().values, &loss.values),
+        None => dot(
+            &find(operands, "dy").unwrap().values,
+            &output(&outputs, "y").unwrap().values,
+        ),
+    }
+}
+
+/// Σ |upstream|·|value|, with the values' own bounds for the size of what cancelled inside them.
+fn projection_size(case: &Case, operands: &[Operand]) -> f64 {
+    let outputs = case.expected_from(operands, &F32, usize::MAX);
+    let (upstream, value) = match output(&outputs, "loss") {
+        Some(loss) => (find(operands, "dloss").unwrap(), loss),
+        None => (
+            find(operands, "dy").unwrap(),
+            output(&outputs, "y").unwrap(),
+        ),
+    };
+    let sizes = value
+        .values
+        .iter()
+        .zip(&value.bounds)
+        .map(|(value, bound)| value.abs() + bound / F32.roundoff);
+    upstream
+        .values
+        .iter()
+        .zip(sizes)
+        .map(|(u, size)| u.abs() * size)
+        .sum()
+}
+
+/// The central difference of the projection along `direction` of one operand.
+fn difference(case: &Case, operands: &[Operand], name: &str, direction: &[f64], step: f64) -> f64 {
+    let moved = |sign: f64| {
+        let mut moved = operands.to_vec();
+        let operand = moved
+            .iter_mut()
+            .find(|operand| operand.name == name)
+            .unwrap();
+        for (value, direction) in operand.values.iter_mut().zip(direction) {
+            *value += sign * step * direction;
+        }
+        projection(case, &moved)
+    };
+    (moved(1.0) - moved(-1.0)) / (2.0 * step)
+}
+
+/// Compares one gradient with differences along a random direction.
+fn check(case: &Case, name: &str, gradient: &str) {
+    const STEP: f64 = 1e-3;
+    let operands = case.operands();
+    let Some(operand) = find(&operands, name) else {
+        return;
+    };
+    let outputs = case.expected(&F32, usize::MAX);
+    let Some(gradient) = output(&outputs, gradient) else {
+        return;
+    };
+    let mut random = Random::new(case.seed ^ 77);
+    let has_kink = matches!(case.operator, Operator::Activation { .. });
+    let direction: Vec<f64> = operand
+        .values
+        .iter()
+        .map(|value| {
+            let direction = random.normal();
+            // Nothing is moved across a kink: there the difference is no derivative.
+            let crosses = has_kink && value.abs() <= 8.0 * STEP;
+            if crosses {
+                0.0
+            } else {
+                direction.clamp(-3.0, 3.0)
+            }
+        })
+        .collect();
+    let exact = dot(&gradient.values, &direction);
+    // The error of a central difference is a·h² + b·h⁴ + …: two of them combine to cancel a·h². What is left is
+    // smaller than what was cancelled by another factor of h², of which h is charged here.
+    let fine = difference(case, &operands, name, &direction, STEP);
+    let coarse = difference(case, &operands, name, &direction, 2.0 * STEP);
+    let extrapolated = fine + (fine - coarse) / 3.0;
+    // Rounding: fewer than 1e4 operations in a row on terms of this size, divided by the step.
+    let terms = projection_size(case, &operands);
+    let tolerance = STEP * (fine - coarse).abs() + 1e4 * f64::EPSILON * terms / STEP;
+    assert!(
+        (extrapolated - exact).abs() <= tolerance,
+        "{case}: {name}: {exact} but differences give {extrapolated} ± {tolerance:e}"
+    );
+}
+
+proptest! {
+    #[test]
+    fn gradients_are_the_slopes_of_the_values(kind in 0..Kind::ALL.len(), seed in any::<u64>()) {
+        let case = Case::random(Kind::ALL[kind], seed);
+        if !matches!(case.operator, Operator::Adam { .. }) {
+            for (name, gradient) in GRADIENTS {
+                check(&case, name, gradient);
+            }
+        }
+    }
+
+    #[test]
+    fn the_three_products_are_one_trilinear_form(transposed in any::<bool>(), seed in any::<u64>()) {
+        let kind = if transposed { Kind::ConvTranspose2d } else { Kind::Conv2d };
+        let (Operator::Conv2d(shape) | Operator::ConvTranspose2d(shape)) =
+            Case::random(kind, seed).operator
+        else {
+            unreachable!("the kind says what it is");
+        };
+        let mut random = Random::new(seed);
+        let mut normals = |dims: [usize; 4]| -> Vec<f64> {
+            (0..dims.iter().product()).map(|_| random.normal()).collect()
+        };
+        let (x, w, y) =
+            (normals(shape.input_dims()), normals(shape.weight_dims()), normals(shape.output_dims()));
+        // ⟨conv(x, w), y⟩ = ⟨x, convᵀ(y, w)⟩ = ⟨w, wgrad(x, y)⟩.
+        let through_y = dot(&all(y.len(), |element| shape.fprop(&x, &w, element, &F32).value), &y);
+        let through_x = dot(&all(x.len(), |element| shape.dgrad(&y, &w, element, &F32).value), &x);
+        let through_w = dot(&all(w.len(), |element| shape.wgrad(&x, &y, element, &F32).value), &w);
+        let size = trilinear_size(&shape, &x, &w, &y);
+        let tolerance = 1e4 * f64::EPSILON * size;
+        prop_assert!((through_y - through_x).abs() <= tolerance);
+        prop_assert!((through_y - through_w).abs() <= tolerance);
+    }
+}
+
+fn all(length: usize, element: impl Fn(usize) -> f64) -> Vec<f64> {
+    (0..length).map(element).collect()
+}
+
+/// Σ|x·w·y|: what rounding errors of the form are proportional to; there are at most 1e4 additions in a row.
+fn trilinear_size(shape: &Convolution, x: &[f64], w: &[f64], y: &[f64]) -> f64 {
+    let absolute =
+        |values: &[f64]| -> Vec<f64> { values.iter().map(|value| value.abs()).collect() };
+    let (x, w, y) = (absolute(x), absolute(w), absolute(y));
+    dot(
+        &all(y.len(), |element| shape.fprop(&x, &w, element, &F32).value),
+        &y,
+    )
+}
