@@ -98,16 +98,21 @@ impl EvaluateArguments {
 
 /// The side that the user gave, or else the one in the file.
 pub(super) fn side_degrees(flag: Option<f64>, maps: &MapSet) -> Result<f64> {
-    flag.or(maps.side_degrees()).ok_or_else(|| {
+    let refused = |problem| {
         Error::usage(
             "--side-degrees",
-            format!(
-                "{} does not say how large its maps are",
-                maps.path().display()
-            ),
-            "give the side of a map in degrees",
+            problem,
+            "give the side of a map in degrees, e.g. 0.866",
         )
-    })
+    };
+    match flag.or(maps.side_degrees()) {
+        Some(side) if side.is_finite() && side > 0.0 => Ok(side),
+        Some(side) => Err(refused(format!("{side} is no angle"))),
+        None => Err(refused(format!(
+            "{} does not say how large its maps are",
+            maps.path().display()
+        ))),
+    }
 }
 
 /// What is to be compared.

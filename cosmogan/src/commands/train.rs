@@ -59,6 +59,7 @@ impl TrainArguments {
         if self.log_every == 0 {
             return Err(Error::usage("--log-every", "0 steps", "give 1 or more"));
         }
+        let length = self.length()?;
         let folder = RunFolder::new(&self.out);
         let earlier = self.earlier_run(&folder)?;
         let (model, training) = self.configuration(earlier.as_ref())?;
@@ -74,13 +75,6 @@ impl TrainArguments {
                 .unwrap_or(0),
             data: DataIdentity::of(&maps),
         };
-        let length = match (self.steps, self.epochs) {
-            (Some(0), _) => return Err(Error::usage("--steps", "0 steps", "give 1 or more")),
-            (_, Some(0)) => return Err(Error::usage("--epochs", "0 epochs", "give 1 or more")),
-            (Some(steps), _) => Length::Steps(steps),
-            (None, Some(epochs)) => Length::Epochs(epochs),
-            (None, None) => Length::Epochs(training.epochs),
-        };
         eprintln!(
             "training on {} maps of {size}×{size} on {}",
             maps.count(),
@@ -91,13 +85,22 @@ impl TrainArguments {
         let options = RunOptions {
             folder: self.out,
             identity,
-            length,
+            length: length.unwrap_or(Length::Epochs(training.epochs)),
             log_every: self.log_every,
             preview_every: self.preview_every,
             time_limit: None,
         };
         run::train(&options, &maps, &backend)?;
         Ok(())
+    }
+
+    /// What the flags say, if anything.
+    fn length(&self) -> Result<Option<Length>> {
+        match (self.steps, self.epochs) {
+            (Some(0), _) => Err(Error::usage("--steps", "0 steps", "give 1 or more")),
+            (_, Some(0)) => Err(Error::usage("--epochs", "0 epochs", "give 1 or more")),
+            (steps, epochs) => Ok(steps.map(Length::Steps).or(epochs.map(Length::Epochs))),
+        }
     }
 
     /// The run that is to be resumed, if there is one; a run that is not to be resumed is protected.

@@ -30,6 +30,13 @@ pub(super) fn read_layout(path: &Path, file: &mut impl Read, length: u64) -> Res
             REMEDY,
         )
     })?;
+    if is_uncountable(&prefix[..offset]) {
+        return Err(Error::file(
+            path,
+            "is cut short or damaged: its header tells of more numbers than can be counted",
+            REMEDY,
+        ));
+    }
     let header = NpyHeader::from_reader(&prefix[..offset]).map_err(|error| {
         Error::file(path, format!("its NPY header is damaged: {error}"), REMEDY)
     })?;
@@ -65,6 +72,22 @@ fn header_end(prefix: &[u8]) -> Option<usize> {
     };
     let end = start.checked_add(text)?;
     (end <= prefix.len()).then_some(end)
+}
+
+/// Whether the product of the extents overflows, which the parser multiplies without looking.
+fn is_uncountable(header: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(header);
+    let extents = text
+        .split_once("'shape'")
+        .and_then(|(_, rest)| rest.split_once('('))
+        .and_then(|(_, rest)| rest.split_once(')'))
+        .map_or("", |(extents, _)| extents);
+    extents
+        .split(',')
+        .filter_map(|extent| extent.trim().parse::<u64>().ok())
+        // Eight bytes a number at most.
+        .try_fold(8_u64, |product, extent| product.checked_mul(extent.max(1)))
+        .is_none()
 }
 
 fn dims(path: &Path, shape: &[u64]) -> Result<[usize; 3]> {

@@ -104,9 +104,16 @@ impl RunFolder {
 /// Where files cannot be read or written, the checkpoint belongs to another run, the training diverges, or the user
 /// interrupts it (after saving a checkpoint).
 pub fn train(options: &RunOptions, maps: &MapSet, backend: &Arc<dyn Backend>) -> Result<Trainer> {
+    let identity = &options.identity;
+    let batches = Batches::new(
+        maps,
+        identity.training.batch,
+        identity.seed,
+        identity.model.z_dim,
+        identity.training.flip_labels,
+    )?;
     let folder = RunFolder::new(&options.folder);
     create_folder(folder.path())?;
-    let identity = &options.identity;
     let trainer = if folder.checkpoint().exists() {
         refuse_other_run(&folder.checkpoint(), identity)?;
         checkpoint::load(&folder.checkpoint(), backend)?
@@ -119,13 +126,6 @@ pub fn train(options: &RunOptions, maps: &MapSet, backend: &Arc<dyn Backend>) ->
         )?
     };
     let log = Log::open(&folder.log(), trainer.steps_done())?;
-    let batches = Batches::new(
-        maps,
-        identity.training.batch,
-        identity.seed,
-        identity.model.z_dim,
-        identity.training.flip_labels,
-    )?;
     let total = match options.length {
         Length::Steps(steps) => steps,
         Length::Epochs(epochs) => epochs * batches.steps_per_epoch(),
