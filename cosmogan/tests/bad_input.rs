@@ -1,4 +1,8 @@
 //! Bad input gets one clear line and exit status 1 or 2; nothing panics and nothing half-written stays behind.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot prepare its data has failed"
+)]
 
 mod support;
 

@@ -1,4 +1,8 @@
 //! The simulation against a public code, and its maps against the spectrum they were drawn from.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot prepare its data has failed"
+)]
 
 use cosmogan::simulate::{Cosmology, Simulation};
 use cosmogan::stats::{Moments, PowerSpectrum};

@@ -1,4 +1,8 @@
 //! Runs of the binary: interrupted and resumed in every way, they end in the same bits.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot prepare its data has failed"
+)]
 
 mod support;
 

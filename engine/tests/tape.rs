@@ -1,4 +1,8 @@
 //! What the tape records, computes and refuses.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot prepare its data has failed"
+)]
 
 use std::fmt;
 use std::sync::{Arc, Mutex};

@@ -1,4 +1,8 @@
 //! The bounds hold for honest f32 computations in any order, and notice faults.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that looks for what is not there has failed"
+)]
 
 use cosmogan_oracle::cases::Kind;
 use cosmogan_oracle::operators::adam::Adam;
@@ -333,7 +337,7 @@ fn a_sample_is_part_of_the_whole() {
     let whole = case.expected(&Arithmetic::f32(), usize::MAX);
     for (sample, whole) in case.expected(&Arithmetic::f32(), 10).iter().zip(&whole) {
         assert_eq!(sample.dims, whole.dims);
-        assert!(sample.indices.len() <= 10.max(whole.values.len().min(10)));
+        assert!(sample.indices.len() <= 10);
         for (index, value) in sample.indices.iter().zip(&sample.values) {
             assert_eq!(*value, whole.values[*index]);
         }

@@ -1,0 +1,5 @@
+//! What the benches share: prepared operators at the paper's shapes, and the ceilings they are compared with.
+
+pub mod ceiling;
+pub mod operator;
+pub mod step;
