@@ -16,7 +16,7 @@ pub struct Padding {
 /// A two-dimensional strided cross-correlation y = conv(x, w), with x `[N, H, W, C]`, w `[R, S, C, K]` and
 /// y `[N, P, Q, K]`:
 ///
-/// y[n, p, q, k] = Σ x[n, p·stride − begin + r, q·stride − begin + s, c] · w[r, s, c, k]
+/// `y[n, p, q, k] = Σ x[n, p·stride − begin + r, q·stride − begin + s, c]·w[r, s, c, k]`
 ///
 /// Three products share one geometry: *fprop* computes y from x and w, *dgrad* computes x from y and w (the adjoint
 /// of fprop), *wgrad* computes w from x and y. A convolution's forward pass is fprop; a transposed convolution's

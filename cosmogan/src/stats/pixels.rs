@@ -68,7 +68,7 @@ impl Moments {
     }
 }
 
-/// Counts of pixel values in bins [edges[i], edges[i + 1]).
+/// Counts of pixel values in bins `[edges[i], edges[i + 1])`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Histogram {
     edges: Vec<f64>,

@@ -77,17 +77,17 @@ pub trait Backend: Send + Sync + fmt::Debug {
     /// Copies the elements of `tensor` from the device, after everything queued before.
     fn download(&self, tensor: &Tensor) -> Result<Vec<f32>>;
 
-    /// y[n, o] = Σ_i x[n, i]·weight[o, i] + bias[o], with x `[N, I]`, weight `[O, I]`, bias `[O]`, y `[N, O]`.
+    /// `y[n, o] = Σ_i x[n, i]·weight[o, i] + bias[o]`, with x `[N, I]`, weight `[O, I]`, bias `[O]`, y `[N, O]`.
     /// Row n of y does not depend on N nor on other rows, to the last bit.
     fn linear(&self, x: &Tensor, weight: &Tensor, bias: &Tensor, y: &mut Tensor) -> Result<()>;
 
-    /// dx[n, i] = Σ_o dy[n, o]·weight[o, i].
+    /// `dx[n, i] = Σ_o dy[n, o]·weight[o, i]`.
     fn linear_dgrad(&self, dy: &Tensor, weight: &Tensor, dx: &mut Tensor) -> Result<()>;
 
-    /// dweight[o, i] = Σ_n dy[n, o]·x[n, i].
+    /// `dweight[o, i] = Σ_n dy[n, o]·x[n, i]`.
     fn linear_wgrad(&self, x: &Tensor, dy: &Tensor, dweight: &mut Tensor) -> Result<()>;
 
-    /// dbias[c] = Σ of dy over all axes but the last: the gradient of any per-channel bias.
+    /// `dbias[c]` = Σ of dy over all axes but the last: the gradient of any per-channel bias.
     fn bias_gradient(&self, dy: &Tensor, dbias: &mut Tensor) -> Result<()>;
 
     /// y = conv(x, weight) + bias. See [`ConvGeometry`].
@@ -110,7 +110,7 @@ pub trait Backend: Send + Sync + fmt::Debug {
         x: &mut Tensor,
     ) -> Result<()>;
 
-    /// weight[r, s, c, k] = Σ x[n, p·stride − begin + r, q·stride − begin + s, c]·y[n, p, q, k].
+    /// `weight[r, s, c, k] = Σ x[n, p·stride − begin + r, q·stride − begin + s, c]·y[n, p, q, k]`.
     fn conv_wgrad(
         &self,
         geometry: &ConvGeometry,

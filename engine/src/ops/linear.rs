@@ -8,7 +8,7 @@ use crate::tape::{Backward, Tape, Variable};
 use crate::tensor::Tensor;
 
 impl Tape {
-    /// y[n, o] = Σ_i x[n, i]·weight[o, i] + bias[o], with x `[N, I]`, weight `[O, I]` and bias `[O]`.
+    /// `y[n, o] = Σ_i x[n, i]·weight[o, i] + bias[o]`, with x `[N, I]`, weight `[O, I]` and bias `[O]`.
     ///
     /// # Errors
     /// Where the shapes do not fit.

@@ -2,7 +2,7 @@
 //!
 //! Bounds. The mean is a blocked reduction: |δ_mean| ≤ γ_d·Σ|x|/M plus the division. The variance must be computed
 //! from differences to the mean: as Σ(x − mean) = 0, an error δ in the mean adds exactly δ² to Σ(x − mean − δ)²/M, and
-//! each square passes a subtraction, a multiplication and the reduction. E[x²] − E[x]² does not meet this bound, and
+//! each square passes a subtraction, a multiplication and the reduction. `E[x²] − E[x]²` does not meet this bound, and
 //! should not. Everything after is [`Bounded`] arithmetic: the errors of mean and variance pass through x̂ = (x −
 //! mean)/√(variance + ε) into y, dscale and dx.
 

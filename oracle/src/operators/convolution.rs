@@ -1,5 +1,5 @@
 //! The strided convolution (cross-correlation) and its adjoints:
-//! y[n, p, q, k] = Σ x[n, p·stride − begin + r, q·stride − begin + s, c]·w[r, s, c, k].
+//! `y[n, p, q, k] = Σ x[n, p·stride − begin + r, q·stride − begin + s, c]·w[r, s, c, k]`.
 //!
 //! Every product is written in gather form, one output element at a time, so that a sample of a large output costs
 //! no more than the sample. The transposed convolution is the adjoint of the convolution in x: its forward pass is

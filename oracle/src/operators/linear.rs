@@ -1,4 +1,4 @@
-//! The fully connected layer: y[n, o] = Σ_i x[n, i]·weight[o, i] + bias[o].
+//! The fully connected layer: `y[n, o] = Σ_i x[n, i]·weight[o, i] + bias[o]`.
 
 use crate::{Arithmetic, Bounded};
 
@@ -29,7 +29,7 @@ impl Linear {
             .plus(Bounded::exact(bias[output]), arithmetic)
     }
 
-    /// One element of dx[n, i] = Σ_o dy[n, o]·weight[o, i].
+    /// One element of `dx[n, i] = Σ_o dy[n, o]·weight[o, i]`.
     pub fn dgrad(
         &self,
         dy: &[f64],
@@ -44,7 +44,7 @@ impl Linear {
         )
     }
 
-    /// One element of dweight[o, i] = Σ_n dy[n, o]·x[n, i].
+    /// One element of `dweight[o, i] = Σ_n dy[n, o]·x[n, i]`.
     pub fn wgrad(&self, x: &[f64], dy: &[f64], element: usize, arithmetic: &Arithmetic) -> Bounded {
         let (output, input) = (element / self.inputs, element % self.inputs);
         arithmetic.sum_of_products(
