@@ -40,11 +40,17 @@ pub enum Error {
 }
 
 impl Error {
-    /// A problem with the file or folder at `path`.
+    /// A problem with the file or folder at `path`; of a problem told in several lines, the first.
     pub fn file(path: impl AsRef<Path>, problem: impl ToString, remedy: impl Into<String>) -> Self {
         Self::File {
             path: path.as_ref().to_owned(),
-            problem: problem.to_string(),
+            problem: problem
+                .to_string()
+                .lines()
+                .next()
+                .unwrap_or_default()
+                .trim_end_matches([' ', ':'])
+                .to_owned(),
             remedy: remedy.into(),
         }
     }
