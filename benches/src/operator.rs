@@ -33,20 +33,10 @@ pub struct Prepared {
     y: Tensor,
 }
 
-/// The paper's extents.
-pub const PAPER: Model = Model {
-    output_size: 256,
-    layers: 4,
-    gf_dim: 64,
-    df_dim: 64,
-    z_dim: 64,
-    c_dim: 1,
-};
-
 /// Every product of every convolution of the paper's model at a batch of `batch` maps.
 pub fn paper(batch: usize) -> Vec<Prepared> {
     let mut all = Vec::new();
-    for case in Case::model_set(&PAPER, batch, 0) {
+    for case in Case::model_set(&Model::PAPER, batch, 0) {
         let (shape, is_transposed) = match case.operator {
             Operator::Conv2d(shape) => (shape, false),
             Operator::ConvTranspose2d(shape) => (shape, true),

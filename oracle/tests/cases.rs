@@ -4,15 +4,6 @@ use cosmogan_oracle::cases::{Kind, Model};
 use cosmogan_oracle::{Case, Operator};
 use proptest::prelude::*;
 
-const PAPER: Model = Model {
-    output_size: 256,
-    layers: 4,
-    gf_dim: 64,
-    df_dim: 64,
-    z_dim: 64,
-    c_dim: 1,
-};
-
 proptest! {
     #[test]
     fn a_printed_case_can_be_pasted_back(kind in 0..Kind::ALL.len(), seed in any::<u64>()) {
@@ -49,7 +40,7 @@ proptest! {
 
 #[test]
 fn the_papers_model_has_these_convolutions() {
-    let cases = Case::model_set(&PAPER, 2, 0);
+    let cases = Case::model_set(&Model::PAPER, 2, 0);
     let lines: Vec<String> = cases.iter().map(ToString::to_string).collect();
     for expected in [
         "linear rows=2 inputs=64 outputs=131072 ",

@@ -147,7 +147,9 @@ pub fn train(options: &RunOptions, maps: &MapSet, backend: &Arc<dyn Backend>) ->
 
 /// Says in which respect a checkpoint belongs to another run than the one asked for.
 fn refuse_other_run(path: &Path, asked: &RunIdentity) -> Result<()> {
-    let found = checkpoint::identity(path)?;
+    let mut found = checkpoint::identity(path)?;
+    // How long a run is to last is no part of what it is.
+    found.training.epochs = asked.training.epochs;
     let difference = if found.model != asked.model {
         format!(
             "is of the model {} where {} is asked for",

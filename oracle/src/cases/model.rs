@@ -23,6 +23,18 @@ pub struct Model {
     pub c_dim: usize,
 }
 
+impl Model {
+    /// The paper's: 256×256 maps.
+    pub const PAPER: Self = Self {
+        output_size: 256,
+        layers: 4,
+        gf_dim: 64,
+        df_dim: 64,
+        z_dim: 64,
+        c_dim: 1,
+    };
+}
+
 impl Case {
     /// Every operator of the model at its own shapes, for a batch of `batch` maps.
     pub fn model_set(model: &Model, batch: usize, seed: u64) -> Vec<Self> {
