@@ -34,7 +34,7 @@ fn refused(arguments: &[&str], status: i32, needles: &[&str]) {
 /// A float32 array in the NPY format, whatever its extents.
 fn write_npy(path: &Path, dims: &str, values: &[f32]) {
     let mut header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': {dims}, }}");
-    while (header.len() + 11) % 64 != 0 {
+    while !(header.len() + 11).is_multiple_of(64) {
         header.push(' ');
     }
     header.push('\n');

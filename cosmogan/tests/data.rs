@@ -105,7 +105,7 @@ fn fits_of_other_programs() {
 /// An NPY file with this header dictionary.
 fn npy(dictionary: &str, data: &[u8]) -> Vec<u8> {
     let mut text = dictionary.to_owned();
-    while (text.len() + 11) % 64 != 0 {
+    while !(text.len() + 11).is_multiple_of(64) {
         text.push(' ');
     }
     text.push('\n');
@@ -171,7 +171,11 @@ fn what_is_not_maps_is_refused_in_one_line() {
             array("<f4", "False", "(9999999999, 9999999999, 9999999999)"),
             "counted",
         ),
-        ("garbled.npy", npy("{'descr': ", &[0; 8]), "header"),
+        (
+            "garbled.npy",
+            npy("{'descr': '<f4', 'shape': (2, 2), ", &[0; 16]),
+            "header",
+        ),
         ("magic.npy", b"\x93NUMPY".to_vec(), "header"),
         (
             "version.npy",

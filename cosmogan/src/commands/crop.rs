@@ -59,8 +59,18 @@ impl CropArguments {
             );
         }
         let side = common_side(&sides);
-        let mut writer =
-            MapWriter::create(&self.out, maps * self.per_map, self.size, self.size, side)?;
+        let count = maps
+            .checked_mul(self.per_map)
+            .and_then(|count| Some((count, count.checked_mul(self.size * self.size * 4)?)))
+            .map(|(count, _)| count)
+            .ok_or_else(|| {
+                Error::usage(
+                    "--per-map",
+                    "so many crops fit no disk",
+                    "give a smaller number",
+                )
+            })?;
+        let mut writer = MapWriter::create(&self.out, count, self.size, self.size, side)?;
         let mut progress = Progress::new("cropping", maps as u64);
         let mut index = 0;
         for input in &self.inputs {
@@ -84,8 +94,7 @@ impl CropArguments {
         writer.finish()?;
         let angle = side.map_or(String::new(), |side| format!(" of {side:.4}° a side"));
         progress.finish(format_args!(
-            "{} crops{angle} written to {}",
-            maps * self.per_map,
+            "{count} crops{angle} written to {}",
             self.out.display()
         ));
         Ok(())

@@ -16,7 +16,6 @@ use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::files::create_folder;
 use crate::interrupt;
-use crate::model::config::TrainingConfig;
 use crate::model::network::Network;
 use crate::model::{ModelConfig, NetworkKind, Preset};
 use crate::progress::Progress;
@@ -30,7 +29,7 @@ use crate::train::run::{self, Length, RunFolder, RunOptions};
 const SEED: u64 = 1;
 const TRAINING_MAPS: usize = 4000;
 const HELD_OUT_MAPS: usize = 1000;
-const STEPS: u64 = 3000;
+const STEPS: u64 = 5000;
 /// On a slow machine training ends here, wherever it is; the report says how far it came.
 const TIME_LIMIT: Duration = Duration::from_secs(165);
 /// Side of a map. 64 pixels across it are coarse, but hold more than one structure.
@@ -85,7 +84,6 @@ impl DemoArguments {
             &folder,
         )?;
         println!("{summary}");
-        println!("{}", summary.verdict());
         println!("\nThe report: {}", folder.join("report.html").display());
         Ok(())
     }
@@ -130,7 +128,7 @@ fn trained(
         folder: run.path().to_owned(),
         identity: RunIdentity {
             model,
-            training: training(),
+            training: Preset::Tiny.training(),
             seed: SEED,
             data: DataIdentity::of(maps),
         },
@@ -140,15 +138,6 @@ fn trained(
         time_limit: Some(TIME_LIMIT),
     };
     run::train(&options, maps, backend)
-}
-
-/// The preset's training, in smaller batches and longer strides: a demonstration counts its steps.
-fn training() -> TrainingConfig {
-    TrainingConfig {
-        batch: 16,
-        learning_rate: 5e-4,
-        ..Preset::Tiny.training()
-    }
 }
 
 fn generated(generator: &Network, path: &Path) -> Result<MapSet> {
@@ -193,8 +182,8 @@ fn provenance(trainer: &Trainer, started: Instant) -> Vec<(String, String)> {
             format!(
                 "{} steps of {} maps, learning rate {}",
                 trainer.steps_done(),
-                training().batch,
-                training().learning_rate
+                Preset::Tiny.training().batch,
+                Preset::Tiny.training().learning_rate
             ),
         ),
         pair("Device", trainer.generator().backend().description()),

@@ -34,7 +34,7 @@ pub(super) struct TrainArguments {
     /// Total steps, counted from the run's first
     #[arg(long)]
     steps: Option<u64>,
-    /// Maps per step [default: the preset's, 64]
+    /// Maps per step [default: the preset's, 64; tiny has 16]
     #[arg(long)]
     batch: Option<usize>,
     /// Seed of weights, order, latents and label flips [default: 0]

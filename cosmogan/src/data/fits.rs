@@ -133,10 +133,24 @@ fn image(path: &Path, header: &Header, offset: u64, side_degrees: Option<f64>) -
             big_endian: true,
         },
         offset,
-        scale: header.number("BSCALE").unwrap_or(1.0),
-        zero: header.number("BZERO").unwrap_or(0.0),
+        scale: scaling(path, header, "BSCALE", 1.0)?,
+        zero: scaling(path, header, "BZERO", 0.0)?,
         side_degrees,
     })
+}
+
+/// A number of the linear scaling, which is rarely there but must not be misread.
+fn scaling(path: &Path, header: &Header, keyword: &str, absent: f64) -> Result<f64> {
+    match header.get(keyword) {
+        None => Ok(absent),
+        Some(text) => header.number(keyword).ok_or_else(|| {
+            Error::file(
+                path,
+                format!("its keyword {keyword} is {text}"),
+                "correct the header",
+            )
+        }),
+    }
 }
 
 /// Reads blocks until the one with END.
@@ -187,7 +201,8 @@ pub(super) fn header(
         cards.push(("NAXIS3", count.to_string()));
     }
     if let Some(angle) = side_degrees {
-        cards.push(("ANGLE", format!("{angle:?}")));
+        // FITS wants the E of an exponent in capitals.
+        cards.push(("ANGLE", format!("{angle:?}").to_uppercase()));
     }
     let mut text: String = cards
         .iter()

@@ -30,10 +30,10 @@ pub(super) fn read_layout(path: &Path, file: &mut impl Read, length: u64) -> Res
             REMEDY,
         )
     })?;
-    if is_uncountable(&prefix[..offset]) {
+    if !is_plain(&prefix[..offset]) {
         return Err(Error::file(
             path,
-            "is cut short or damaged: its header tells of more numbers than can be counted",
+            "is cut short or damaged: its header is not that of an array that can be counted",
             REMEDY,
         ));
     }
@@ -74,20 +74,42 @@ fn header_end(prefix: &[u8]) -> Option<usize> {
     (end <= prefix.len()).then_some(end)
 }
 
-/// Whether the product of the extents overflows, which the parser multiplies without looking.
-fn is_uncountable(header: &[u8]) -> bool {
+/// Whether the header is as NumPy writes it: one flat dictionary, with extents whose product can be counted. The parser
+/// neither bounds how deep a header nests nor looks for overflow when it multiplies.
+fn is_plain(header: &[u8]) -> bool {
+    // A record of fields nests deeper than an array of numbers; that is refused by its type, not here.
+    const MOST_BRACKETS: usize = 200;
     let text = String::from_utf8_lossy(header);
+    let brackets = text.matches(['(', '[', '{']).count();
     let extents = text
         .split_once("'shape'")
-        .and_then(|(_, rest)| rest.split_once('('))
-        .and_then(|(_, rest)| rest.split_once(')'))
-        .map_or("", |(extents, _)| extents);
-    extents
-        .split(',')
-        .filter_map(|extent| extent.trim().parse::<u64>().ok())
-        // Eight bytes a number at most.
-        .try_fold(8_u64, |product, extent| product.checked_mul(extent.max(1)))
-        .is_none()
+        .and_then(|(_, rest)| rest.trim_start().strip_prefix(':'))
+        .and_then(|rest| rest.trim_start().strip_prefix('('))
+        .and_then(|rest| rest.split_once(')'))
+        .map(|(extents, _)| extents.trim().trim_end_matches(','));
+    let count = extents.and_then(|extents| {
+        extents
+            .split(',')
+            .map(|extent| extent.trim().parse::<u64>().ok())
+            // Eight bytes a number at most.
+            .try_fold(8_u64, |product, extent| product.checked_mul(extent?.max(1)))
+    });
+    brackets <= MOST_BRACKETS && nesting(&text) <= 4 && count.is_some()
+}
+
+/// How many brackets stand inside one another at most.
+fn nesting(text: &str) -> usize {
+    let mut depth = 0_usize;
+    let mut deepest = 0;
+    for character in text.chars() {
+        match character {
+            '(' | '[' | '{' => depth += 1,
+            ')' | ']' | '}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        deepest = deepest.max(depth);
+    }
+    deepest
 }
 
 fn dims(path: &Path, shape: &[u64]) -> Result<[usize; 3]> {

@@ -37,6 +37,7 @@ pub struct MapReader {
     file: BufReader<File>,
     layout: Layout,
     bytes: Vec<u8>,
+    read: usize,
 }
 
 impl MapReader {
@@ -90,6 +91,7 @@ impl MapReader {
             file,
             layout,
             bytes: vec![0; height * width * layout.format.bytes],
+            read: 0,
         })
     }
 
@@ -113,11 +115,20 @@ impl MapReader {
         self.layout.side_degrees
     }
 
-    /// Appends the next map, row by row, to `values`. Call it [`MapReader::count`] times.
+    /// Appends the next map, row by row, to `values`. Call it [`MapReader::count`] times; what a file holds after its
+    /// maps is left alone.
     ///
     /// # Errors
-    /// Where the file cannot be read.
+    /// Where the file cannot be read or has no further map.
     pub fn read_next(&mut self, values: &mut Vec<f32>) -> Result<()> {
+        if self.read == self.count() {
+            return Err(Error::file(
+                &self.path,
+                format!("has no map beyond its {}", self.count()),
+                "report this as a defect",
+            ));
+        }
+        self.read += 1;
         self.file.read_exact(&mut self.bytes).map_err(|error| {
             Error::file(
                 &self.path,

@@ -178,7 +178,7 @@ impl Preset {
         let (output_size, layers, channels) = match self {
             Self::Paper => (256, 4, 64),
             Self::Small => (128, 4, 32),
-            Self::Tiny => (64, 4, 16),
+            Self::Tiny => (64, 3, 16),
         };
         ModelConfig {
             output_size,
@@ -193,7 +193,8 @@ impl Preset {
     /// The training that goes with it.
     pub fn training(self) -> TrainingConfig {
         TrainingConfig {
-            batch: 64,
+            // A small model on a processor learns more from many steps than from large ones.
+            batch: if self == Self::Tiny { 16 } else { 64 },
             epochs: 47,
             learning_rate: 2e-4,
             beta1: 0.5,

@@ -10,6 +10,25 @@ const KNOTS: usize = 281;
 /// Steps along the line of sight.
 const SLICES: usize = 120;
 
+/// −κ of a line of sight on which there is nothing at all: ∫dχ W(χ).
+pub(super) fn empty_beam(cosmology: &Cosmology, source_redshift: f64) -> f64 {
+    let source = cosmology.comoving_distance(source_redshift);
+    let step = source_redshift / SLICES as f64;
+    (0..SLICES)
+        .map(|index| {
+            let z = step * (index as f64 + 0.5);
+            let distance = cosmology.comoving_distance(z);
+            let depth = HUBBLE_DISTANCE * step / cosmology.expansion(1.0 / (1.0 + z));
+            1.5 * cosmology.omega_m / HUBBLE_DISTANCE.powi(2)
+                * (1.0 + z)
+                * distance
+                * (source - distance)
+                / source
+                * depth
+        })
+        .sum()
+}
+
 /// C_ℓ of the convergence κ, in steradian:
 /// C_ℓ = ∫dχ W(χ)²/χ²·P((ℓ + ½)/χ, z(χ)), W(χ) = (3/2)·Ωm·(H₀/c)²·(1 + z)·χ·(χ_s − χ)/χ_s (Kaiser 1992).
 #[derive(Clone, Debug)]
@@ -19,6 +38,9 @@ pub struct ConvergencePower {
 }
 
 impl ConvergencePower {
+    /// The largest ℓ of the table.
+    pub(super) const LARGEST_MULTIPOLE: f64 = 1.2e6;
+
     /// Projects the nonlinear matter power spectrum onto sources at `source_redshift`.
     pub fn new(cosmology: &Cosmology, source_redshift: f64) -> Self {
         let halofit = Halofit::new(cosmology);

@@ -13,7 +13,11 @@ use rand_distr::{Distribution, StandardNormal};
 use rustfft::num_complex::Complex64;
 use rustfft::{Fft, FftPlanner};
 
+use crate::error::{Error, Result};
 use crate::rng::{Purpose, stream};
+
+/// The least shift, in standard deviations of κ: below, skewness runs away and a few peaks hold all the power.
+const SMALLEST_SHIFT: f64 = 0.5;
 
 /// A recipe for fields with one spectrum.
 pub(super) struct LognormalField {
@@ -28,7 +32,15 @@ pub(super) struct LognormalField {
 
 impl LognormalField {
     /// Fields of `pixels`² on a periodic square of side `side` radian with the spectrum C_ℓ = `power`(ℓ) in steradian.
-    pub(super) fn new(power: impl Fn(f64) -> f64, pixels: usize, side: f64, shift: f64) -> Self {
+    ///
+    /// # Errors
+    /// Where the shift is so small that the field would consist of a few peaks in a void.
+    pub(super) fn new(
+        power: impl Fn(f64) -> f64,
+        pixels: usize,
+        side: f64,
+        shift: f64,
+    ) -> Result<Self> {
         let mut planner = FftPlanner::new();
         let (forward, inverse) = (
             planner.plan_fft_forward(pixels),
@@ -42,7 +54,20 @@ impl LognormalField {
                 Complex64::from(power(ell) / area)
             })
             .collect();
+        // Waves longer than the square show as its mean.
+        field[0] = Complex64::from(lowest_mode(&power, side) / area);
         transform(&mut field, pixels, &*inverse);
+        let deviation = field[0].re.sqrt();
+        let deepest = field
+            .iter()
+            .fold(0.0_f64, |least, value| least.min(value.re));
+        if shift < SMALLEST_SHIFT * deviation || deepest <= -shift.powi(2) {
+            return Err(Error::usage(
+                "--shift",
+                format!("{shift} is far below the field's standard deviation, {deviation:.4}"),
+                format!("give {:.4} or more", SMALLEST_SHIFT * deviation),
+            ));
+        }
         for value in &mut field {
             *value = Complex64::from((value.re / shift.powi(2)).ln_1p());
         }
@@ -62,14 +87,14 @@ impl LognormalField {
                 }
             })
             .collect();
-        Self {
+        Ok(Self {
             pixels,
             shift,
             amplitudes,
             variance: kept,
             clipped_share: clipped / kept,
             inverse,
-        }
+        })
     }
 
     pub(super) fn clipped_share(&self) -> f64 {
@@ -92,6 +117,16 @@ impl LognormalField {
             .map(|value| (self.shift * (value.re - 0.5 * self.variance).exp_m1()) as f32)
             .collect()
     }
+}
+
+/// The average of the spectrum over the cell of the mode ℓ = 0, a square of side 2π/side.
+fn lowest_mode(power: impl Fn(f64) -> f64, side: f64) -> f64 {
+    const STEPS: usize = 16;
+    let offset = |index: usize| TAU / side * ((index as f64 + 0.5) / STEPS as f64 - 0.5);
+    let sum: f64 = (0..STEPS * STEPS)
+        .map(|index| power(offset(index / STEPS).hypot(offset(index % STEPS))))
+        .sum();
+    sum / (STEPS * STEPS) as f64
 }
 
 /// The unnormalised two-dimensional transform of a square.

@@ -25,9 +25,11 @@ pub use cosmology::Cosmology;
 pub use limber::ConvergencePower;
 use lognormal::LognormalField;
 
-/// Sides of the periodic patch over that of the map: the map sees modes longer than itself, and its edges do not
-/// know each other.
-const PATCH_SIDES: usize = 2;
+/// Sides of the periodic patch over that of the map: at least two, so that opposite edges do not know each other.
+const FEWEST_SIDES: usize = 2;
+const MOST_SIDES: usize = 8;
+/// Side of the patch in degrees at least, within those limits: shorter ones lack waves that a map can see.
+const PATCH_DEGREES: f64 = 1.7;
 
 /// Draws maps of one cosmology, source redshift, size and angle.
 #[derive(Debug)]
@@ -36,6 +38,7 @@ pub struct Simulation {
     field: LognormalField,
     pixels: usize,
     side_degrees: f64,
+    patch_sides: usize,
     shift: f64,
 }
 
@@ -73,20 +76,31 @@ impl Simulation {
                 "give an even number from 8 to 8192",
             ));
         }
-        let shift = shift.unwrap_or_else(|| default_shift(source_redshift));
-        positive("--shift", shift, 1.0)?;
         let power = ConvergencePower::new(cosmology, source_redshift);
+        let finest = std::f64::consts::SQRT_2 * 180.0 * pixels as f64 / side_degrees;
+        if finest > ConvergencePower::LARGEST_MULTIPOLE {
+            return Err(Error::usage(
+                "--side-degrees",
+                format!("{pixels} pixels on {side_degrees} degrees resolve less than an arcsecond"),
+                "give a larger side or fewer pixels",
+            ));
+        }
+        let shift = shift.unwrap_or_else(|| default_shift(cosmology, source_redshift));
+        positive("--shift", shift, 1.0)?;
+        let patch_sides =
+            ((PATCH_DEGREES / side_degrees).ceil() as usize).clamp(FEWEST_SIDES, MOST_SIDES);
         let field = LognormalField::new(
             |ell| power.at(ell),
-            PATCH_SIDES * pixels,
-            PATCH_SIDES as f64 * side_degrees.to_radians(),
+            patch_sides * pixels,
+            patch_sides as f64 * side_degrees.to_radians(),
             shift,
-        );
+        )?;
         Ok(Self {
             power,
             field,
             pixels,
             side_degrees,
+            patch_sides,
             shift,
         })
     }
@@ -109,12 +123,12 @@ impl Simulation {
 
     /// Rows and columns of the periodic patch that a map is cut from.
     pub fn patch_pixels(&self) -> usize {
-        PATCH_SIDES * self.pixels
+        self.patch_sides * self.pixels
     }
 
     /// Side of the periodic patch in degrees.
     pub fn patch_degrees(&self) -> f64 {
-        PATCH_SIDES as f64 * self.side_degrees
+        self.patch_sides as f64 * self.side_degrees
     }
 
     /// The whole periodic patch behind map `index` of `seed`.
@@ -141,8 +155,12 @@ impl Simulation {
     }
 }
 
-/// κ₀(z) of Hilbert, Hartlap & Schneider 2011, fitted to ray-traced N-body simulations.
-fn default_shift(redshift: f64) -> f64 {
-    let z = redshift;
-    0.008 * z + 0.029 * z.powi(2) - 0.0079 * z.powi(3) + 0.000_65 * z.powi(4)
+/// κ₀(z) of Hilbert, Hartlap & Schneider 2011, fitted to ray-traced N-body simulations. Beyond the redshifts of the
+/// fit it keeps its ratio to the emptiest possible beam, which it never exceeds.
+fn default_shift(cosmology: &Cosmology, redshift: f64) -> f64 {
+    const FITTED: f64 = 4.0;
+    let fit = |z: f64| 0.008 * z + 0.029 * z.powi(2) - 0.0079 * z.powi(3) + 0.000_65 * z.powi(4);
+    let nearer = redshift.min(FITTED);
+    let empty = limber::empty_beam(cosmology, redshift);
+    empty * (fit(nearer) / limber::empty_beam(cosmology, nearer)).min(1.0)
 }
