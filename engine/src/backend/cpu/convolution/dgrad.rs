@@ -14,6 +14,9 @@ const BANDS: usize = 8;
 /// Rows of x in a band at least: the windows that straddle two bands are multiplied for both.
 const BAND_ROWS: usize = 64;
 
+/// Windows per product at least: every product reads all weights, which must pay.
+const FEWEST_WINDOWS: usize = 256;
+
 /// See [`crate::backend::Backend::conv_dgrad`].
 pub(crate) fn dgrad(
     geometry: &ConvGeometry,
@@ -69,7 +72,8 @@ fn add_windows(
         .saturating_sub(kernel)
         .div_ceil(stride);
     let last = ((last_row + begin).div_ceil(stride)).min(geometry.output[0]);
-    let step = (SCRATCH / (patch * geometry.output[1])).max(1);
+    let step =
+        (SCRATCH / (patch * geometry.output[1])).max(FEWEST_WINDOWS.div_ceil(geometry.output[1]));
     for start in (first..last).step_by(step) {
         let end = (start + step).min(last);
         let windows = (end - start) * geometry.output[1];
