@@ -301,3 +301,36 @@ fn weights_and_latents() {
     ];
     refused(&unknown, 2, &["--out"]);
 }
+
+#[test]
+fn a_demonstration_overwrites_nobodys_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let thesis = folder.path().join("thesis.npy");
+    fs::write(&thesis, "ten years").unwrap();
+    let demo = ["demo", "--out", text(folder.path())];
+    refused(&demo, 1, &[text(folder.path()), "thesis.npy", "--out"]);
+    assert_eq!(fs::read(&thesis).unwrap(), b"ten years");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    fs::remove_file(&thesis).unwrap();
+    // A run of the same name, but not a demonstration's.
+    let (config, data) = small_run(folder.path(), 8);
+    let run_folder = folder.path().join("elsewhere/run");
+    succeed(&[
+        "train",
+        "--config",
+        text(&config),
+        "--data",
+        text(&data),
+        "--out",
+        text(&run_folder),
+        "--steps",
+        "1",
+    ]);
+    let elsewhere = folder.path().join("elsewhere");
+    let before = fs::read(run_folder.join("checkpoint.safetensors")).unwrap();
+    refused(&["demo", "--out", text(&elsewhere)], 1, &["another run"]);
+    assert_eq!(
+        fs::read(run_folder.join("checkpoint.safetensors")).unwrap(),
+        before
+    );
+}

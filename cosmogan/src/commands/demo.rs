@@ -22,7 +22,7 @@ use crate::progress::Progress;
 use crate::report::{TrainingCurve, TrainingPoint};
 use crate::simulate::{Cosmology, Simulation};
 use crate::train::Trainer;
-use crate::train::checkpoint::{DataIdentity, RunIdentity};
+use crate::train::checkpoint::{self, DataIdentity, RunIdentity};
 use crate::train::log;
 use crate::train::run::{self, Length, RunFolder, RunOptions};
 
@@ -49,6 +49,7 @@ impl DemoArguments {
         let started = Instant::now();
         let folder = self.out;
         create_folder(&folder)?;
+        refuse_foreign(&folder)?;
         interrupt::listen();
         let backend = Device::Auto.open()?;
         eprintln!("computing on {}", backend.description());
@@ -89,6 +90,46 @@ impl DemoArguments {
     }
 }
 
+/// Refuses a folder with anything in it that is not an earlier demonstration's: files would be overwritten.
+fn refuse_foreign(folder: &Path) -> Result<()> {
+    const OWN: [&str; 14] = [
+        "training.npy",
+        "held-out.npy",
+        "generated.npy",
+        "untrained.npy",
+        "report.html",
+        "metrics.json",
+        "maps_real.png",
+        "maps_generated.png",
+        "maps_untrained.png",
+        "pixel_histogram",
+        "power_spectrum",
+        "training",
+        "run",
+        // What a demonstration that was killed left unfinished.
+        ".",
+    ];
+    let is_own = |name: &str| {
+        OWN.iter().any(|own| match *own {
+            "." => name.starts_with('.') && name.ends_with(".partial"),
+            _ => name == *own || name == format!("{own}.png") || name == format!("{own}.svg"),
+        })
+    };
+    let entries =
+        fs::read_dir(folder).map_err(|error| Error::file(folder, error, "choose another --out"))?;
+    let foreign = entries
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .find(|name| !is_own(name));
+    match foreign {
+        None => Ok(()),
+        Some(name) => Err(Error::file(
+            folder,
+            format!("holds `{name}`, which no demonstration wrote"),
+            "choose an empty folder for --out",
+        )),
+    }
+}
+
 /// Simulates the maps of a range of indices, and leaves them on disk as well.
 fn simulated(simulation: &Simulation, range: Range<usize>, path: &Path) -> Result<MapSet> {
     /// Maps between two updates of the progress bar.
@@ -117,21 +158,30 @@ fn trained(
     maps: &MapSet,
     backend: &Arc<dyn Backend>,
 ) -> Result<Trainer> {
-    // A demonstration starts anew every time; only what an earlier one left is removed.
-    for file in [run.checkpoint(), run.log()] {
-        if file.exists() {
+    let identity = RunIdentity {
+        model,
+        training: Preset::Tiny.training(),
+        seed: SEED,
+        data: DataIdentity::of(maps),
+    };
+    // A demonstration starts anew every time; what is removed is an earlier demonstration's and no other run's.
+    let checkpoint = run.checkpoint();
+    if checkpoint.exists() {
+        if checkpoint::identity(&checkpoint)? != identity {
+            return Err(Error::file(
+                run.path(),
+                "holds another run",
+                "choose an empty folder for --out",
+            ));
+        }
+        for file in [checkpoint, run.log()] {
             fs::remove_file(&file)
                 .map_err(|error| Error::file(&file, error, "choose another --out"))?;
         }
     }
     let options = RunOptions {
         folder: run.path().to_owned(),
-        identity: RunIdentity {
-            model,
-            training: Preset::Tiny.training(),
-            seed: SEED,
-            data: DataIdentity::of(maps),
-        },
+        identity,
         length: Length::Steps(STEPS),
         log_every: 10,
         preview_every: 250,

@@ -128,7 +128,7 @@ pub fn train(options: &RunOptions, maps: &MapSet, backend: &Arc<dyn Backend>) ->
     let log = Log::open(&folder.log(), trainer.steps_done())?;
     let total = match options.length {
         Length::Steps(steps) => steps,
-        Length::Epochs(epochs) => epochs * batches.steps_per_epoch(),
+        Length::Epochs(epochs) => epochs.saturating_mul(batches.steps_per_epoch()),
     };
     let mut run = Run {
         options,
