@@ -1,7 +1,7 @@
 //! Files that appear whole or not at all: written under a temporary name, synced, renamed.
 
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Seek, SeekFrom, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
@@ -68,22 +68,6 @@ impl AtomicFile {
         self.writer
             .write_all(bytes)
             .map_err(|error| cannot_write(&self.path, &error))
-    }
-}
-
-impl Write for AtomicFile {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.writer.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.writer.flush()
-    }
-}
-
-impl Seek for AtomicFile {
-    fn seek(&mut self, position: SeekFrom) -> io::Result<u64> {
-        self.writer.seek(position)
     }
 }
 

@@ -72,14 +72,6 @@ impl Progress {
         }
     }
 
-    /// Prints a line without tearing the bar.
-    pub fn note(&self, line: impl Display) {
-        match &self.bar {
-            Some(bar) => bar.println(line.to_string()),
-            None => eprintln!("{line}"),
-        }
-    }
-
     /// Ends the job with one plain line that says how long it took.
     pub fn finish(self, remark: impl Display) {
         if let Some(bar) = &self.bar {

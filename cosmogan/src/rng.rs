@@ -28,10 +28,6 @@ pub enum Purpose {
     Crops = 8,
     /// Latents of the picture grids shown during training; index 0.
     PreviewLatents = 9,
-    /// Operands of a verification case; the index is the case.
-    Verification = 10,
-    /// Resampling of a statistical test; the index is the test.
-    Bootstrap = 11,
 }
 
 /// The generator of random numbers for one purpose and index under a seed.

@@ -4,6 +4,30 @@
 //! * [`backend::Backend`] is the list of operators a device must offer; [`backend::cpu`] offers them on processor cores.
 //! * [`Tape`] records operators as they run and gives gradients by reverse-mode differentiation.
 //! * [`ops`] holds one file per operator: its shapes, its forward, its backward.
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use cosmogan_engine::backend::cpu::CpuBackend;
+//! use cosmogan_engine::backend::{Activation, Backend};
+//! use cosmogan_engine::{Shape, Tape};
+//!
+//! # fn main() -> cosmogan_engine::Result<()> {
+//! let backend: Arc<dyn Backend> = Arc::new(CpuBackend::new());
+//! let tape = Tape::new(backend.clone());
+//! let weight = tape.parameter(backend.upload(Shape::from([1, 2]), &[0.5, -1.0])?);
+//! let bias = tape.parameter(backend.upload(Shape::from([1]), &[0.25])?);
+//! let x = tape.constant(backend.upload(Shape::from([1, 2]), &[3.0, 1.0])?);
+//!
+//! let hidden = tape.linear(&x, &weight, &bias)?;
+//! let logit = tape.activate(&hidden, Activation::Relu)?;
+//! let loss = tape.bce_with_logits(&logit, 1.0)?;
+//! let gradients = tape.gradients_of_loss(&loss, &[&weight, &bias])?;
+//! // dloss/dbias = σ(0.75) − 1.
+//! assert!((backend.download(&gradients[1])?[0] + 0.3208).abs() < 1e-4);
+//! # Ok(())
+//! # }
+//! ```
 #![deny(unsafe_code)]
 
 pub mod adam;

@@ -31,7 +31,7 @@ const TRAINING_MAPS: usize = 4000;
 const HELD_OUT_MAPS: usize = 1000;
 const STEPS: u64 = 5000;
 /// On a slow machine training ends here, wherever it is; the report says how far it came.
-const TIME_LIMIT: Duration = Duration::from_secs(165);
+const TIME_LIMIT: Duration = Duration::from_secs(200);
 /// Side of a map. 64 pixels across it are coarse, but hold more than one structure.
 const SIDE_DEGREES: f64 = 0.866;
 const SOURCE_REDSHIFT: f64 = 1.0;

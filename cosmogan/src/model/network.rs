@@ -8,7 +8,7 @@ use cosmogan_engine::{Padding, Shape, Tape, Tensor, Variable};
 
 use super::config::{BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM, ModelConfig, STRIDE};
 use super::initial;
-use super::specification::{NetworkKind, Role, TensorSpecification, tensors};
+use super::specification::{NetworkKind, TensorSpecification, tensors};
 use crate::error::Result;
 use crate::rng::{Purpose, stream};
 
@@ -279,11 +279,4 @@ pub(crate) fn download(
     Ok(specification
         .layout
         .to_file(&values, &specification.file_dims))
-}
-
-impl Role {
-    /// Whether its gradient is zero by construction and therefore not computed.
-    pub fn has_zero_gradient(self) -> bool {
-        self == Self::IneffectiveBias
-    }
 }
