@@ -1,10 +1,11 @@
-//! `cargo bench -p cosmogan-benches --bench operators`: criterion's statistics for every convolution of the paper's
+//! `cargo bench -p cosmogan-benches --bench operators`: criterion's statistics for every operator of the paper's
 //! model, for a training step, and for the ceilings. Throughput in elements per second is operations per second.
 #![allow(missing_docs, reason = "criterion's macros make items of their own")]
 
 use std::env;
 
 use cosmogan_benches::ceiling::{Copy, MatrixProduct};
+use cosmogan_benches::memory_bound;
 use cosmogan_benches::operator::paper;
 use cosmogan_benches::step::Step;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
@@ -40,6 +41,18 @@ fn convolutions(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// Throughput in bytes: what must move at least, to compare with the copy.
+fn memory_bound_operators(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("memory-bound");
+    group.sample_size(10);
+    for mut operator in memory_bound::paper(batch()) {
+        group.throughput(Throughput::Bytes(operator.bytes as u64));
+        let name = operator.name.clone();
+        group.bench_function(name, |bencher| bencher.iter(|| operator.run()));
+    }
+    group.finish();
+}
+
 fn step(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("training step");
     group.sample_size(10);
@@ -52,5 +65,5 @@ fn step(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(all, ceilings, convolutions, step);
+criterion_group!(all, ceilings, convolutions, memory_bound_operators, step);
 criterion_main!(all);

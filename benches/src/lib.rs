@@ -1,5 +1,6 @@
 //! What the benches share: prepared operators at the paper's shapes, and the ceilings they are compared with.
 
 pub mod ceiling;
+pub mod memory_bound;
 pub mod operator;
 pub mod step;

@@ -1,0 +1,162 @@
+//! The operators of the paper's model that move more than they multiply, ready to run: linear layers, batch
+//! normalisation, activations, the loss and Adam.
+
+use cosmogan_engine::adam::{AdamOperand, AdamSettings, AdamStep};
+use cosmogan_engine::backend::cpu::CpuBackend;
+use cosmogan_engine::backend::{Activation, Backend, Normalisation};
+use cosmogan_engine::{Result, Shape, Tensor};
+use cosmogan_oracle::cases::{EPSILON, LEAKY_SLOPE, Model};
+use cosmogan_oracle::operators::activation::Activation as OracleActivation;
+use cosmogan_oracle::operators::linear::Linear;
+use cosmogan_oracle::{Case, Operator};
+
+/// An operator with operands in memory.
+pub struct MemoryBound {
+    /// The oracle's line for the operator, without the seed.
+    pub name: String,
+    /// Bytes that one run must read and write at least.
+    pub bytes: f64,
+    run: Box<dyn FnMut() -> Result<()>>,
+}
+
+impl MemoryBound {
+    /// Runs once.
+    pub fn run(&mut self) {
+        (self.run)().expect("operands fit their operator");
+    }
+}
+
+/// Every such operator of the paper's model, forward and backward together, at a batch of `batch` maps.
+pub fn paper(batch: usize) -> Vec<MemoryBound> {
+    Case::model_set(&Model::PAPER, batch, 0)
+        .into_iter()
+        .filter_map(|case| {
+            let line = case.to_string();
+            let name = line
+                .rsplit_once(" seed=")
+                .map_or(line.as_str(), |(name, _)| name);
+            let (elements, run) = prepare(&case.operator)?;
+            Some(MemoryBound {
+                name: name.to_owned(),
+                bytes: (elements * size_of::<f32>()) as f64,
+                run,
+            })
+        })
+        .collect()
+}
+
+/// What is run, and how many elements it must read and write.
+type Job = (usize, Box<dyn FnMut() -> Result<()>>);
+
+fn prepare(operator: &Operator) -> Option<Job> {
+    let backend = CpuBackend::new();
+    let noise = |dims: &[usize]| -> Tensor {
+        let values: Vec<f32> = (0..dims.iter().product())
+            .map(|index| (index as f32 * 0.37).sin().abs())
+            .collect();
+        backend
+            .upload(Shape::from(dims), &values)
+            .expect("there are as many values as elements")
+    };
+    Some(match *operator {
+        Operator::Linear(Linear {
+            rows,
+            inputs,
+            outputs,
+        }) => {
+            let (x, weight, bias) = (
+                noise(&[rows, inputs]),
+                noise(&[outputs, inputs]),
+                noise(&[outputs]),
+            );
+            let (mut y, mut dx, mut dweight) = (
+                noise(&[rows, outputs]),
+                noise(&[rows, inputs]),
+                noise(&[outputs, inputs]),
+            );
+            let elements = 3 * inputs * outputs + 3 * rows * (inputs + outputs);
+            let run = move || {
+                backend.linear(&x, &weight, &bias, &mut y)?;
+                backend.linear_dgrad(&y, &weight, &mut dx)?;
+                backend.linear_wgrad(&x, &y, &mut dweight)
+            };
+            (elements, Box::new(run))
+        }
+        Operator::BatchNormTraining { rows, channels } => {
+            let image = [rows, channels];
+            let (x, scale, shift) = (noise(&image), noise(&[channels]), noise(&[channels]));
+            let (mut mean, mut variance) = (noise(&[channels]), noise(&[channels]));
+            let (mut dscale, mut dshift) = (noise(&[channels]), noise(&[channels]));
+            let (mut y, mut dx) = (noise(&image), noise(&image));
+            let run = move || {
+                backend.batch_statistics(&x, &mut mean, &mut variance)?;
+                let by = Normalisation {
+                    mean: &mean,
+                    variance: &variance,
+                    scale: &scale,
+                    epsilon: EPSILON as f32,
+                };
+                backend.normalise(&x, by, &shift, &mut y)?;
+                backend.normalise_gradient(&x, by, &y, &mut dx, &mut dscale, &mut dshift)
+            };
+            // x for the statistics; x and y; x and dy for the sums; x, dy and dx.
+            (8 * rows * channels, Box::new(run))
+        }
+        Operator::Activation { activation, length } => {
+            let activation = match activation {
+                OracleActivation::Relu => Activation::Relu,
+                OracleActivation::LeakyRelu { .. } => Activation::LeakyRelu {
+                    slope: LEAKY_SLOPE as f32,
+                },
+                OracleActivation::Tanh => Activation::Tanh,
+            };
+            let (x, dy) = (noise(&[length]), noise(&[length]));
+            let (mut y, mut dx) = (noise(&[length]), noise(&[length]));
+            let run = move || {
+                backend.activate(activation, &x, &mut y)?;
+                backend.activate_gradient(activation, &y, &dy, &mut dx)
+            };
+            (5 * length, Box::new(run))
+        }
+        Operator::BceWithLogits { length, target } => {
+            let (x, one) = (noise(&[length]), noise(&[]));
+            let (mut loss, mut dx) = (noise(&[]), noise(&[length]));
+            let run = move || {
+                backend.bce_with_logits(&x, target as f32, &mut loss)?;
+                backend.bce_with_logits_gradient(&x, target as f32, &one, &mut dx)
+            };
+            (3 * length, Box::new(run))
+        }
+        Operator::Adam { settings, length } => {
+            let gradient = noise(&[length]);
+            let (mut parameter, mut first, mut second) =
+                (noise(&[length]), noise(&[length]), noise(&[length]));
+            let adam = AdamSettings {
+                learning_rate: settings.learning_rate,
+                beta1: settings.beta1,
+                beta2: settings.beta2,
+                epsilon: settings.epsilon,
+            };
+            let run = move || {
+                let operand = AdamOperand {
+                    parameter: &mut parameter,
+                    gradient: &gradient,
+                    first: &mut first,
+                    second: &mut second,
+                };
+                AdamStep {
+                    settings: adam,
+                    step: settings.step.into(),
+                    operands: vec![operand],
+                }
+                .run(&backend)
+            };
+            (7 * length, Box::new(run))
+        }
+        Operator::Conv2d(_)
+        | Operator::ConvTranspose2d(_)
+        | Operator::BatchNormInference { .. } => {
+            return None;
+        }
+    })
+}
