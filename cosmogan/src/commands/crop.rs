@@ -61,8 +61,11 @@ impl CropArguments {
         let side = common_side(&sides);
         let count = maps
             .checked_mul(self.per_map)
-            .and_then(|count| Some((count, count.checked_mul(self.size * self.size * 4)?)))
-            .map(|(count, _)| count)
+            .filter(|count| {
+                count
+                    .checked_mul(self.size * self.size * size_of::<f32>())
+                    .is_some()
+            })
             .ok_or_else(|| {
                 Error::usage(
                     "--per-map",

@@ -162,31 +162,28 @@ pub(super) fn compare(
     }
     let edges = PowerSpectrum::default_edges(size, side_degrees);
     let power = PowerSpectrum::new(size, side_degrees, edges)?;
-    let sample = |name: &str, maps: &'_ MapSet| {
-        let maps: Vec<&[f32]> = maps.iter().collect();
-        (name.to_owned(), power.measure_all(&maps))
-    };
-    let with_maps = |(name, spectra), maps| Sample {
-        name,
-        maps,
-        spectra,
-    };
     Comparison {
         title: title.to_owned(),
         height: size,
         width: size,
         side_degrees,
         multipoles: power.multipoles(),
-        real: with_maps(sample("real", samples.real), samples.real.iter().collect()),
-        generated: with_maps(
-            sample("generated", samples.generated),
-            samples.generated.iter().collect(),
-        ),
+        real: sample("real", samples.real, &power),
+        generated: sample("generated", samples.generated, &power),
         untrained: samples
             .untrained
-            .map(|maps| with_maps(sample("untrained", maps), maps.iter().collect())),
+            .map(|maps| sample("untrained", maps, &power)),
         training: samples.training,
         provenance,
     }
     .write(folder)
+}
+
+fn sample<'a>(name: &str, maps: &'a MapSet, power: &PowerSpectrum) -> Sample<'a> {
+    let maps: Vec<&[f32]> = maps.iter().collect();
+    Sample {
+        name: name.to_owned(),
+        spectra: power.measure_all(&maps),
+        maps,
+    }
 }
