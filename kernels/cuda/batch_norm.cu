@@ -1,0 +1,121 @@
+// Batch normalisation over the rows of [rows, channels] (Ioffe & Szegedy 2015).
+//
+// Sums over rows take two launches. A block of the first is 32 channels by 8 lanes and handles SLICE rows: statistics
+// leave a mean and a sum of squared deviations from that very mean, so that nothing cancels; gradients leave two sums.
+// The second launch combines the slices in double precision (Chan, Golub & LeVeque 1983), one thread per channel lane.
+#include "index.cuh"
+
+constexpr int SLICE = 512;
+
+// The sum of `value` over the 8 lanes of each channel, in every lane.
+__device__ inline float lane_sum(float value, float (*sums)[32]) {
+    sums[threadIdx.y][threadIdx.x] = value;
+    __syncthreads();
+    float total = 0.0f;
+    for (int lane = 0; lane < 8; ++lane) total += sums[lane][threadIdx.x];
+    __syncthreads();
+    return total;
+}
+
+extern "C" __global__ void batch_norm_slices(int rows, int channels, const float* x, float* means, float* squares) {
+    __shared__ float sums[8][32];
+    const int channel = blockIdx.y * 32 + threadIdx.x;
+    const int first = blockIdx.x * SLICE, last = min(rows, first + SLICE);
+    const bool valid = channel < channels;
+    float sum = 0.0f;
+    for (int row = first + threadIdx.y; valid && row < last; row += 8) sum += x[(long long)row * channels + channel];
+    const float mean = lane_sum(sum, sums) / (float)(last - first);
+    // The slice is in the cache from the first pass.
+    float square = 0.0f;
+    for (int row = first + threadIdx.y; valid && row < last; row += 8) {
+        const float deviation = x[(long long)row * channels + channel] - mean;
+        square += deviation * deviation;
+    }
+    square = lane_sum(square, sums);
+    if (valid && threadIdx.y == 0) {
+        means[(long long)blockIdx.x * channels + channel] = mean;
+        squares[(long long)blockIdx.x * channels + channel] = square;
+    }
+}
+
+extern "C" __global__ void batch_norm_statistics(int rows, int channels, int slices, const float* means,
+                                                 const float* squares, float* mean, float* variance) {
+    __shared__ double sums[8][32];
+    const int channel = blockIdx.x * 32 + threadIdx.x;
+    const bool valid = channel < channels;
+
+    double sum = 0.0;
+    for (int slice = threadIdx.y; valid && slice < slices; slice += 8) {
+        sum += (double)means[(long long)slice * channels + channel] * min(SLICE, rows - slice * SLICE);
+    }
+    sums[threadIdx.y][threadIdx.x] = sum;
+    __syncthreads();
+    double average = 0.0;
+    for (int lane = 0; lane < 8; ++lane) average += sums[lane][threadIdx.x];
+    average /= rows;
+    __syncthreads();
+
+    sum = 0.0;
+    for (int slice = threadIdx.y; valid && slice < slices; slice += 8) {
+        const long long at = (long long)slice * channels + channel;
+        const double offset = means[at] - average;
+        sum += squares[at] + offset * offset * min(SLICE, rows - slice * SLICE);
+    }
+    sums[threadIdx.y][threadIdx.x] = sum;
+    __syncthreads();
+    if (valid && threadIdx.y == 0) {
+        double total = 0.0;
+        for (int lane = 0; lane < 8; ++lane) total += sums[lane][threadIdx.x];
+        mean[channel] = (float)average;
+        variance[channel] = (float)(total / rows);
+    }
+}
+
+// y = (x - mean) * scale / sqrt(variance + epsilon) + shift.
+extern "C" __global__ void batch_norm_normalise(int rows, int channels, float epsilon, const float* x,
+                                                const float* mean, const float* variance, const float* scale,
+                                                const float* shift, float* y) {
+    const long long i = global_thread();
+    if (i >= (long long)rows * channels) return;
+    const int channel = (int)(i % channels);
+    const float factor = scale[channel] / sqrtf(variance[channel] + epsilon);
+    y[i] = (x[i] - mean[channel]) * factor + shift[channel];
+}
+
+// Per slice: the sums of dy and of dy * normalised x.
+extern "C" __global__ void batch_norm_gradient_slices(int rows, int channels, float epsilon, const float* x,
+                                                      const float* mean, const float* variance, const float* dy,
+                                                      float* shifts, float* scales) {
+    __shared__ float sums[8][32];
+    const int channel = blockIdx.y * 32 + threadIdx.x;
+    const int first = blockIdx.x * SLICE, last = min(rows, first + SLICE);
+    const bool valid = channel < channels;
+    float shift = 0.0f, scale = 0.0f;
+    if (valid) {
+        const float centre = mean[channel], deviation = sqrtf(variance[channel] + epsilon);
+        for (int row = first + threadIdx.y; row < last; row += 8) {
+            const long long at = (long long)row * channels + channel;
+            shift += dy[at];
+            scale += dy[at] * ((x[at] - centre) / deviation);
+        }
+    }
+    shift = lane_sum(shift, sums);
+    scale = lane_sum(scale, sums);
+    if (valid && threadIdx.y == 0) {
+        shifts[(long long)blockIdx.x * channels + channel] = shift;
+        scales[(long long)blockIdx.x * channels + channel] = scale;
+    }
+}
+
+// dx = scale / deviation * (dy - dshift / rows - normalised x * dscale / rows).
+extern "C" __global__ void batch_norm_gradient(int rows, int channels, float epsilon, const float* x,
+                                               const float* mean, const float* variance, const float* scale,
+                                               const float* dy, const float* dscale, const float* dshift, float* dx) {
+    const long long i = global_thread();
+    if (i >= (long long)rows * channels) return;
+    const int channel = (int)(i % channels);
+    const float deviation = sqrtf(variance[channel] + epsilon);
+    const float normalised = (x[i] - mean[channel]) / deviation;
+    const float mean_dy = dshift[channel] / rows, mean_product = dscale[channel] / rows;
+    dx[i] = scale[channel] / deviation * (dy[i] - mean_dy - normalised * mean_product);
+}

@@ -1,0 +1,76 @@
+// The three convolution products, plain: one thread per output element, f32, nothing staged in shared memory.
+//
+// Consecutive threads take consecutive channels of the last axis, so that weights and outputs coalesce and the other
+// operand is the same for a whole warp: fprop takes w as [taps, channels, outputs], dgrad transposed as [taps, outputs,
+// channels]. Linear layers are convolutions of one-pixel images with a 1x1 window.
+#include "index.cuh"
+
+extern "C" __global__ void conv_fprop(const ConvShape s, const float* x, const float* w, const float* bias, float* y) {
+    const long long i = global_thread();
+    if (i >= (long long)s.batch * s.rows * s.columns * s.outputs) return;
+    const int k = (int)(i % s.outputs);
+    const int pixel = (int)(i / s.outputs);
+    const int q = pixel % s.columns, p = pixel / s.columns % s.rows, n = pixel / s.columns / s.rows;
+
+    float sum = 0.0f;
+    for (int r = 0; r < s.window_rows(); ++r) {
+        const int h = p * s.stride_rows() - s.begin_row + r;
+        if (h < 0 || h >= s.height) continue;
+        for (int t = 0; t < s.window_columns(); ++t) {
+            const int v = q * s.stride_columns() - s.begin_column + t;
+            if (v < 0 || v >= s.width) continue;
+            const float* from = x + ((long long)(n * s.height + h) * s.width + v) * s.channels;
+            const float* weight = w + (long long)(r * s.window_columns() + t) * s.channels * s.outputs + k;
+            for (int c = 0; c < s.channels; ++c) sum += from[c] * weight[(long long)c * s.outputs];
+        }
+    }
+    y[i] = bias ? sum + bias[k] : sum;
+}
+
+// Every stride-th tap reaches a row: the first one, and from there on in steps of the stride.
+extern "C" __global__ void conv_dgrad(const ConvShape s, const float* y, const float* w, const float* bias, float* x) {
+    const long long i = global_thread();
+    if (i >= (long long)s.batch * s.height * s.width * s.channels) return;
+    const int c = (int)(i % s.channels);
+    const int pixel = (int)(i / s.channels);
+    const int v = pixel % s.width, h = pixel / s.width % s.height, n = pixel / s.width / s.height;
+
+    float sum = 0.0f;
+    for (int r = (h + s.begin_row) % s.stride_rows(); r < s.window_rows(); r += s.stride_rows()) {
+        const int p = (h + s.begin_row - r) / s.stride_rows();
+        if (h + s.begin_row < r || p >= s.rows) continue;
+        for (int t = (v + s.begin_column) % s.stride_columns(); t < s.window_columns(); t += s.stride_columns()) {
+            const int q = (v + s.begin_column - t) / s.stride_columns();
+            if (v + s.begin_column < t || q >= s.columns) continue;
+            const float* from = y + ((long long)(n * s.rows + p) * s.columns + q) * s.outputs;
+            const float* weight = w + (long long)(r * s.window_columns() + t) * s.outputs * s.channels + c;
+            for (int k = 0; k < s.outputs; ++k) sum += from[k] * weight[(long long)k * s.channels];
+        }
+    }
+    x[i] = bias ? sum + bias[c] : sum;
+}
+
+// Block row blockIdx.y sums over its share of the image rows of the batch; column_totals adds the shares.
+extern "C" __global__ void conv_wgrad(const ConvShape s, int rows_per_slice, const float* x, const float* y,
+                                      float* partials) {
+    const long long i = global_thread(), weights = (long long)s.taps() * s.channels * s.outputs;
+    if (i >= weights) return;
+    const int k = (int)(i % s.outputs);
+    const int c = (int)(i / s.outputs % s.channels);
+    const int tap = (int)(i / s.outputs / s.channels);
+    const int r = tap / s.window_columns(), t = tap % s.window_columns();
+
+    float sum = 0.0f;
+    const int first = blockIdx.y * rows_per_slice, last = min(s.batch * s.rows, first + rows_per_slice);
+    for (int row = first; row < last; ++row) {
+        const int n = row / s.rows, h = row % s.rows * s.stride_rows() - s.begin_row + r;
+        if (h < 0 || h >= s.height) continue;
+        for (int q = 0; q < s.columns; ++q) {
+            const int v = q * s.stride_columns() - s.begin_column + t;
+            if (v < 0 || v >= s.width) continue;
+            sum += x[((long long)(n * s.height + h) * s.width + v) * s.channels + c] *
+                   y[((long long)row * s.columns + q) * s.outputs + k];
+        }
+    }
+    partials[blockIdx.y * weights + i] = sum;
+}

@@ -1,0 +1,34 @@
+// Who a thread is, and what a convolution looks like.
+#pragma once
+
+// Position of this thread among all threads of a one-dimensional launch.
+__device__ inline long long global_thread() {
+    return (long long)blockIdx.x * blockDim.x + threadIdx.x;
+}
+
+__device__ inline int ceil_div(int a, int b) { return (a + b - 1) / b; }
+
+// The window may be fixed when the kernel is compiled: loops over it unroll, and divisions by the stride become shifts.
+#ifndef WINDOW_ROWS
+#define WINDOW_ROWS 0
+#define WINDOW_COLUMNS 0
+#define STRIDE_ROWS 0
+#define STRIDE_COLUMNS 0
+#endif
+
+// y[n, p, q, k] = sum of x[n, p*stride - begin + r, q*stride - begin + s, c] * w[r, s, c, k], all row-major.
+// fprop computes y, dgrad computes x (the adjoint), wgrad computes w.
+struct ConvShape {
+    int batch;
+    int height, width, channels;  // x: [batch, height, width, channels]
+    int rows, columns, outputs;   // y: [batch, rows, columns, outputs]
+    int kernel_rows, kernel_columns;
+    int stride_rows_, stride_columns_;
+    int begin_row, begin_column;
+
+    __device__ int window_rows() const { return WINDOW_ROWS ? WINDOW_ROWS : kernel_rows; }
+    __device__ int window_columns() const { return WINDOW_COLUMNS ? WINDOW_COLUMNS : kernel_columns; }
+    __device__ int stride_rows() const { return STRIDE_ROWS ? STRIDE_ROWS : stride_rows_; }
+    __device__ int stride_columns() const { return STRIDE_COLUMNS ? STRIDE_COLUMNS : stride_columns_; }
+    __device__ int taps() const { return window_rows() * window_columns(); }
+};

@@ -1,0 +1,66 @@
+// Tensor-core primitives: asynchronous copies, fragments, and the product of fragments.
+//
+// A chunk is the 16 bytes that one asynchronous copy moves and one row of an 8x8 matrix of ldmatrix holds: 8 values of
+// bf16 or 4 of tf32. In chunks, both formats look the same: a product m16n8 takes two chunks of the inner dimension (PTX
+// ISA, "Matrix Fragments for mma.m16n8k16" and "... mma.m16n8k8").
+#pragma once
+
+#include "operand.cuh"
+
+// Values in a chunk, and along the inner dimension of one product.
+constexpr int CHUNK_VALUES = 16 / sizeof(Operand);
+constexpr int PRODUCT_VALUES = 2 * CHUNK_VALUES;
+
+#ifdef COSMOGAN_SIMT
+#include "simt_mma.h"
+#else
+
+// The address of a shared location as the instructions below want it.
+__device__ inline unsigned shared_address(const void* pointer) { return (unsigned)__cvta_generic_to_shared(pointer); }
+
+// Starts a copy of 16 bytes to shared memory, or of zeros where `valid` is false; nothing is read then.
+__device__ inline void copy_async(void* to, const void* from, bool valid) {
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)), "l"(from),
+                 "r"(valid ? 16 : 0)
+                 : "memory");
+}
+
+// Closes a group of copies.
+__device__ inline void copy_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+
+// Waits until at most PENDING of this thread's groups are under way. Others see them after a barrier.
+template <int PENDING>
+__device__ inline void copy_wait() {
+    asm volatile("cp.async.wait_group %0;" ::"n"(PENDING) : "memory");
+}
+
+// Four 8x8 matrices of 16-bit values, whose rows lie where lanes 0-7, 8-15, 16-23 and 24-31 point: lane l gets values
+// 2(l % 4) and 2(l % 4) + 1 of row l / 4 of each.
+__device__ inline void load_matrices(unsigned (&fragment)[4], const void* row) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(fragment[0]), "=r"(fragment[1]), "=r"(fragment[2]), "=r"(fragment[3])
+                 : "r"(shared_address(row))
+                 : "memory");
+}
+
+// The same of the transposed matrices.
+__device__ inline void load_matrices_transposed(unsigned (&fragment)[4], const void* row) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(fragment[0]), "=r"(fragment[1]), "=r"(fragment[2]), "=r"(fragment[3])
+                 : "r"(shared_address(row))
+                 : "memory");
+}
+
+// sum += a * b for a 16 x PRODUCT_VALUES and b PRODUCT_VALUES x 8, spread over the warp.
+__device__ inline void multiply_add(float (&sum)[4], const unsigned (&a)[4], unsigned b0, unsigned b1) {
+#if OPERAND_BITS == 16
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+                 "{%0, %1, %2, %3};"
+#else
+    asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+                 "{%0, %1, %2, %3};"
+#endif
+                 : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+#endif

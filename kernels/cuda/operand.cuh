@@ -1,0 +1,30 @@
+// What products multiply. OPERAND_BITS is 16 for bf16, 19 for tf32 (of the 32 it lies in) and 32 for f32.
+#pragma once
+
+#ifndef OPERAND_BITS
+#define OPERAND_BITS 16
+#endif
+
+#if OPERAND_BITS == 16
+typedef unsigned short Operand;
+
+// To the nearest bf16, ties to even.
+__device__ inline Operand round_operand(float value) {
+    const unsigned bits = __float_as_uint(value);
+    if ((bits & 0x7fffffffu) > 0x7f800000u) return 0x7fc0;
+    return (Operand)((bits + 0x7fffu + ((bits >> 16) & 1)) >> 16);
+}
+#elif OPERAND_BITS == 19
+typedef float Operand;
+
+// To the nearest tf32, ties away from zero. The hardware drops the 13 low bits, which would be twice the error.
+__device__ inline Operand round_operand(float value) {
+    const unsigned bits = __float_as_uint(value);
+    if ((bits & 0x7f800000u) == 0x7f800000u) return value;
+    return __uint_as_float((bits + 0x1000u) & ~0x1fffu);
+}
+#else
+typedef float Operand;
+
+__device__ inline Operand round_operand(float value) { return value; }
+#endif

@@ -1,0 +1,40 @@
+// Column sums of a row-major matrix [rows, columns], in two launches and in a fixed order.
+//
+// A block is 32 columns by 8 lanes. The first launch gives one partial row per SLICE rows, so that no more than
+// SLICE / 8 additions follow one another; the second adds the partial rows in double precision, of which there are few.
+#include "index.cuh"
+
+constexpr int SLICE = 512;
+
+extern "C" __global__ void column_partials(int rows, int columns, const float* x, float* partials) {
+    __shared__ float sums[8][32];
+    const int column = blockIdx.y * 32 + threadIdx.x;
+    const int first = blockIdx.x * SLICE, last = min(rows, first + SLICE);
+    float sum = 0.0f;
+    if (column < columns) {
+        for (int row = first + threadIdx.y; row < last; row += 8) sum += x[(long long)row * columns + column];
+    }
+    sums[threadIdx.y][threadIdx.x] = sum;
+    __syncthreads();
+    if (threadIdx.y == 0 && column < columns) {
+        float total = 0.0f;
+        for (int lane = 0; lane < 8; ++lane) total += sums[lane][threadIdx.x];
+        partials[(long long)blockIdx.x * columns + column] = total;
+    }
+}
+
+extern "C" __global__ void column_totals(int rows, int columns, const float* partials, float* totals) {
+    __shared__ double sums[8][32];
+    const int column = blockIdx.x * 32 + threadIdx.x;
+    double sum = 0.0;
+    if (column < columns) {
+        for (int row = threadIdx.y; row < rows; row += 8) sum += partials[(long long)row * columns + column];
+    }
+    sums[threadIdx.y][threadIdx.x] = sum;
+    __syncthreads();
+    if (threadIdx.y == 0 && column < columns) {
+        double total = 0.0;
+        for (int lane = 0; lane < 8; ++lane) total += sums[lane][threadIdx.x];
+        totals[column] = (float)total;
+    }
+}

@@ -1,0 +1,133 @@
+// The ends of both networks, where x has one channel: 1 -> K and K -> 1. There is too little to multiply for a matrix
+// product; what counts is that the K-channel side passes through memory once.
+#include "index.cuh"
+
+constexpr int LANES = 32;
+constexpr int WARPS = 8;
+
+// y[pixel, k] = window of x * w[:, k] + bias[k]. A block takes `tile` output columns of one row and 32 channels; the
+// patch of x lies in shared memory, and a thread keeps 8 columns of its channel in registers: one weight serves 8.
+constexpr int PATCH = 2048;
+constexpr int PER_THREAD = 8;
+
+extern "C" __global__ void single_channel_fprop(const ConvShape s, const float* x, const float* w, const float* bias,
+                                                float* y) {
+    __shared__ float patch[PATCH];
+    const int tile = WARPS * PER_THREAD;
+    const int p = blockIdx.x % s.rows, n = blockIdx.x / s.rows, first = blockIdx.y * tile;
+    const int k = blockIdx.z * LANES + threadIdx.x;
+
+    const int patch_columns = (tile - 1) * s.stride_columns() + s.window_columns();
+    for (int i = threadIdx.y * LANES + threadIdx.x; i < s.window_rows() * patch_columns; i += LANES * WARPS) {
+        const int h = p * s.stride_rows() - s.begin_row + i / patch_columns;
+        const int v = first * s.stride_columns() - s.begin_column + i % patch_columns;
+        const bool inside = h >= 0 && h < s.height && v >= 0 && v < s.width;
+        patch[i] = inside ? x[(long long)(n * s.height + h) * s.width + v] : 0.0f;
+    }
+    __syncthreads();
+    if (k >= s.outputs) return;
+
+    float sum[PER_THREAD] = {};
+    for (int r = 0; r < s.window_rows(); ++r) {
+        for (int t = 0; t < s.window_columns(); ++t) {
+            const float weight = w[(r * s.window_columns() + t) * s.outputs + k];
+#pragma unroll
+            for (int j = 0; j < PER_THREAD; ++j) {
+                const int column = (threadIdx.y + j * WARPS) * s.stride_columns() + t;
+                sum[j] += patch[r * patch_columns + column] * weight;
+            }
+        }
+    }
+    const float offset = bias ? bias[k] : 0.0f;
+#pragma unroll
+    for (int j = 0; j < PER_THREAD; ++j) {
+        const int q = first + threadIdx.y + j * WARPS;
+        if (q < s.columns) y[((long long)blockIdx.x * s.columns + q) * s.outputs + k] = sum[j] + offset;
+    }
+}
+
+// x[pixel] = sum over taps and k of y * w + bias. A block takes 16x16 pixels of x and brings the pixels of y that
+// reach them into shared memory, 16 channels at a time, padded to 17 so that neighbouring pixels lie in other banks.
+constexpr int TILE = 16;
+constexpr int CHANNELS = 16;
+constexpr int STAGED = 9600;
+
+extern "C" __global__ void single_channel_dgrad(const ConvShape s, const float* y, const float* w, const float* bias,
+                                                float* x) {
+    __shared__ float staged[STAGED];
+    const int tiles_across = ceil_div(s.width, TILE), tiles_down = ceil_div(s.height, TILE);
+    const int top = blockIdx.x / tiles_across % tiles_down * TILE, left = blockIdx.x % tiles_across * TILE;
+    const int n = blockIdx.x / tiles_across / tiles_down;
+    const int h = top + threadIdx.x / TILE, v = left + threadIdx.x % TILE;
+
+    // The first row of y that reaches the tile, and how many do; rounding is towards minus infinity.
+    const int p0 = (top + s.begin_row - s.window_rows() + s.stride_rows() * s.window_rows()) / s.stride_rows() -
+                   s.window_rows() + 1;
+    const int q0 = (left + s.begin_column - s.window_columns() + s.stride_columns() * s.window_columns()) /
+                       s.stride_columns() -
+                   s.window_columns() + 1;
+    const int staged_rows = (top + TILE - 1 + s.begin_row) / s.stride_rows() - p0 + 1;
+    const int staged_columns = (left + TILE - 1 + s.begin_column) / s.stride_columns() - q0 + 1;
+
+    float sum = 0.0f;
+    for (int k0 = 0; k0 < s.outputs; k0 += CHANNELS) {
+        const int depth = min(CHANNELS, s.outputs - k0);
+        for (int i = threadIdx.x; i < staged_rows * staged_columns * CHANNELS; i += TILE * TILE) {
+            const int k = i % CHANNELS, q = q0 + i / CHANNELS % staged_columns, p = p0 + i / CHANNELS / staged_columns;
+            const bool inside = k < depth && p >= 0 && p < s.rows && q >= 0 && q < s.columns;
+            staged[i / CHANNELS * (CHANNELS + 1) + k] =
+                inside ? y[((long long)(n * s.rows + p) * s.columns + q) * s.outputs + k0 + k] : 0.0f;
+        }
+        __syncthreads();
+        for (int r = (h + s.begin_row) % s.stride_rows(); r < s.window_rows(); r += s.stride_rows()) {
+            for (int t = (v + s.begin_column) % s.stride_columns(); t < s.window_columns(); t += s.stride_columns()) {
+                // h + begin - r is a multiple of the stride, possibly a negative one: exact either way.
+                const int p = (h + s.begin_row - r) / s.stride_rows() - p0;
+                const int q = (v + s.begin_column - t) / s.stride_columns() - q0;
+                const float* from = staged + (p * staged_columns + q) * (CHANNELS + 1);
+                const float* weight = w + (long long)(r * s.window_columns() + t) * s.outputs + k0;
+                for (int k = 0; k < depth; ++k) sum += from[k] * weight[k];
+            }
+        }
+        __syncthreads();
+    }
+    if (h < s.height && v < s.width) x[(long long)(n * s.height + h) * s.width + v] = sum + (bias ? bias[0] : 0.0f);
+}
+
+// w[tap, k] = sum over pixels of x * y, one share of the batch's rows per block; column_totals adds the shares. A
+// thread keeps all taps of its channel in registers, so that y is read once.
+constexpr int MOST_TAPS = 25;
+
+extern "C" __global__ void single_channel_wgrad(const ConvShape s, int rows_per_slice, const float* x, const float* y,
+                                                float* partials) {
+    __shared__ float sums[WARPS][LANES];
+    const int k = blockIdx.y * LANES + threadIdx.x;
+    const int first = blockIdx.x * rows_per_slice, last = min(s.batch * s.rows, first + rows_per_slice);
+
+    float sum[MOST_TAPS] = {};
+    for (int row = first; row < last; ++row) {
+        const int n = row / s.rows, top = row % s.rows * s.stride_rows() - s.begin_row;
+        for (int q = threadIdx.y; q < s.columns; q += WARPS) {
+            const int left = q * s.stride_columns() - s.begin_column;
+            const float value = k < s.outputs ? y[((long long)row * s.columns + q) * s.outputs + k] : 0.0f;
+#pragma unroll
+            for (int tap = 0; tap < MOST_TAPS; ++tap) {
+                const int h = top + tap / s.window_columns(), v = left + tap % s.window_columns();
+                const bool inside = tap < s.taps() && h >= 0 && h < s.height && v >= 0 && v < s.width;
+                if (inside) sum[tap] += x[(long long)(n * s.height + h) * s.width + v] * value;
+            }
+        }
+    }
+#pragma unroll
+    for (int tap = 0; tap < MOST_TAPS; ++tap) {
+        if (tap >= s.taps()) break;
+        sums[threadIdx.y][threadIdx.x] = sum[tap];
+        __syncthreads();
+        if (threadIdx.y == 0 && k < s.outputs) {
+            float total = 0.0f;
+            for (int warp = 0; warp < WARPS; ++warp) total += sums[warp][threadIdx.x];
+            partials[((long long)blockIdx.x * s.taps() + tap) * s.outputs + k] = total;
+        }
+        __syncthreads();
+    }
+}

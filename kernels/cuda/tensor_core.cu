@@ -1,0 +1,189 @@
+// Convolution and transposed convolution as implicit matrix products on tensor cores.
+//
+//   out[pixel, column] = sum over taps and channels of source[pixel moved by the tap, channel] * w[tap, column, channel]
+//
+// A block computes 128 pixels by TILE_N columns. STAGES slabs of both operands, 64 bytes of channels deep, are on their
+// way through cp.async while one is multiplied: no im2col matrix exists anywhere. Pixels outside the source are copied
+// as zeros. A transposed convolution of stride s falls into s*s such products, one per sub-pixel phase, so that nothing
+// is multiplied by an inserted zero; the phases share a launch.
+#include "index.cuh"
+#include "mma.cuh"
+
+#ifndef TILE_N
+#define TILE_N 128
+#endif
+
+constexpr int TILE_M = 128;
+constexpr int STAGES = 3;
+constexpr int SLAB_CHUNKS = 4;
+constexpr int THREADS = 256;
+constexpr int STAGE_CHUNKS = (TILE_M + TILE_N) * SLAB_CHUNKS;
+
+constexpr int WARP_N = 32;
+constexpr int WARPS_N = TILE_N / WARP_N;
+constexpr int WARP_M = TILE_M * WARPS_N / (THREADS / 32);
+constexpr int PRODUCTS_M = WARP_M / 16;
+constexpr int PRODUCTS_N = WARP_N / 8;
+
+// How pixels of the output find pixels of the source: along each axis, output pixel i lies at first + i * step, and its
+// tap j reads source pixel origin + i * advance + j * direction with tap number tap_first + j * tap_step of the window.
+struct Axis {
+    int pixels, first, step;
+    int origin, advance, direction;
+    int taps, tap_first, tap_step;
+    int source_extent, output_extent;
+};
+
+struct Product {
+    Axis row, column;
+    int batch, window_columns;
+    int depth;    // channels of the source, whole chunks
+    int columns;  // channels of the output
+};
+
+// Where a chunk of a slab lies: two rows share 128 bytes, and an exclusive or spreads the chunks that one ldmatrix reads
+// over all banks.
+__device__ inline int chunk_at(int row, int chunk) {
+    return row / 2 * 8 + row % 2 * 4 + (chunk ^ (row / 2 % 4));
+}
+
+__device__ inline void implicit_product(const Product& g, const Operand* source, const Operand* w, const float* bias,
+                                        float* out, uint4* storage) {
+    const int pixels = g.batch * g.row.pixels * g.column.pixels;
+    const int first_pixel = blockIdx.x * TILE_M, first_column = blockIdx.y * TILE_N;
+    if (first_pixel >= pixels) return;
+
+    // This thread copies one chunk of every 64th row of each slab. Its pixels are the same throughout.
+    const int chunk = threadIdx.x % SLAB_CHUNKS, first_row = threadIdx.x / SLAB_CHUNKS;
+    int image[TILE_M / 64], top[TILE_M / 64], left[TILE_M / 64];
+#pragma unroll
+    for (int i = 0; i < TILE_M / 64; ++i) {
+        const int pixel = first_pixel + first_row + 64 * i;
+        const int column = pixel % g.column.pixels, row = pixel / g.column.pixels % g.row.pixels;
+        image[i] = pixel < pixels ? pixel / g.column.pixels / g.row.pixels * g.row.source_extent : -1;
+        top[i] = g.row.origin + row * g.row.advance;
+        left[i] = g.column.origin + column * g.column.advance;
+    }
+
+    // The next slab to copy: tap (tap_row, tap_column), from channel `channel` on.
+    int tap_row = 0, tap_column = 0, channel = chunk * CHUNK_VALUES, slab = 0;
+    auto copy_slab = [&](int stage) {
+        uint4* const a = storage + stage * STAGE_CHUNKS;
+        uint4* const b = a + TILE_M * SLAB_CHUNKS;
+        const bool inside = channel < g.depth;
+#pragma unroll
+        for (int i = 0; i < TILE_M / 64; ++i) {
+            const int h = top[i] + tap_row * g.row.direction, v = left[i] + tap_column * g.column.direction;
+            const bool valid = inside && image[i] >= 0 && h >= 0 && h < g.row.source_extent && v >= 0 &&
+                               v < g.column.source_extent;
+            const long long at = ((long long)(image[i] + h) * g.column.source_extent + v) * g.depth + channel;
+            copy_async(a + chunk_at(first_row + 64 * i, chunk), source + (valid ? at : 0), valid);
+        }
+        const int tap = (g.row.tap_first + tap_row * g.row.tap_step) * g.window_columns + g.column.tap_first +
+                        tap_column * g.column.tap_step;
+#pragma unroll
+        for (int i = 0; i < TILE_N / 64; ++i) {
+            const int column = first_column + first_row + 64 * i;
+            const bool valid = inside && column < g.columns;
+            const long long at = ((long long)tap * g.columns + column) * g.depth + channel;
+            copy_async(b + chunk_at(first_row + 64 * i, chunk), w + (valid ? at : 0), valid);
+        }
+        channel += SLAB_CHUNKS * CHUNK_VALUES;
+        if (channel - chunk * CHUNK_VALUES >= g.depth) {
+            channel = chunk * CHUNK_VALUES;
+            if (++tap_column == g.column.taps) {
+                tap_column = 0;
+                ++tap_row;
+            }
+        }
+    };
+
+    const int slabs = g.row.taps * g.column.taps * ceil_div(g.depth, SLAB_CHUNKS * CHUNK_VALUES);
+#pragma unroll
+    for (int stage = 0; stage < STAGES - 1; ++stage) {
+        if (slab < slabs) copy_slab(stage);
+        copy_commit();
+        ++slab;
+    }
+
+    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    const int warp_row = warp / WARPS_N * WARP_M, warp_column = warp % WARPS_N * WARP_N;
+    float sum[PRODUCTS_M][PRODUCTS_N][4] = {};
+    for (int done = 0; done < slabs; ++done, ++slab) {
+        copy_wait<STAGES - 2>();
+        __syncthreads();
+        if (slab < slabs) copy_slab(slab % STAGES);
+        copy_commit();
+
+        const uint4* const a = storage + done % STAGES * STAGE_CHUNKS;
+        const uint4* const b = a + TILE_M * SLAB_CHUNKS;
+#pragma unroll
+        for (int step = 0; step < SLAB_CHUNKS / 2; ++step) {
+            unsigned right[PRODUCTS_N / 2][4];
+#pragma unroll
+            for (int j = 0; j < PRODUCTS_N / 2; ++j) {
+                const int row = warp_column + 16 * j + lane / 16 * 8 + lane % 8;
+                load_matrices(right[j], b + chunk_at(row, 2 * step + lane / 8 % 2));
+            }
+#pragma unroll
+            for (int i = 0; i < PRODUCTS_M; ++i) {
+                unsigned from[4];
+                load_matrices(from, a + chunk_at(warp_row + 16 * i + lane % 16, 2 * step + lane / 16));
+#pragma unroll
+                for (int j = 0; j < PRODUCTS_N; ++j) {
+                    multiply_add(sum[i][j], from, right[j / 2][j % 2 * 2], right[j / 2][j % 2 * 2 + 1]);
+                }
+            }
+        }
+    }
+
+#pragma unroll
+    for (int i = 0; i < PRODUCTS_M * 2; ++i) {
+        const int pixel = first_pixel + warp_row + 8 * i + lane / 4;
+        if (pixel >= pixels) continue;
+        const int column = pixel % g.column.pixels, row = pixel / g.column.pixels % g.row.pixels;
+        const long long at = ((long long)(pixel / g.column.pixels / g.row.pixels) * g.row.output_extent +
+                              g.row.first + row * g.row.step) *
+                                 g.column.output_extent +
+                             g.column.first + column * g.column.step;
+#pragma unroll
+        for (int j = 0; j < PRODUCTS_N; ++j) {
+            const int k = first_column + warp_column + 8 * j + lane % 4 * 2;
+            float* const to = out + at * g.columns + k;
+            if (k < g.columns) to[0] = sum[i / 2][j][i % 2 * 2] + (bias ? bias[k] : 0.0f);
+            if (k + 1 < g.columns) to[1] = sum[i / 2][j][i % 2 * 2 + 1] + (bias ? bias[k + 1] : 0.0f);
+        }
+    }
+}
+
+// x: [batch, height, width, depth], w: [taps, outputs, depth], both packed; y in f32.
+extern "C" __global__ void __launch_bounds__(THREADS)
+    conv_fprop_tensor(const ConvShape s, int depth, const Operand* x, const Operand* w, const float* bias, float* y) {
+    __shared__ uint4 storage[STAGES * STAGE_CHUNKS];
+    auto axis = [](int pixels, int begin, int stride, int taps, int extent) {
+        return Axis{pixels, 0, 1, -begin, stride, 1, taps, 0, 1, extent, pixels};
+    };
+    const Product product = {axis(s.rows, s.begin_row, s.stride_rows(), s.window_rows(), s.height),
+                             axis(s.columns, s.begin_column, s.stride_columns(), s.window_columns(), s.width),
+                             s.batch, s.window_columns(), depth, s.outputs};
+    implicit_product(product, x, w, bias, y, storage);
+}
+
+// y: [batch, rows, columns, depth], w: [taps, channels, depth], both packed; x in f32. blockIdx.z is the phase.
+extern "C" __global__ void __launch_bounds__(THREADS)
+    conv_dgrad_tensor(const ConvShape s, int depth, const Operand* y, const Operand* w, const float* bias, float* x) {
+    __shared__ uint4 storage[STAGES * STAGE_CHUNKS];
+    auto axis = [](int phase, int stride, int begin, int window, int extent, int source_extent) {
+        const int tap = (phase + begin) % stride;
+        const int taps = tap < window ? ceil_div(window - tap, stride) : 0;
+        const int pixels = phase < extent ? ceil_div(extent - phase, stride) : 0;
+        return Axis{pixels,      phase, stride, (phase + begin - tap) / stride, 1, -1, taps, tap, stride,
+                    source_extent, extent};
+    };
+    const int phase_row = blockIdx.z / s.stride_columns(), phase_column = blockIdx.z % s.stride_columns();
+    const Product product = {axis(phase_row, s.stride_rows(), s.begin_row, s.window_rows(), s.height, s.rows),
+                             axis(phase_column, s.stride_columns(), s.begin_column, s.window_columns(), s.width,
+                                  s.columns),
+                             s.batch, s.window_columns(), depth, s.channels};
+    implicit_product(product, y, w, bias, x, storage);
+}

@@ -1,0 +1,145 @@
+// The weight gradient as an implicit matrix product on tensor cores.
+//
+//   w[(tap, c), k] = sum over pixels of x[pixel moved by the tap, c] * y[pixel, k]
+//
+// Here the inner dimension, pixels, is the outer one in memory, so that fragments are transposed on their way out of
+// shared memory. A block computes 128 rows (tap, c) by 128 columns k over its share of the pixels; column_totals adds
+// the shares, in a fixed order.
+#include "index.cuh"
+#include "mma.cuh"
+
+constexpr int TILE = 128;
+constexpr int STAGES = 3;
+constexpr int THREADS = 256;
+constexpr int ROW_CHUNKS = TILE / CHUNK_VALUES;
+constexpr int SLAB_PIXELS = 2 * THREADS / ROW_CHUNKS;
+constexpr int SLAB_CHUNKS = SLAB_PIXELS * ROW_CHUNKS;
+
+constexpr int WARP_M = 64;
+constexpr int WARP_N = 32;
+constexpr int PRODUCTS_M = WARP_M / 16;
+constexpr int PRODUCTS_N = WARP_N / 8;
+
+// Where a chunk of a pixel lies. The exclusive or spreads what one warp reads at once over all banks: 8 pixels of one
+// chunk by ldmatrix for bf16, 4 pixels of two chunks by plain loads for tf32, which ldmatrix cannot transpose.
+__device__ inline int chunk_at(int pixel, int chunk) {
+    return pixel * ROW_CHUNKS + (chunk ^ (OPERAND_BITS == 16 ? pixel % 8 : pixel % 4 * 2));
+}
+
+#if OPERAND_BITS == 16
+// The 16 rows from `row` on of the left operand, for the inner values from `pixel` on.
+__device__ inline void load_left(unsigned (&fragment)[4], const uint4* slab, int pixel, int row, int lane) {
+    const int matrix = lane / 8;
+    load_matrices_transposed(fragment,
+                             slab + chunk_at(pixel + matrix / 2 * 8 + lane % 8, row / CHUNK_VALUES + matrix % 2));
+}
+
+// The same of 16 columns of the right operand: two products' worth.
+__device__ inline void load_right(unsigned (&fragment)[4], const uint4* slab, int pixel, int column, int lane) {
+    const int matrix = lane / 8;
+    load_matrices_transposed(fragment,
+                             slab + chunk_at(pixel + matrix % 2 * 8 + lane % 8, column / CHUNK_VALUES + matrix / 2));
+}
+#else
+__device__ inline unsigned value_at(const uint4* slab, int pixel, int row) {
+    const float* const chunk = (const float*)(slab + chunk_at(pixel, row / CHUNK_VALUES));
+    return __float_as_uint(chunk[row % CHUNK_VALUES]);
+}
+
+__device__ inline void load_left(unsigned (&fragment)[4], const uint4* slab, int pixel, int row, int lane) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+        fragment[i] = value_at(slab, pixel + i / 2 * 4 + lane % 4, row + i % 2 * 8 + lane / 4);
+    }
+}
+
+__device__ inline void load_right(unsigned (&fragment)[4], const uint4* slab, int pixel, int column, int lane) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+        fragment[i] = value_at(slab, pixel + i % 2 * 4 + lane % 4, column + i / 2 * 8 + lane / 4);
+    }
+}
+#endif
+
+// x: [batch, height, width, depth_x], y: [batch, rows, columns, depth_y], both packed. Block layer blockIdx.z sums over
+// `share` pixels, a multiple of SLAB_PIXELS.
+extern "C" __global__ void __launch_bounds__(THREADS)
+    conv_wgrad_tensor(const ConvShape s, int depth_x, int depth_y, int share, const Operand* x, const Operand* y,
+                      float* partials) {
+    __shared__ uint4 storage[STAGES * 2 * SLAB_CHUNKS];
+    const int pixels = s.batch * s.rows * s.columns;
+    const int first = blockIdx.z * share, last = min(pixels, first + share);
+    const int first_row = blockIdx.x * TILE, first_column = blockIdx.y * TILE;
+
+    // This thread copies one chunk of every other so many pixels; the chunk stays the same throughout.
+    const int chunk = threadIdx.x % ROW_CHUNKS, first_pixel = threadIdx.x / ROW_CHUNKS;
+    const int row = first_row + chunk * CHUNK_VALUES, column = first_column + chunk * CHUNK_VALUES;
+    const int tap = row / depth_x, channel = row % depth_x;
+    const int tap_row = tap / s.window_columns() - s.begin_row, tap_column = tap % s.window_columns() - s.begin_column;
+    auto copy_slab = [&](int slab) {
+        uint4* const a = storage + slab % STAGES * 2 * SLAB_CHUNKS;
+        uint4* const b = a + SLAB_CHUNKS;
+#pragma unroll
+        for (int i = 0; i < 2; ++i) {
+            const int within = first_pixel + i * (SLAB_PIXELS / 2), pixel = first + slab * SLAB_PIXELS + within;
+            const int q = pixel % s.columns, p = pixel / s.columns % s.rows, n = pixel / s.columns / s.rows;
+            const int h = p * s.stride_rows() + tap_row, v = q * s.stride_columns() + tap_column;
+            const bool inside = pixel < last;
+            const bool valid_x = inside && tap < s.taps() && h >= 0 && h < s.height && v >= 0 && v < s.width;
+            const long long at = ((long long)(n * s.height + h) * s.width + v) * depth_x + channel;
+            copy_async(a + chunk_at(within, chunk), x + (valid_x ? at : 0), valid_x);
+            const bool valid_y = inside && column < depth_y;
+            copy_async(b + chunk_at(within, chunk), y + (valid_y ? (long long)pixel * depth_y + column : 0), valid_y);
+        }
+    };
+
+    const int slabs = ceil_div(last - first, SLAB_PIXELS);
+#pragma unroll
+    for (int slab = 0; slab < STAGES - 1; ++slab) {
+        if (slab < slabs) copy_slab(slab);
+        copy_commit();
+    }
+
+    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    const int warp_row = warp / (TILE / WARP_N) * WARP_M, warp_column = warp % (TILE / WARP_N) * WARP_N;
+    float sum[PRODUCTS_M][PRODUCTS_N][4] = {};
+    for (int slab = 0; slab < slabs; ++slab) {
+        copy_wait<STAGES - 2>();
+        __syncthreads();
+        if (slab + STAGES - 1 < slabs) copy_slab(slab + STAGES - 1);
+        copy_commit();
+
+        const uint4* const a = storage + slab % STAGES * 2 * SLAB_CHUNKS;
+        const uint4* const b = a + SLAB_CHUNKS;
+#pragma unroll
+        for (int pixel = 0; pixel < SLAB_PIXELS; pixel += PRODUCT_VALUES) {
+            unsigned right[PRODUCTS_N / 2][4];
+#pragma unroll
+            for (int j = 0; j < PRODUCTS_N / 2; ++j) load_right(right[j], b, pixel, warp_column + 16 * j, lane);
+#pragma unroll
+            for (int i = 0; i < PRODUCTS_M; ++i) {
+                unsigned left[4];
+                load_left(left, a, pixel, warp_row + 16 * i, lane);
+#pragma unroll
+                for (int j = 0; j < PRODUCTS_N; ++j) {
+                    multiply_add(sum[i][j], left, right[j / 2][j % 2 * 2], right[j / 2][j % 2 * 2 + 1]);
+                }
+            }
+        }
+    }
+
+    float* const to = partials + (long long)blockIdx.z * s.taps() * s.channels * s.outputs;
+#pragma unroll
+    for (int i = 0; i < PRODUCTS_M * 2; ++i) {
+        const int row = first_row + warp_row + 8 * i + lane / 4;
+        const int tap = row / depth_x, c = row % depth_x;
+        if (tap >= s.taps() || c >= s.channels) continue;
+#pragma unroll
+        for (int j = 0; j < PRODUCTS_N; ++j) {
+            const int k = first_column + warp_column + 8 * j + lane % 4 * 2;
+            float* const at = to + ((long long)tap * s.channels + c) * s.outputs + k;
+            if (k < s.outputs) at[0] = sum[i / 2][j][i % 2 * 2];
+            if (k + 1 < s.outputs) at[1] = sum[i / 2][j][i % 2 * 2 + 1];
+        }
+    }
+}

@@ -1,0 +1,192 @@
+// CUDA C++ on a processor: what a kernel's source needs so that a host compiler takes it as it is.
+//
+// The source is compiled with -fsanitize=thread but not linked to that sanitizer's run-time library: every load and
+// store becomes a call to a function below, which passes it on to the executor. The executor runs each CUDA thread as
+// a coroutine, decides who goes next, and checks what it is told.
+#pragma once
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <utility>
+
+#define COSMOGAN_SIMT 1
+#define SIMT_UNCHECKED __attribute__((no_sanitize("thread"), noinline))
+
+// ---- The executor's side: it fills these in before a launch.
+
+struct SimtHooks {
+    void* executor;
+    void (*access)(void*, uintptr_t address, uint32_t bytes, uint32_t writes, uint32_t aligned);
+    void (*barrier)(void*, uint32_t line);
+    void (*exchange)(void*, const void* mine, uint32_t bytes, void* all, uint32_t line);
+    void (*guard)(void*, uintptr_t address, uint32_t bytes);
+    void (*copy_async)(void*, uintptr_t to, uintptr_t from, uint32_t bytes, uint32_t valid);
+    void (*copy_commit)(void*);
+    void (*copy_wait)(void*, uint32_t pending);
+    void (*fault)(void*, const char* problem);
+};
+
+struct SimtIndex {
+    unsigned x, y, z;
+};
+
+struct SimtPosition {
+    SimtIndex thread, block, block_extent, grid_extent;
+};
+
+extern "C" {
+SimtHooks simt_hooks;
+SimtPosition simt_position;
+extern char __start_simt_shared[] __attribute__((weak));
+extern char __stop_simt_shared[] __attribute__((weak));
+}
+
+// ---- What the compiler calls at each access.
+
+extern "C" {
+#define SIMT_ACCESS(name, bytes, writes, aligned)                                                   \
+    SIMT_UNCHECKED void name(void* address) {                                                       \
+        simt_hooks.access(simt_hooks.executor, (uintptr_t)address, bytes, writes, aligned);         \
+    }
+SIMT_ACCESS(__tsan_read1, 1, 0, 1)
+SIMT_ACCESS(__tsan_read2, 2, 0, 1)
+SIMT_ACCESS(__tsan_read4, 4, 0, 1)
+SIMT_ACCESS(__tsan_read8, 8, 0, 1)
+SIMT_ACCESS(__tsan_read16, 16, 0, 1)
+SIMT_ACCESS(__tsan_write1, 1, 1, 1)
+SIMT_ACCESS(__tsan_write2, 2, 1, 1)
+SIMT_ACCESS(__tsan_write4, 4, 1, 1)
+SIMT_ACCESS(__tsan_write8, 8, 1, 1)
+SIMT_ACCESS(__tsan_write16, 16, 1, 1)
+SIMT_ACCESS(__tsan_unaligned_read2, 2, 0, 0)
+SIMT_ACCESS(__tsan_unaligned_read4, 4, 0, 0)
+SIMT_ACCESS(__tsan_unaligned_read8, 8, 0, 0)
+SIMT_ACCESS(__tsan_unaligned_read16, 16, 0, 0)
+SIMT_ACCESS(__tsan_unaligned_write2, 2, 1, 0)
+SIMT_ACCESS(__tsan_unaligned_write4, 4, 1, 0)
+SIMT_ACCESS(__tsan_unaligned_write8, 8, 1, 0)
+SIMT_ACCESS(__tsan_unaligned_write16, 16, 1, 0)
+SIMT_UNCHECKED void __tsan_read_range(void* address, size_t bytes) {
+    simt_hooks.access(simt_hooks.executor, (uintptr_t)address, (uint32_t)bytes, 0, 0);
+}
+SIMT_UNCHECKED void __tsan_write_range(void* address, size_t bytes) {
+    simt_hooks.access(simt_hooks.executor, (uintptr_t)address, (uint32_t)bytes, 1, 0);
+}
+void __tsan_init() {}
+void __tsan_func_entry(void*) {}
+void __tsan_func_exit(void*) {}
+}
+
+// ---- The language.
+
+#define __global__
+#define __device__
+#define __forceinline__ inline
+#define __launch_bounds__(...)
+
+// Statics of one section, each behind a guard that the executor is told of. Blocks run one after another.
+#define SIMT_SECTION __attribute__((section("simt_shared"), used, aligned(128)))
+#define SIMT_JOIN_(a, b) a##b
+#define SIMT_JOIN(a, b) SIMT_JOIN_(a, b)
+#define SIMT_SHARED(guard)                \
+    static SIMT_SECTION char guard[128];  \
+    simt_declare_guard(guard);            \
+    static SIMT_SECTION
+#define __shared__ SIMT_SHARED(SIMT_JOIN(simt_guard_, __COUNTER__))
+
+SIMT_UNCHECKED inline void simt_declare_guard(const char* guard) {
+    simt_hooks.guard(simt_hooks.executor, (uintptr_t)guard, 128);
+}
+
+SIMT_UNCHECKED inline SimtIndex simt_thread_index() { return simt_position.thread; }
+SIMT_UNCHECKED inline SimtIndex simt_block_index() { return simt_position.block; }
+SIMT_UNCHECKED inline SimtIndex simt_block_extent() { return simt_position.block_extent; }
+SIMT_UNCHECKED inline SimtIndex simt_grid_extent() { return simt_position.grid_extent; }
+#define threadIdx (simt_thread_index())
+#define blockIdx (simt_block_index())
+#define blockDim (simt_block_extent())
+#define gridDim (simt_grid_extent())
+
+struct alignas(8) float2 {
+    float x, y;
+};
+struct alignas(16) float4 {
+    float x, y, z, w;
+};
+struct alignas(16) uint4 {
+    unsigned x, y, z, w;
+};
+inline float2 make_float2(float x, float y) { return {x, y}; }
+inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
+
+inline int min(int a, int b) { return a < b ? a : b; }
+inline int max(int a, int b) { return a > b ? a : b; }
+inline unsigned __float_as_uint(float value) {
+    unsigned bits;
+    __builtin_memcpy(&bits, &value, sizeof bits);
+    return bits;
+}
+inline float __uint_as_float(unsigned bits) {
+    float value;
+    __builtin_memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+// ---- Barriers and warps. The line says whether all threads have come to the same barrier.
+
+SIMT_UNCHECKED inline void simt_barrier(unsigned line) { simt_hooks.barrier(simt_hooks.executor, line); }
+#define __syncthreads() simt_barrier(__LINE__)
+
+SIMT_UNCHECKED inline unsigned simt_lane() {
+    const SimtPosition& at = simt_position;
+    return (at.thread.x + at.block_extent.x * (at.thread.y + at.block_extent.y * at.thread.z)) % 32;
+}
+
+// What every lane of the warp gives, in lane order.
+template <class Value>
+struct SimtWarp {
+    Value lane[32];
+};
+template <class Value>
+SIMT_UNCHECKED SimtWarp<Value> simt_exchange(Value mine, unsigned line) {
+    SimtWarp<Value> all;
+    simt_hooks.exchange(simt_hooks.executor, &mine, sizeof mine, &all, line);
+    return all;
+}
+template <class Value>
+SIMT_UNCHECKED Value simt_shuffle_xor(unsigned mask, Value mine, unsigned distance, unsigned line) {
+    if (mask != 0xffffffffu) simt_hooks.fault(simt_hooks.executor, "a shuffle of part of a warp is not supported");
+    return simt_exchange(mine, line).lane[(simt_lane() ^ distance) % 32];
+}
+#define __shfl_xor_sync(mask, value, distance) simt_shuffle_xor(mask, value, distance, __LINE__)
+SIMT_UNCHECKED inline unsigned simt_ballot(unsigned mask, int mine, unsigned line) {
+    if (mask != 0xffffffffu) simt_hooks.fault(simt_hooks.executor, "a vote of part of a warp is not supported");
+    const SimtWarp<int> all = simt_exchange(mine, line);
+    unsigned votes = 0;
+    for (int lane = 0; lane < 32; ++lane) votes |= (all.lane[lane] != 0) << lane;
+    return votes;
+}
+#define __ballot_sync(mask, predicate) simt_ballot(mask, (predicate) ? 1 : 0, __LINE__)
+#define __any_sync(mask, predicate) (__ballot_sync(mask, predicate) != 0)
+#define __all_sync(mask, predicate) (__ballot_sync(mask, predicate) == 0xffffffffu)
+
+// ---- Calling a kernel with an array of pointers to its arguments, as the CUDA driver does.
+
+template <class... Parameters, size_t... Positions>
+SIMT_UNCHECKED void simt_apply(void (*kernel)(Parameters...), void** arguments, std::index_sequence<Positions...>) {
+    kernel(*reinterpret_cast<std::remove_const_t<Parameters>*>(arguments[Positions])...);
+}
+template <class... Parameters>
+SIMT_UNCHECKED void simt_call(void (*kernel)(Parameters...), void** arguments) {
+    simt_apply(kernel, arguments, std::index_sequence_for<Parameters...>{});
+}
+template <class... Parameters>
+SIMT_UNCHECKED uint32_t simt_sizes(void (*)(Parameters...), uint32_t* sizes) {
+    const uint32_t all[] = {0, (uint32_t)sizeof(Parameters)...};
+    for (size_t i = 0; i < sizeof...(Parameters); ++i) sizes[i] = all[i + 1];
+    return sizeof...(Parameters);
+}
+#define SIMT_ENTRY(kernel)                                                                     \
+    extern "C" SIMT_UNCHECKED void simt_call_##kernel(void** arguments) { simt_call(kernel, arguments); } \
+    extern "C" SIMT_UNCHECKED uint32_t simt_sizes_##kernel(uint32_t* sizes) { return simt_sizes(kernel, sizes); }

@@ -1,0 +1,132 @@
+//! Launches of `batch_norm.cu`: statistics, normalisation and gradients over the rows of `[rows, channels]`.
+
+use crate::kernel::{Kernel, Launch, Tier, Work, f32_bytes};
+
+/// Rows that one block of a reduction's first step handles.
+pub const SLICE: usize = 512;
+const LANES: [u32; 3] = [32, 8, 1];
+const THREADS: u32 = 256;
+
+macro_rules! kernel {
+    ($(#[$meta:meta])* $constant:ident, $name:literal, $summary:literal, $ladder:literal) => {
+        $(#[$meta])*
+        pub static $constant: Kernel = Kernel {
+            name: $name,
+            source: "batch_norm.cu",
+            tier: Tier::Plain,
+            summary: $summary,
+            ladder: $ladder,
+        };
+    };
+}
+
+kernel!(
+    /// First step of the statistics.
+    SLICES,
+    "batch_norm_slices",
+    "mean and sum of squared deviations of 512 rows each, per channel",
+    "plain: two passes over a slice that the cache holds, so that nothing cancels"
+);
+kernel!(
+    /// Second step of the statistics.
+    STATISTICS,
+    "batch_norm_statistics",
+    "mean and biased variance per channel, from those of the slices",
+    "plain: combines in double precision"
+);
+kernel!(
+    /// y from x.
+    NORMALISE,
+    "batch_norm_normalise",
+    "y = (x − mean)·scale/√(variance + ε) + shift",
+    "plain: one thread per element"
+);
+kernel!(
+    /// First step of the gradients.
+    GRADIENT_SLICES,
+    "batch_norm_gradient_slices",
+    "Σ dy and Σ dy·x̂ of 512 rows each, per channel",
+    "plain: both sums in one pass"
+);
+kernel!(
+    /// dx from both sums.
+    GRADIENT,
+    "batch_norm_gradient",
+    "dx = scale/√(variance + ε)·(dy − Σdy/M − x̂·Σdy·x̂/M)",
+    "plain: one thread per element"
+);
+
+/// Slices of a reduction over `rows` rows.
+pub fn slices(rows: usize) -> usize {
+    rows.div_ceil(SLICE)
+}
+
+/// Means and squared deviations of x's slices: two matrices `[slices(rows), channels]`.
+pub fn statistics_slices(rows: usize, channels: usize) -> Launch {
+    first_step(&SLICES, rows, channels, 1, 4)
+}
+
+/// Mean and variance `[channels]` from those of the slices.
+pub fn statistics(rows: usize, channels: usize) -> Launch {
+    Launch::new(
+        &STATISTICS,
+        [channels.div_ceil(32), 1, 1],
+        LANES,
+        Work {
+            operations: (7 * slices(rows) * channels) as f64,
+            bytes: f32_bytes((2 * slices(rows) + 2) * channels),
+        },
+    )
+}
+
+/// y from x and the statistics.
+pub fn normalise(rows: usize, channels: usize) -> Launch {
+    elementwise(&NORMALISE, rows, channels, 2, 4)
+}
+
+/// Both sums of the gradients over x's slices: two matrices `[slices(rows), channels]`.
+pub fn gradient_slices(rows: usize, channels: usize) -> Launch {
+    first_step(&GRADIENT_SLICES, rows, channels, 2, 5)
+}
+
+/// dx from both sums.
+pub fn gradient(rows: usize, channels: usize) -> Launch {
+    elementwise(&GRADIENT, rows, channels, 3, 7)
+}
+
+fn first_step(
+    kernel: &'static Kernel,
+    rows: usize,
+    channels: usize,
+    tensors: usize,
+    operations: usize,
+) -> Launch {
+    Launch::new(
+        kernel,
+        [slices(rows), channels.div_ceil(32), 1],
+        LANES,
+        Work {
+            operations: (operations * rows * channels) as f64,
+            bytes: f32_bytes((tensors * rows + 2 * slices(rows)) * channels),
+        },
+    )
+}
+
+fn elementwise(
+    kernel: &'static Kernel,
+    rows: usize,
+    channels: usize,
+    tensors: usize,
+    operations: usize,
+) -> Launch {
+    let length = rows * channels;
+    Launch::new(
+        kernel,
+        [length.div_ceil(THREADS as usize), 1, 1],
+        [THREADS, 1, 1],
+        Work {
+            operations: (operations * length) as f64,
+            bytes: f32_bytes(tensors * length + 4 * channels),
+        },
+    )
+}

@@ -1,0 +1,179 @@
+//! Launches of `convolution.cu`: the three products of a convolution, one thread per output element.
+
+use crate::kernel::{Kernel, Launch, Tier, Work, f32_bytes};
+
+const THREADS: u32 = 256;
+
+/// `struct ConvShape` of `index.cuh`: x `[batch, height, width, channels]`, y `[batch, rows, columns, outputs]`,
+/// w `[R, S, channels, outputs]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConvShape {
+    /// Images.
+    pub batch: usize,
+    /// Rows and columns of x.
+    pub input: [usize; 2],
+    /// Channels of x.
+    pub channels: usize,
+    /// Rows and columns of y.
+    pub output: [usize; 2],
+    /// Channels of y.
+    pub outputs: usize,
+    /// Rows and columns of the window.
+    pub kernel: [usize; 2],
+    /// Steps of the window.
+    pub stride: [usize; 2],
+    /// Zeros above and to the left of x.
+    pub begin: [usize; 2],
+}
+
+impl ConvShape {
+    /// The fields in the order in which the kernels declare them. Extents fit 31 bits: callers see to it.
+    pub fn words(&self) -> [i32; 13] {
+        [
+            self.batch,
+            self.input[0],
+            self.input[1],
+            self.channels,
+            self.output[0],
+            self.output[1],
+            self.outputs,
+            self.kernel[0],
+            self.kernel[1],
+            self.stride[0],
+            self.stride[1],
+            self.begin[0],
+            self.begin[1],
+        ]
+        .map(|extent| i32::try_from(extent).unwrap_or(i32::MAX))
+    }
+
+    /// R·S.
+    pub fn taps(&self) -> usize {
+        self.kernel[0] * self.kernel[1]
+    }
+
+    /// Elements of x.
+    pub fn input_len(&self) -> usize {
+        self.batch * self.input[0] * self.input[1] * self.channels
+    }
+
+    /// Elements of y.
+    pub fn output_len(&self) -> usize {
+        self.batch * self.output[0] * self.output[1] * self.outputs
+    }
+
+    /// Elements of w.
+    pub fn weight_len(&self) -> usize {
+        self.taps() * self.channels * self.outputs
+    }
+
+    /// 2·N·P·Q·R·S·C·K operations, and each of x, w and y through memory once.
+    pub fn work(&self) -> Work {
+        Work {
+            operations: 2.0 * self.output_len() as f64 * (self.taps() * self.channels) as f64,
+            bytes: f32_bytes(self.input_len() + self.output_len() + self.weight_len()),
+        }
+    }
+
+    /// The window as constants of the compilation, for the one that the model uses; others stay arguments, so that
+    /// one compilation serves them all.
+    pub(crate) fn window_constants(&self) -> Vec<(&'static str, u32)> {
+        if self.kernel != [5, 5] || self.stride != [2, 2] {
+            return Vec::new();
+        }
+        vec![
+            ("WINDOW_ROWS", 5),
+            ("WINDOW_COLUMNS", 5),
+            ("STRIDE_ROWS", 2),
+            ("STRIDE_COLUMNS", 2),
+        ]
+    }
+}
+
+macro_rules! kernel {
+    ($(#[$meta:meta])* $constant:ident, $name:literal, $summary:literal) => {
+        $(#[$meta])*
+        pub static $constant: Kernel = Kernel {
+            name: $name,
+            source: "convolution.cu",
+            tier: Tier::Plain,
+            summary: $summary,
+            ladder: "plain: one thread per output, weights coalesce, the other operand is broadcast",
+        };
+    };
+}
+
+kernel!(
+    /// y from x and w.
+    FPROP,
+    "conv_fprop",
+    "convolution: y from x and w"
+);
+kernel!(
+    /// x from y and w.
+    DGRAD,
+    "conv_dgrad",
+    "transposed convolution: x from y and w, only the taps that reach a pixel"
+);
+kernel!(
+    /// w from x and y.
+    WGRAD,
+    "conv_wgrad",
+    "weight gradient: w from x and y, in partial sums over shares of the image rows"
+);
+
+/// y = conv(x, w) + bias.
+pub fn fprop(shape: &ConvShape) -> Launch {
+    per_element(&FPROP, shape, shape.output_len(), 1)
+}
+
+/// x = convᵀ(y, w) + bias.
+pub fn dgrad(shape: &ConvShape) -> Launch {
+    per_element(&DGRAD, shape, shape.input_len(), 1)
+}
+
+/// How a weight gradient is split: shares of the batch's image rows, each with a partial sum of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Split {
+    /// Image rows of y in a share; the last may have fewer.
+    pub rows_per_slice: usize,
+    /// Shares.
+    pub slices: usize,
+}
+
+impl Split {
+    /// About `wanted` shares. It depends on the shape alone, so that every device adds in the same order.
+    pub(crate) fn of(shape: &ConvShape, wanted: usize) -> Self {
+        let rows = shape.batch * shape.output[0];
+        let rows_per_slice = rows.div_ceil(wanted.clamp(1, rows));
+        Self {
+            rows_per_slice,
+            slices: rows.div_ceil(rows_per_slice),
+        }
+    }
+}
+
+/// Threads that keep a large device busy.
+const WANTED_THREADS: usize = 1 << 19;
+
+/// Partial sums of w: `[slices, R·S·C·K]`.
+pub fn wgrad(shape: &ConvShape) -> (Launch, Split) {
+    let split = Split::of(shape, WANTED_THREADS / shape.weight_len());
+    let launch = per_element(&WGRAD, shape, shape.weight_len(), split.slices);
+    (launch, split)
+}
+
+fn per_element(
+    kernel: &'static Kernel,
+    shape: &ConvShape,
+    elements: usize,
+    slices: usize,
+) -> Launch {
+    Launch::specialised(
+        kernel,
+        shape.window_constants(),
+        [elements.div_ceil(THREADS as usize), slices, 1],
+        [THREADS, 1, 1],
+        shape.work(),
+    )
+}

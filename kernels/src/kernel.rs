@@ -1,0 +1,106 @@
+//! A kernel, a launch of it, and the work that a launch stands for.
+
+/// How a kernel goes about its job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Tier {
+    /// As short and obvious as a kernel can be, in f32. Runs on every GPU.
+    Plain,
+    /// Matrix products by `mma.sync` on operands rounded to tf32 or bf16. Needs compute capability 8.0.
+    TensorCore,
+}
+
+/// One `__global__` function.
+#[derive(Debug)]
+pub struct Kernel {
+    /// Its name in the source, in profilers and in error messages.
+    pub name: &'static str,
+    /// The file in `cuda/` that defines it, e.g. `convolution.cu`.
+    pub source: &'static str,
+    /// How it goes about its job.
+    pub tier: Tier,
+    /// What it computes.
+    pub summary: &'static str,
+    /// What it does that the plain kernel of its kind does not, and what that buys.
+    pub ladder: &'static str,
+}
+
+/// What is compiled at once: a source with its constants.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Module {
+    /// The file in `cuda/`.
+    pub source: &'static str,
+    /// Macros that are defined before it, by name.
+    pub constants: Vec<(&'static str, u32)>,
+}
+
+impl Module {
+    /// The constants as a compiler takes them: `-DNAME=VALUE`.
+    pub fn options(&self) -> Vec<String> {
+        self.constants
+            .iter()
+            .map(|(name, value)| format!("-D{name}={value}"))
+            .collect()
+    }
+}
+
+/// What every implementation of a launch must do at least.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Work {
+    /// Arithmetic operations, a multiply-add counting as two; products with zeros that are only padding not counted.
+    pub operations: f64,
+    /// Bytes that must be read from and written to device memory if every operand passes through it once.
+    pub bytes: f64,
+}
+
+/// A kernel with everything but its arguments.
+#[derive(Clone, Debug)]
+pub struct Launch {
+    /// What runs.
+    pub kernel: &'static Kernel,
+    /// What has to be compiled for it.
+    pub module: Module,
+    /// Blocks along x, y and z.
+    pub grid: [u32; 3],
+    /// Threads of a block along x, y and z.
+    pub block: [u32; 3],
+    /// What it costs at least.
+    pub work: Work,
+}
+
+impl Launch {
+    /// A launch of a kernel that takes no constants.
+    pub(crate) fn new(
+        kernel: &'static Kernel,
+        grid: [usize; 3],
+        block: [u32; 3],
+        work: Work,
+    ) -> Self {
+        Self::specialised(kernel, Vec::new(), grid, block, work)
+    }
+
+    /// A launch of a kernel that is compiled with `constants`.
+    pub(crate) fn specialised(
+        kernel: &'static Kernel,
+        constants: Vec<(&'static str, u32)>,
+        grid: [usize; 3],
+        block: [u32; 3],
+        work: Work,
+    ) -> Self {
+        Self {
+            kernel,
+            module: Module {
+                source: kernel.source,
+                constants,
+            },
+            // Extents beyond 32 bits saturate, and are refused with the other extents a device cannot launch.
+            grid: grid.map(|extent| u32::try_from(extent).unwrap_or(u32::MAX)),
+            block,
+            work,
+        }
+    }
+}
+
+/// Bytes of `elements` values of f32.
+pub(crate) fn f32_bytes(elements: usize) -> f64 {
+    4.0 * elements as f64
+}

@@ -1,0 +1,25 @@
+//! Launches of `linear.cu`: a linear layer with one output. Every other one is a convolution of one-pixel images.
+
+use crate::kernel::{Kernel, Launch, Tier, Work, f32_bytes};
+
+/// One dot product per row.
+pub static DOT: Kernel = Kernel {
+    name: "linear_dot",
+    source: "linear.cu",
+    tier: Tier::Plain,
+    summary: "y[row] = x[row, :]·weight + bias",
+    ladder: "plain: a block per row, where a thread per output would leave the device idle",
+};
+
+/// `rows` dot products of `inputs` terms.
+pub fn dot(rows: usize, inputs: usize) -> Launch {
+    Launch::new(
+        &DOT,
+        [rows, 1, 1],
+        [256, 1, 1],
+        Work {
+            operations: (2 * rows * inputs) as f64,
+            bytes: f32_bytes((rows + 1) * inputs + rows),
+        },
+    )
+}

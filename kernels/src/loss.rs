@@ -1,0 +1,45 @@
+//! Launches of `loss.cu`: binary cross-entropy on logits.
+
+use crate::kernel::{Kernel, Launch, Tier, Work, f32_bytes};
+
+const THREADS: u32 = 256;
+
+/// The mean loss of all logits.
+pub static BCE: Kernel = Kernel {
+    name: "bce_with_logits",
+    source: "loss.cu",
+    tier: Tier::Plain,
+    summary: "mean of max(x, 0) − x·target + ln(1 + e^−|x|)",
+    ladder: "plain: one block, because a batch has few logits",
+};
+
+/// Its gradient.
+pub static BCE_GRADIENT: Kernel = Kernel {
+    name: "bce_with_logits_gradient",
+    source: "loss.cu",
+    tier: Tier::Plain,
+    summary: "dx = dloss·(σ(x) − target)/count",
+    ladder: "plain: one thread per logit",
+};
+
+/// The loss of `length` logits.
+pub fn bce(length: usize) -> Launch {
+    launch(&BCE, length, 1, 1)
+}
+
+/// The gradient of the loss of `length` logits.
+pub fn bce_gradient(length: usize) -> Launch {
+    launch(&BCE_GRADIENT, length, length.div_ceil(THREADS as usize), 2)
+}
+
+fn launch(kernel: &'static Kernel, length: usize, blocks: usize, tensors: usize) -> Launch {
+    Launch::new(
+        kernel,
+        [blocks, 1, 1],
+        [THREADS, 1, 1],
+        Work {
+            operations: (6 * length) as f64,
+            bytes: f32_bytes(tensors * length + 1),
+        },
+    )
+}

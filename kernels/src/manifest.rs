@@ -1,0 +1,102 @@
+//! Every kernel there is.
+
+use crate::kernel::Kernel;
+use crate::{
+    adam, batch_norm, convolution, elementwise, linear, loss, pack, reduce, single_channel,
+    tensor_core,
+};
+
+/// Every kernel, family by family.
+pub static MANIFEST: [&Kernel; 28] = [
+    &convolution::FPROP,
+    &convolution::DGRAD,
+    &convolution::WGRAD,
+    &tensor_core::FPROP,
+    &tensor_core::DGRAD,
+    &tensor_core::WGRAD,
+    &pack::ROWS,
+    &pack::TRANSPOSED,
+    &single_channel::FPROP,
+    &single_channel::DGRAD,
+    &single_channel::WGRAD,
+    &linear::DOT,
+    &batch_norm::SLICES,
+    &batch_norm::STATISTICS,
+    &batch_norm::NORMALISE,
+    &batch_norm::GRADIENT_SLICES,
+    &batch_norm::GRADIENT,
+    &elementwise::LEAKY_RELU,
+    &elementwise::LEAKY_RELU_GRADIENT,
+    &elementwise::TANH,
+    &elementwise::TANH_GRADIENT,
+    &elementwise::ADD,
+    &elementwise::UPDATE_RUNNING,
+    &loss::BCE,
+    &loss::BCE_GRADIENT,
+    &reduce::PARTIALS,
+    &reduce::TOTALS,
+    &adam::ADAM,
+];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::sources::FAMILIES;
+    use crate::{source, tensor_core};
+
+    #[test]
+    fn the_manifest_and_the_sources_name_the_same_kernels() {
+        let mut defined = BTreeSet::new();
+        for (file, text) in FAMILIES {
+            for rest in text.split("__global__").skip(1) {
+                let head = rest.split('(').next().unwrap_or_default();
+                // A launch bound stands between `void` and the name.
+                let head = if head.contains("__launch_bounds__") {
+                    rest.split(')')
+                        .nth(1)
+                        .and_then(|rest| rest.split('(').next())
+                } else {
+                    Some(head)
+                };
+                let name = head.unwrap_or_default().split_whitespace().last();
+                defined.insert((*file, name.unwrap_or_default()));
+            }
+        }
+        let listed: BTreeSet<_> = MANIFEST
+            .iter()
+            .map(|kernel| (kernel.source, kernel.name))
+            .collect();
+        assert_eq!(listed.len(), MANIFEST.len());
+        assert_eq!(defined, listed);
+    }
+
+    #[test]
+    fn what_rust_and_cuda_both_know_agrees() {
+        let constants = [
+            ("adam.cu", "CHUNK", adam::CHUNK),
+            ("adam.cu", "MOST_TENSORS", adam::MOST_TENSORS),
+            ("batch_norm.cu", "SLICE", batch_norm::SLICE),
+            ("reduce.cu", "SLICE", reduce::SLICE),
+            ("single_channel.cu", "LANES", single_channel::LANES),
+            ("single_channel.cu", "WARPS", single_channel::WARPS),
+            (
+                "single_channel.cu",
+                "PER_THREAD",
+                single_channel::PER_THREAD,
+            ),
+            ("single_channel.cu", "PATCH", single_channel::PATCH),
+            ("single_channel.cu", "TILE", single_channel::TILE),
+            ("single_channel.cu", "CHANNELS", single_channel::CHANNELS),
+            ("single_channel.cu", "STAGED", single_channel::STAGED),
+            ("single_channel.cu", "MOST_TAPS", single_channel::MOST_TAPS),
+            ("tensor_core.cu", "TILE_M", tensor_core::TILE),
+            ("tensor_core_wgrad.cu", "TILE", tensor_core::TILE),
+        ];
+        for (file, name, value) in constants {
+            let line = format!("constexpr int {name} = {value};");
+            assert!(source(file).contains(&line), "{file} lacks `{line}`");
+        }
+    }
+}

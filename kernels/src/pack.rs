@@ -1,0 +1,99 @@
+//! Launches of `pack.cu`: operands of products, rounded, padded and transposed.
+
+use crate::convolution::ConvShape;
+use crate::kernel::{Kernel, Launch, Tier, Work};
+
+/// What a product multiplies; it adds in f32.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Operand {
+    /// 8 significant bits, 2 bytes.
+    Bf16,
+    /// 11 significant bits, 4 bytes.
+    Tf32,
+    /// 24 significant bits, 4 bytes: as it is, and not padded either.
+    F32,
+}
+
+impl Operand {
+    /// Bytes of one value in memory.
+    pub const fn bytes(self) -> usize {
+        match self {
+            Self::Bf16 => 2,
+            Self::Tf32 | Self::F32 => 4,
+        }
+    }
+
+    /// `channels` rounded up to whole chunks of 16 bytes, which tensor cores need.
+    pub const fn padded(self, channels: usize) -> usize {
+        match self {
+            Self::Bf16 | Self::Tf32 => channels.next_multiple_of(16 / self.bytes()),
+            Self::F32 => channels,
+        }
+    }
+
+    pub(crate) fn constant(self) -> (&'static str, u32) {
+        let bits = match self {
+            Self::Bf16 => 16,
+            Self::Tf32 => 19,
+            Self::F32 => 32,
+        };
+        ("OPERAND_BITS", bits)
+    }
+}
+
+/// The innermost axis stays where it is.
+pub static ROWS: Kernel = Kernel {
+    name: "pack_rows",
+    source: "pack.cu",
+    tier: Tier::Plain,
+    summary: "rows of f32 to rows of operands, padded to whole chunks of 16 bytes",
+    ladder: "lets the products copy 16 aligned bytes at a time, and round to nearest, which the hardware does not",
+};
+
+/// The two innermost axes change places.
+pub static TRANSPOSED: Kernel = Kernel {
+    name: "pack_transposed",
+    source: "pack.cu",
+    tier: Tier::Plain,
+    summary: "weights [taps, C, K] of f32 to operands [taps, K, C], padded to whole chunks of 16 bytes",
+    ladder: "through a tile in shared memory, so that both sides coalesce",
+};
+
+/// Packs `[rows, channels]`.
+pub fn rows(operand: Operand, rows: usize, channels: usize) -> Launch {
+    let packed = rows * operand.padded(channels);
+    Launch::specialised(
+        &ROWS,
+        vec![operand.constant()],
+        [packed.div_ceil(256), 1, 1],
+        [256, 1, 1],
+        work(operand, rows * channels, packed),
+    )
+}
+
+/// Packs w `[taps, channels, outputs]` with the channels innermost.
+pub fn transposed(operand: Operand, shape: &ConvShape) -> Launch {
+    let padded = operand.padded(shape.channels);
+    Launch::specialised(
+        &TRANSPOSED,
+        vec![operand.constant()],
+        [
+            padded.div_ceil(32),
+            shape.outputs.div_ceil(32),
+            shape.taps(),
+        ],
+        [32, 8, 1],
+        work(
+            operand,
+            shape.weight_len(),
+            shape.taps() * shape.outputs * padded,
+        ),
+    )
+}
+
+fn work(operand: Operand, values: usize, packed: usize) -> Work {
+    Work {
+        operations: 0.0,
+        bytes: (4 * values + operand.bytes() * packed) as f64,
+    }
+}

@@ -1,0 +1,122 @@
+//! Launches of `single_channel.cu`: the three products where x has one channel.
+
+use crate::convolution::{ConvShape, Split};
+use crate::kernel::{Kernel, Launch, Tier};
+
+/// Channels of y in a block of fprop and wgrad.
+pub const LANES: usize = 32;
+/// Warps in such a block.
+pub const WARPS: usize = 8;
+/// Columns of y that a thread of fprop computes.
+pub const PER_THREAD: usize = 8;
+/// Elements of x that a block of fprop stages.
+pub const PATCH: usize = 2048;
+/// Rows and columns of x in a block of dgrad.
+pub const TILE: usize = 16;
+/// Channels of y that a block of dgrad stages at a time.
+pub const CHANNELS: usize = 16;
+/// Elements of y that it stages, padding included.
+pub const STAGED: usize = 9600;
+/// Taps that a thread of wgrad can keep.
+pub const MOST_TAPS: usize = 25;
+
+macro_rules! kernel {
+    ($(#[$meta:meta])* $constant:ident, $name:literal, $summary:literal, $ladder:literal) => {
+        $(#[$meta])*
+        pub static $constant: Kernel = Kernel {
+            name: $name,
+            source: "single_channel.cu",
+            tier: Tier::Plain,
+            summary: $summary,
+            ladder: $ladder,
+        };
+    };
+}
+
+kernel!(
+    /// 1 → K.
+    FPROP,
+    "single_channel_fprop",
+    "convolution of a one-channel image",
+    "over conv_fprop: the patch of x in shared memory, 8 pixels per thread: one weight read serves 8 multiply-adds"
+);
+kernel!(
+    /// K → 1.
+    DGRAD,
+    "single_channel_dgrad",
+    "transposed convolution to a one-channel image",
+    "over conv_dgrad: y staged in shared memory: read from device memory once and not 6 times"
+);
+kernel!(
+    /// The weights between.
+    WGRAD,
+    "single_channel_wgrad",
+    "weight gradient where x has one channel, in partial sums",
+    "over conv_wgrad: all taps of a channel in registers: y read once and not 25 times"
+);
+
+/// Whether fprop has a kernel of its own for this shape.
+pub fn has_fprop(shape: &ConvShape) -> bool {
+    let columns = (WARPS * PER_THREAD - 1) * shape.stride[1] + shape.kernel[1];
+    is_image(shape) && shape.kernel[0] * columns <= PATCH
+}
+
+/// Whether dgrad has a kernel of its own for this shape.
+pub fn has_dgrad(shape: &ConvShape) -> bool {
+    let extent = |axis: usize| {
+        (TILE - 1 + shape.kernel[axis] - 1 + shape.stride[axis] - 1) / shape.stride[axis] + 1
+    };
+    is_image(shape) && extent(0) * extent(1) * (CHANNELS + 1) <= STAGED
+}
+
+/// Whether wgrad has a kernel of its own for this shape.
+pub fn has_wgrad(shape: &ConvShape) -> bool {
+    is_image(shape) && shape.taps() <= MOST_TAPS
+}
+
+/// One channel, and more than one pixel: a linear layer has no pixels to share anything between.
+fn is_image(shape: &ConvShape) -> bool {
+    shape.channels == 1 && shape.output != [1, 1]
+}
+
+/// y = conv(x, w) + bias.
+pub fn fprop(shape: &ConvShape) -> Launch {
+    let tiles = shape.output[1].div_ceil(WARPS * PER_THREAD);
+    let blocks = shape.outputs.div_ceil(LANES);
+    Launch::specialised(
+        &FPROP,
+        shape.window_constants(),
+        [shape.batch * shape.output[0], tiles, blocks],
+        [LANES as u32, WARPS as u32, 1],
+        shape.work(),
+    )
+}
+
+/// x = convᵀ(y, w) + bias.
+pub fn dgrad(shape: &ConvShape) -> Launch {
+    let tiles = shape.input[0].div_ceil(TILE) * shape.input[1].div_ceil(TILE);
+    Launch::specialised(
+        &DGRAD,
+        shape.window_constants(),
+        [shape.batch * tiles, 1, 1],
+        [(TILE * TILE) as u32, 1, 1],
+        shape.work(),
+    )
+}
+
+/// Blocks that keep a large device busy.
+const WANTED_BLOCKS: usize = 1024;
+
+/// Partial sums of w: `[slices, R·S·K]`.
+pub fn wgrad(shape: &ConvShape) -> (Launch, Split) {
+    let blocks = shape.outputs.div_ceil(LANES);
+    let split = Split::of(shape, WANTED_BLOCKS / blocks);
+    let launch = Launch::specialised(
+        &WGRAD,
+        shape.window_constants(),
+        [split.slices, blocks, 1],
+        [LANES as u32, WARPS as u32, 1],
+        shape.work(),
+    );
+    (launch, split)
+}
