@@ -137,6 +137,9 @@ fn prepare(operator: &Operator) -> Option<Job> {
                 beta2: settings.beta2,
                 epsilon: settings.epsilon,
             };
+            let state = backend
+                .upload(Shape::from([2]), &adam.state(settings.step.into()))
+                .expect("two values fit");
             let run = move || {
                 let operand = AdamOperand {
                     parameter: &mut parameter,
@@ -146,7 +149,7 @@ fn prepare(operator: &Operator) -> Option<Job> {
                 };
                 AdamStep {
                     settings: adam,
-                    step: settings.step.into(),
+                    state: &state,
                     operands: vec![operand],
                 }
                 .run(&backend)

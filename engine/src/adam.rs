@@ -2,6 +2,7 @@
 
 use crate::backend::Backend;
 use crate::error::{Error, Result};
+use crate::shape::Shape;
 use crate::tensor::Tensor;
 
 /// Settings of the optimiser.
@@ -15,6 +16,18 @@ pub struct AdamSettings {
     pub beta2: f64,
     /// ε beside the square root.
     pub epsilon: f64,
+}
+
+impl AdamSettings {
+    /// What changes from step to step, for step t counted from 1: α/(1−β₁ᵗ) and 1/(1−β₂ᵗ). Computed in double
+    /// precision, where 1−β₂ᵗ loses nothing that matters. It lies in device memory, so that a recorded step stays right.
+    pub fn state(&self, step: u64) -> [f32; 2] {
+        let correction = |beta: f64| 1.0 / (1.0 - beta.powf(step as f64));
+        [
+            (self.learning_rate * correction(self.beta1)) as f32,
+            correction(self.beta2) as f32,
+        ]
+    }
 }
 
 /// One parameter tensor with what Adam keeps about it.
@@ -36,31 +49,22 @@ pub struct AdamOperand<'a> {
 pub struct AdamStep<'a> {
     /// Settings of the optimiser.
     pub settings: AdamSettings,
-    /// t: 1 at the first step.
-    pub step: u64,
+    /// [`AdamSettings::state`] of this step: `[2]`.
+    pub state: &'a Tensor,
     /// All parameter tensors; the four tensors of each have one shape.
     pub operands: Vec<AdamOperand<'a>>,
 }
 
 impl AdamStep<'_> {
-    /// 1/(1−β₁ᵗ) and 1/(1−β₂ᵗ), computed in double precision, where 1−β₂ᵗ loses nothing that matters.
-    pub fn bias_corrections(&self) -> [f64; 2] {
-        let correction = |beta: f64| 1.0 / (1.0 - beta.powf(self.step as f64));
-        [
-            correction(self.settings.beta1),
-            correction(self.settings.beta2),
-        ]
-    }
-
     /// Checks the shapes and runs the step on `backend`.
     ///
     /// # Errors
-    /// Where the four tensors of a parameter differ in shape, or `step` is 0.
+    /// Where the four tensors of a parameter differ in shape, or the state is not `[2]`.
     pub fn run(self, backend: &dyn Backend) -> Result<()> {
-        if self.step == 0 {
+        if *self.state.shape() != Shape::from([2]) {
             return Err(Error::InvalidOperand {
                 operator: "adam",
-                problem: "steps count from 1".to_owned(),
+                problem: format!("its state has shape {} and not [2]", self.state.shape()),
             });
         }
         for operand in &self.operands {

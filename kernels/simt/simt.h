@@ -35,11 +35,13 @@ struct SimtPosition {
     SimtIndex thread, block, block_extent, grid_extent;
 };
 
+// The linker says where a section begins and ends; a module without shared arrays has none.
 extern "C" {
-SimtHooks simt_hooks;
-SimtPosition simt_position;
 extern char __start_simt_shared[] __attribute__((weak));
 extern char __stop_simt_shared[] __attribute__((weak));
+SimtHooks simt_hooks;
+SimtPosition simt_position;
+const char* simt_shared_range[2] = {__start_simt_shared, __stop_simt_shared};
 }
 
 // ---- What the compiler calls at each access.

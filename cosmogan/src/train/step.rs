@@ -110,6 +110,8 @@ impl Trainer {
         self.discriminator.update_running(&updates.fake)?;
         self.generator.update_running(&updates.generator)?;
         self.steps_done += 1;
+        let state = self.adam.state(self.steps_done);
+        let state = self.backend.upload(Shape::from([2]), &state)?;
         let operands = operands(
             &mut self.generator,
             &mut self.generator_moments,
@@ -123,7 +125,7 @@ impl Trainer {
         .collect();
         let step = AdamStep {
             settings: self.adam,
-            step: self.steps_done,
+            state: &state,
             operands,
         };
         step.run(&*self.backend)?;

@@ -196,14 +196,17 @@ impl Job<'_> {
     fn adam(&self, settings: &Adam) -> Result<Outputs> {
         let (mut parameter, gradient) = (self.tensor("parameter")?, self.tensor("gradient")?);
         let (mut first, mut second) = (self.tensor("first")?, self.tensor("second")?);
+        let adam = AdamSettings {
+            learning_rate: settings.learning_rate,
+            beta1: settings.beta1,
+            beta2: settings.beta2,
+            epsilon: settings.epsilon,
+        };
+        let state = adam.state(settings.step.into());
+        let state = self.backend.upload(Shape::from([2]), &state)?;
         let step = AdamStep {
-            settings: AdamSettings {
-                learning_rate: settings.learning_rate,
-                beta1: settings.beta1,
-                beta2: settings.beta2,
-                epsilon: settings.epsilon,
-            },
-            step: settings.step.into(),
+            settings: adam,
+            state: &state,
             operands: vec![AdamOperand {
                 parameter: &mut parameter,
                 gradient: &gradient,

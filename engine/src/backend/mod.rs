@@ -1,9 +1,18 @@
 //! What a device must be able to do: one method per operator, each writing into memory that its caller provides.
 
+pub mod cache;
 pub mod cpu;
+pub mod launch;
+#[allow(
+    unsafe_code,
+    reason = "the executor switches stacks and calls compiled kernels"
+)]
+pub mod simt;
 
 use std::fmt;
+use std::str::FromStr;
 
+use self::launch::Recording;
 use crate::adam::AdamStep;
 use crate::error::Result;
 use crate::geometry::ConvGeometry;
@@ -15,6 +24,8 @@ use crate::tensor::Tensor;
 pub enum Buffer {
     /// Memory of the processor.
     Cpu(cpu::CpuBuffer),
+    /// Memory of a device that takes kernels.
+    Device(launch::DeviceBuffer),
 }
 
 impl Buffer {
@@ -22,12 +33,48 @@ impl Buffer {
     pub fn len(&self) -> usize {
         match self {
             Self::Cpu(buffer) => buffer.len(),
+            Self::Device(buffer) => buffer.len(),
         }
     }
 
     /// Whether there is no element at all.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+}
+
+/// What matrix products multiply; they add in f32, and everything else computes in f32.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Precision {
+    /// 24 significant bits: operands as they are.
+    #[default]
+    F32,
+    /// 11 significant bits.
+    Tf32,
+    /// 8 significant bits.
+    Bf16,
+}
+
+impl fmt::Display for Precision {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::F32 => "f32",
+            Self::Tf32 => "tf32",
+            Self::Bf16 => "bf16",
+        })
+    }
+}
+
+impl FromStr for Precision {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        match text {
+            "f32" => Ok(Self::F32),
+            "tf32" => Ok(Self::Tf32),
+            "bf16" => Ok(Self::Bf16),
+            _ => Err("say f32, tf32 or bf16".to_owned()),
+        }
     }
 }
 
@@ -73,6 +120,9 @@ pub trait Backend: Send + Sync + fmt::Debug {
 
     /// Copies `values` to the device.
     fn upload(&self, shape: Shape, values: &[f32]) -> Result<Tensor>;
+
+    /// Overwrites the elements of `tensor`, in place: what was recorded for it stays right.
+    fn write(&self, tensor: &mut Tensor, values: &[f32]) -> Result<()>;
 
     /// Copies the elements of `tensor` from the device, after everything queued before.
     fn download(&self, tensor: &Tensor) -> Result<Vec<f32>>;
@@ -185,4 +235,11 @@ pub trait Backend: Send + Sync + fmt::Debug {
 
     /// One step of Adam over all parameters at once; see [`AdamStep`].
     fn adam(&self, step: AdamStep<'_>) -> Result<()>;
+
+    /// Keeps the work that `body` queues, so that it can be queued again at the cost of one launch; `body` may neither
+    /// upload nor download. `None`, without running `body`, on a device that gains nothing by it.
+    fn record(&self, body: &mut dyn FnMut() -> Result<()>) -> Result<Option<Box<dyn Recording>>> {
+        let _ = body;
+        Ok(None)
+    }
 }

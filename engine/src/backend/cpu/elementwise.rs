@@ -76,15 +76,14 @@ type Piece<'a> = (&'a mut [f32], &'a [f32], &'a mut [f32], &'a mut [f32]);
 
 /// One step of Adam over all parameters, in one parallel pass.
 pub(super) fn adam(step: AdamStep<'_>) -> Result<()> {
-    let [first_correction, second_correction] = step.bias_corrections();
     let settings = step.settings;
     // Differences to 1 are taken in double precision: in f32, 1 − 0.999 would be off by 5e-5.
     let beta1 = settings.beta1 as f32;
     let gain1 = (1.0 - settings.beta1) as f32;
     let beta2 = settings.beta2 as f32;
     let gain2 = (1.0 - settings.beta2) as f32;
-    let rate = (settings.learning_rate * first_correction) as f32;
-    let second_correction = second_correction as f32;
+    expect_length("adam", read(step.state).len(), 2)?;
+    let (rate, second_correction) = (read(step.state)[0], read(step.state)[1]);
     let epsilon = settings.epsilon as f32;
 
     let mut pieces: Vec<Piece<'_>> = Vec::new();

@@ -52,9 +52,9 @@ impl CpuBackend {
     /// # Errors
     /// Where a guard value has changed.
     pub fn check_guards(tensor: &Tensor) -> Result<()> {
-        let Buffer::Cpu(buffer) = tensor.buffer();
-        if buffer.guards_intact() {
-            return Ok(());
+        match tensor.buffer() {
+            Buffer::Cpu(buffer) if !buffer.guards_intact() => {}
+            _ => return Ok(()),
         }
         Err(Error::Device(format!(
             "memory beside a tensor of shape {} was overwritten",
@@ -63,16 +63,20 @@ impl CpuBackend {
     }
 }
 
-/// The elements of a tensor.
+/// The elements of a tensor; none of a tensor of another device, which the check of lengths then refuses.
 fn read(tensor: &Tensor) -> &[f32] {
-    let Buffer::Cpu(buffer) = tensor.buffer();
-    buffer.values()
+    match tensor.buffer() {
+        Buffer::Cpu(buffer) => buffer.values(),
+        Buffer::Device(_) => &[],
+    }
 }
 
 /// The elements of a tensor that nobody else holds.
 fn write<'a>(operator: &'static str, tensor: &'a mut Tensor) -> Result<&'a mut [f32]> {
-    let Buffer::Cpu(buffer) = tensor.buffer_mut(operator)?;
-    Ok(buffer.values_mut())
+    match tensor.buffer_mut(operator)? {
+        Buffer::Cpu(buffer) => Ok(buffer.values_mut()),
+        Buffer::Device(_) => Ok(&mut []),
+    }
 }
 
 /// Refuses an operand without the number of elements that the operator is about to touch.
@@ -101,8 +105,15 @@ impl Backend for CpuBackend {
     fn upload(&self, shape: Shape, values: &[f32]) -> Result<Tensor> {
         expect_length("upload", values.len(), shape.len())?;
         let mut tensor = self.empty(shape)?;
-        write("upload", &mut tensor)?.copy_from_slice(values);
+        self.write(&mut tensor, values)?;
         Ok(tensor)
+    }
+
+    fn write(&self, tensor: &mut Tensor, values: &[f32]) -> Result<()> {
+        let to = write("upload", tensor)?;
+        expect_length("upload", to.len(), values.len())?;
+        to.copy_from_slice(values);
+        Ok(())
     }
 
     fn download(&self, tensor: &Tensor) -> Result<Vec<f32>> {

@@ -1,0 +1,210 @@
+//! The three products of a convolution, and the linear layers, which are convolutions of one-pixel images.
+//!
+//! Single-channel images have kernels of their own at every precision: they are limited by memory, and rounding their
+//! operands would buy nothing. Everything else goes to tensor cores if the precision says so.
+
+use cosmogan_kernels::convolution::{self, ConvShape};
+use cosmogan_kernels::pack::{self, Operand};
+use cosmogan_kernels::{Launch, linear, reduce, single_channel, tensor_core};
+
+use super::{Allocation, Arguments, LaunchBackend};
+use crate::error::Result;
+use crate::geometry::ConvGeometry;
+
+/// A geometry as the kernels take it.
+pub(super) fn shape_of(geometry: &ConvGeometry) -> ConvShape {
+    ConvShape {
+        batch: geometry.batch,
+        input: geometry.input,
+        channels: geometry.input_channels,
+        output: geometry.output,
+        outputs: geometry.output_channels,
+        kernel: geometry.kernel,
+        stride: geometry.stride,
+        begin: geometry.padding.begin,
+    }
+}
+
+/// A linear layer from I to O features, seen as the transposed convolution of one-pixel images with I channels: its
+/// weights `[O, I]` are `[1, 1, O, I]` as they lie.
+pub(super) fn linear_shape(rows: usize, inputs: usize, outputs: usize) -> ConvShape {
+    ConvShape {
+        batch: rows,
+        input: [1, 1],
+        channels: outputs,
+        output: [1, 1],
+        outputs: inputs,
+        kernel: [1, 1],
+        stride: [1, 1],
+        begin: [0, 0],
+    }
+}
+
+impl LaunchBackend {
+    /// y from x, w and a bias, which is 0 where there is none.
+    pub(super) fn fprop(&self, s: &ConvShape, [x, w, bias, y]: [u64; 4]) -> Result<()> {
+        if single_channel::has_fprop(s) {
+            return self.product(&single_channel::fprop(s), s, &[], [x, w, bias, y]);
+        }
+        let Some(operand) = self.operand_for(s) else {
+            return self.product(&convolution::fprop(s), s, &[], [x, w, bias, y]);
+        };
+        let pixels = s.batch * s.input[0] * s.input[1];
+        let x = self.pack_rows(operand, pixels, s.channels, x)?;
+        let w = self.pack_transposed(operand, s, w)?;
+        let depth = operand.padded(s.channels);
+        let addresses = [x.address(), w.address(), bias, y];
+        self.product(&tensor_core::fprop(operand, s), s, &[depth], addresses)
+    }
+
+    /// x from y, w and a bias, which is 0 where there is none.
+    pub(super) fn dgrad(&self, s: &ConvShape, [y, w, bias, x]: [u64; 4]) -> Result<()> {
+        if s.channels == 1 && s.kernel == [1, 1] && s.output == [1, 1] && s.input == [1, 1] {
+            let arguments = Arguments::new()
+                .int(s.outputs)
+                .address(y)
+                .address(w)
+                .address(bias)
+                .address(x);
+            return self.launch(&linear::dot(s.batch, s.outputs), &arguments);
+        }
+        if single_channel::has_dgrad(s) {
+            return self.product(&single_channel::dgrad(s), s, &[], [y, w, bias, x]);
+        }
+        let Some(operand) = self.operand_for(s) else {
+            let w = self.pack_transposed(Operand::F32, s, w)?;
+            let addresses = [y, w.address(), bias, x];
+            return self.product(&convolution::dgrad(s), s, &[], addresses);
+        };
+        let pixels = s.batch * s.output[0] * s.output[1];
+        let y = self.pack_rows(operand, pixels, s.outputs, y)?;
+        let w = self.pack_rows(operand, s.taps() * s.channels, s.outputs, w)?;
+        let depth = operand.padded(s.outputs);
+        let addresses = [y.address(), w.address(), bias, x];
+        self.product(&tensor_core::dgrad(operand, s), s, &[depth], addresses)
+    }
+
+    /// w from x and y.
+    pub(super) fn wgrad(&self, s: &ConvShape, [x, y, w]: [u64; 3]) -> Result<()> {
+        if single_channel::has_wgrad(s) {
+            let (launch, split) = single_channel::wgrad(s);
+            let extents = [split.rows_per_slice];
+            return self.split_product(&launch, s, &extents, split.slices, [x, y, w]);
+        }
+        let Some(operand) = self.operand_for(s) else {
+            let (launch, split) = convolution::wgrad(s);
+            let extents = [split.rows_per_slice];
+            return self.split_product(&launch, s, &extents, split.slices, [x, y, w]);
+        };
+        let pixels = s.batch * s.input[0] * s.input[1];
+        let x = self.pack_rows(operand, pixels, s.channels, x)?;
+        let pixels = s.batch * s.output[0] * s.output[1];
+        let y = self.pack_rows(operand, pixels, s.outputs, y)?;
+        let (launch, split) = tensor_core::wgrad(operand, s);
+        let extents = [
+            operand.padded(s.channels),
+            operand.padded(s.outputs),
+            split.share,
+        ];
+        let addresses = [x.address(), y.address(), w];
+        self.split_product(&launch, s, &extents, split.slices, addresses)
+    }
+
+    /// The operand format of a shape's tensor-core product, if it has one: a product with a vector has none.
+    fn operand_for(&self, s: &ConvShape) -> Option<Operand> {
+        self.operand().filter(|_| s.channels > 1 && s.outputs > 1)
+    }
+
+    /// Launches a product: the shape, extents of its own, two operands, a bias, a result.
+    fn product(
+        &self,
+        launch: &Launch,
+        s: &ConvShape,
+        extents: &[usize],
+        addresses: [u64; 4],
+    ) -> Result<()> {
+        self.launch(launch, &arguments(s, extents, &addresses))
+    }
+
+    /// Launches a product that leaves partial sums, and adds them.
+    fn split_product(
+        &self,
+        launch: &Launch,
+        s: &ConvShape,
+        extents: &[usize],
+        slices: usize,
+        [x, y, w]: [u64; 3],
+    ) -> Result<()> {
+        if slices == 1 {
+            return self.launch(launch, &arguments(s, extents, &[x, y, w]));
+        }
+        let weights = s.weight_len();
+        let partials = self.scratch(4 * slices * weights)?;
+        self.launch(launch, &arguments(s, extents, &[x, y, partials.address()]))?;
+        self.column_totals(slices, weights, partials.address(), w)
+    }
+
+    /// Sums of `[rows, columns]` over the rows.
+    pub(super) fn column_totals(
+        &self,
+        rows: usize,
+        columns: usize,
+        partials: u64,
+        totals: u64,
+    ) -> Result<()> {
+        let arguments = Arguments::new()
+            .int(rows)
+            .int(columns)
+            .address(partials)
+            .address(totals);
+        self.launch(&reduce::totals(rows, columns), &arguments)
+    }
+
+    fn pack_rows(
+        &self,
+        operand: Operand,
+        rows: usize,
+        channels: usize,
+        values: u64,
+    ) -> Result<Box<dyn Allocation>> {
+        let padded = operand.padded(channels);
+        let packed = self.scratch(operand.bytes() * rows * padded)?;
+        let arguments = Arguments::new()
+            .int(rows)
+            .int(channels)
+            .int(padded)
+            .address(values)
+            .address(packed.address());
+        self.launch(&pack::rows(operand, rows, channels), &arguments)?;
+        Ok(packed)
+    }
+
+    fn pack_transposed(
+        &self,
+        operand: Operand,
+        s: &ConvShape,
+        w: u64,
+    ) -> Result<Box<dyn Allocation>> {
+        let padded = operand.padded(s.channels);
+        let packed = self.scratch(operand.bytes() * s.taps() * s.outputs * padded)?;
+        let arguments = Arguments::new()
+            .int(s.channels)
+            .int(s.outputs)
+            .int(padded)
+            .address(w)
+            .address(packed.address());
+        self.launch(&pack::transposed(operand, s), &arguments)?;
+        Ok(packed)
+    }
+}
+
+fn arguments(s: &ConvShape, extents: &[usize], addresses: &[u64]) -> Arguments {
+    let arguments = extents
+        .iter()
+        .fold(Arguments::new().ints(&s.words()), |arguments, &extent| {
+            arguments.int(extent)
+        });
+    addresses
+        .iter()
+        .fold(arguments, |arguments, &address| arguments.address(address))
+}

@@ -1,0 +1,139 @@
+//! Operators as kernel launches: everything between [`Backend`] and a [`Launcher`].
+//!
+//! Which kernel serves a shape is decided here, by the shape and the precision alone, so that a GPU and the executor on
+//! a processor run the very same launches.
+
+mod convolution;
+mod launcher;
+mod operators;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use cosmogan_kernels::Launch;
+use cosmogan_kernels::pack::Operand;
+
+pub use launcher::{Allocation, Arguments, DeviceBuffer, Launcher, Recording};
+
+use super::{Buffer, Precision};
+use crate::error::{Error, Result};
+use crate::shape::Shape;
+use crate::tensor::Tensor;
+
+/// A device that computes by launching kernels.
+#[derive(Debug)]
+pub struct LaunchBackend {
+    launcher: Arc<dyn Launcher>,
+    precision: Precision,
+    /// Tells this backend's memory from that of any other.
+    id: u64,
+}
+
+impl LaunchBackend {
+    /// Operators on `launcher`, whose matrix products multiply in `precision`.
+    ///
+    /// # Errors
+    /// Where the device lacks the tensor cores that the precision needs.
+    pub fn new(launcher: Arc<dyn Launcher>, precision: Precision) -> Result<Self> {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        if precision != Precision::F32 {
+            launcher.tensor_cores().map_err(Error::Device)?;
+        }
+        Ok(Self {
+            launcher,
+            precision,
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+        })
+    }
+
+    /// What tensor-core products multiply; none in f32.
+    fn operand(&self) -> Option<Operand> {
+        match self.precision {
+            Precision::F32 => None,
+            Precision::Tf32 => Some(Operand::Tf32),
+            Precision::Bf16 => Some(Operand::Bf16),
+        }
+    }
+
+    fn buffer(&self, len: usize) -> Result<DeviceBuffer> {
+        Ok(DeviceBuffer {
+            allocation: self.launcher.allocate(4 * len)?,
+            len,
+            device: self.id,
+        })
+    }
+
+    /// Memory for intermediate results.
+    fn scratch(&self, bytes: usize) -> Result<Box<dyn Allocation>> {
+        self.launcher.allocate(bytes)
+    }
+
+    fn launch(&self, launch: &Launch, arguments: &Arguments) -> Result<()> {
+        self.launcher.launch(launch, arguments)
+    }
+
+    fn check(&self, buffer: &DeviceBuffer, operator: &'static str) -> Result<()> {
+        if buffer.device == self.id {
+            return Ok(());
+        }
+        Err(foreign(operator))
+    }
+
+    /// Where the elements of `tensor` lie.
+    fn input(&self, operator: &'static str, tensor: &Tensor) -> Result<u64> {
+        self.input_of(operator, tensor, tensor.shape().len())
+    }
+
+    /// The same, of a tensor that must have `expected` elements: kernels trust the extents they are given.
+    fn input_of(&self, operator: &'static str, tensor: &Tensor, expected: usize) -> Result<u64> {
+        let Buffer::Device(buffer) = tensor.buffer() else {
+            return Err(foreign(operator));
+        };
+        self.check(buffer, operator)?;
+        expect_length(operator, buffer.len, expected)?;
+        Ok(buffer.allocation.address())
+    }
+
+    /// Where to write the `expected` elements of `tensor`, which nobody else holds.
+    fn output_of(
+        &self,
+        operator: &'static str,
+        tensor: &mut Tensor,
+        expected: usize,
+    ) -> Result<u64> {
+        let Buffer::Device(buffer) = tensor.buffer_mut(operator)? else {
+            return Err(foreign(operator));
+        };
+        self.check(buffer, operator)?;
+        expect_length(operator, buffer.len, expected)?;
+        Ok(buffer.allocation.address())
+    }
+
+    /// Memory for a tensor.
+    fn allocate(&self, shape: Shape) -> Result<Tensor> {
+        if i32::try_from(shape.len()).is_err() {
+            return Err(Error::Device(format!(
+                "a tensor of shape {shape} has more than 2³¹ − 1 elements, which is more than a kernel counts; use a smaller batch"
+            )));
+        }
+        let buffer = self.buffer(shape.len())?;
+        Ok(Tensor::from_buffer(shape, Buffer::Device(buffer)))
+    }
+}
+
+fn foreign(operator: &'static str) -> Error {
+    Error::InvalidOperand {
+        operator,
+        problem: "an operand lives on another device".to_owned(),
+    }
+}
+
+fn expect_length(operator: &'static str, found: usize, expected: usize) -> Result<()> {
+    if found == expected {
+        return Ok(());
+    }
+    Err(Error::InvalidOperand {
+        operator,
+        problem: format!("an operand has {found} elements where {expected} are needed"),
+    })
+}

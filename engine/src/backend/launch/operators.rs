@@ -1,0 +1,405 @@
+//! [`Backend`] on kernels.
+
+use cosmogan_kernels::{adam, batch_norm, elementwise, loss, reduce};
+
+use super::convolution::{linear_shape, shape_of};
+use super::{Arguments, LaunchBackend, Recording};
+use crate::adam::AdamStep;
+use crate::backend::{Activation, Backend, Buffer, Normalisation};
+use crate::error::Result;
+use crate::geometry::ConvGeometry;
+use crate::shape::Shape;
+use crate::tensor::Tensor;
+
+impl Backend for LaunchBackend {
+    fn description(&self) -> String {
+        format!("{}, {}", self.launcher.description(), self.precision)
+    }
+
+    fn empty(&self, shape: Shape) -> Result<Tensor> {
+        self.allocate(shape)
+    }
+
+    fn upload(&self, shape: Shape, values: &[f32]) -> Result<Tensor> {
+        let mut tensor = self.allocate(shape)?;
+        self.write(&mut tensor, values)?;
+        Ok(tensor)
+    }
+
+    fn write(&self, tensor: &mut Tensor, values: &[f32]) -> Result<()> {
+        self.output_of("upload", tensor, values.len())?;
+        if let Buffer::Device(buffer) = tensor.buffer() {
+            self.launcher.write(&*buffer.allocation, values)?;
+        }
+        Ok(())
+    }
+
+    fn download(&self, tensor: &Tensor) -> Result<Vec<f32>> {
+        self.input("download", tensor)?;
+        let mut values = vec![0.0; tensor.shape().len()];
+        if let Buffer::Device(buffer) = tensor.buffer() {
+            self.launcher.read(&*buffer.allocation, &mut values)?;
+        }
+        Ok(values)
+    }
+
+    fn linear(&self, x: &Tensor, weight: &Tensor, bias: &Tensor, y: &mut Tensor) -> Result<()> {
+        const NAME: &str = "linear";
+        let (rows, inputs, outputs) =
+            (y.shape().rows(), x.shape().channels(), y.shape().channels());
+        let s = linear_shape(rows, inputs, outputs);
+        let addresses = [
+            self.input_of(NAME, x, s.output_len())?,
+            self.input_of(NAME, weight, s.weight_len())?,
+            self.input_of(NAME, bias, outputs)?,
+            self.output_of(NAME, y, s.input_len())?,
+        ];
+        self.dgrad(&s, addresses)
+    }
+
+    fn linear_dgrad(&self, dy: &Tensor, weight: &Tensor, dx: &mut Tensor) -> Result<()> {
+        const NAME: &str = "linear gradient";
+        let (inputs, outputs) = (dx.shape().channels(), dy.shape().channels());
+        let s = linear_shape(dx.shape().rows(), inputs, outputs);
+        let addresses = [
+            self.input_of(NAME, dy, s.input_len())?,
+            self.input_of(NAME, weight, s.weight_len())?,
+            0,
+            self.output_of(NAME, dx, s.output_len())?,
+        ];
+        self.fprop(&s, addresses)
+    }
+
+    fn linear_wgrad(&self, x: &Tensor, dy: &Tensor, dweight: &mut Tensor) -> Result<()> {
+        const NAME: &str = "linear gradient";
+        let (inputs, outputs) = (x.shape().channels(), dy.shape().channels());
+        let s = linear_shape(x.shape().rows(), inputs, outputs);
+        let addresses = [
+            self.input_of(NAME, dy, s.input_len())?,
+            self.input_of(NAME, x, s.output_len())?,
+            self.output_of(NAME, dweight, s.weight_len())?,
+        ];
+        self.wgrad(&s, addresses)
+    }
+
+    fn bias_gradient(&self, dy: &Tensor, dbias: &mut Tensor) -> Result<()> {
+        const NAME: &str = "bias gradient";
+        let (rows, columns) = (dy.shape().rows(), dy.shape().channels());
+        let dy = self.input(NAME, dy)?;
+        let dbias = self.output_of(NAME, dbias, columns)?;
+        let slices = reduce::slices(rows);
+        let partials = self.scratch(4 * slices * columns)?;
+        let arguments = Arguments::new()
+            .int(rows)
+            .int(columns)
+            .address(dy)
+            .address(partials.address());
+        self.launch(&reduce::partials(rows, columns), &arguments)?;
+        self.column_totals(slices, columns, partials.address(), dbias)
+    }
+
+    fn conv_fprop(
+        &self,
+        geometry: &ConvGeometry,
+        x: &Tensor,
+        weight: &Tensor,
+        bias: Option<&Tensor>,
+        y: &mut Tensor,
+    ) -> Result<()> {
+        const NAME: &str = "convolution";
+        let s = shape_of(geometry);
+        let addresses = [
+            self.input_of(NAME, x, s.input_len())?,
+            self.input_of(NAME, weight, s.weight_len())?,
+            bias.map_or(Ok(0), |bias| self.input_of(NAME, bias, s.outputs))?,
+            self.output_of(NAME, y, s.output_len())?,
+        ];
+        self.fprop(&s, addresses)
+    }
+
+    fn conv_dgrad(
+        &self,
+        geometry: &ConvGeometry,
+        y: &Tensor,
+        weight: &Tensor,
+        bias: Option<&Tensor>,
+        x: &mut Tensor,
+    ) -> Result<()> {
+        const NAME: &str = "transposed convolution";
+        let s = shape_of(geometry);
+        let addresses = [
+            self.input_of(NAME, y, s.output_len())?,
+            self.input_of(NAME, weight, s.weight_len())?,
+            bias.map_or(Ok(0), |bias| self.input_of(NAME, bias, s.channels))?,
+            self.output_of(NAME, x, s.input_len())?,
+        ];
+        self.dgrad(&s, addresses)
+    }
+
+    fn conv_wgrad(
+        &self,
+        geometry: &ConvGeometry,
+        x: &Tensor,
+        y: &Tensor,
+        weight: &mut Tensor,
+    ) -> Result<()> {
+        const NAME: &str = "weight gradient";
+        let s = shape_of(geometry);
+        let addresses = [
+            self.input_of(NAME, x, s.input_len())?,
+            self.input_of(NAME, y, s.output_len())?,
+            self.output_of(NAME, weight, s.weight_len())?,
+        ];
+        self.wgrad(&s, addresses)
+    }
+
+    fn batch_statistics(&self, x: &Tensor, mean: &mut Tensor, variance: &mut Tensor) -> Result<()> {
+        const NAME: &str = "batch_norm";
+        let (rows, channels) = (x.shape().rows(), x.shape().channels());
+        let x = self.input(NAME, x)?;
+        let mean = self.output_of(NAME, mean, channels)?;
+        let variance = self.output_of(NAME, variance, channels)?;
+        let slices = batch_norm::slices(rows);
+        let means = self.scratch(4 * slices * channels)?;
+        let squares = self.scratch(4 * slices * channels)?;
+        let arguments = Arguments::new()
+            .int(rows)
+            .int(channels)
+            .address(x)
+            .address(means.address())
+            .address(squares.address());
+        self.launch(&batch_norm::statistics_slices(rows, channels), &arguments)?;
+        let arguments = Arguments::new()
+            .int(rows)
+            .int(channels)
+            .int(slices)
+            .address(means.address())
+            .address(squares.address())
+            .address(mean)
+            .address(variance);
+        self.launch(&batch_norm::statistics(rows, channels), &arguments)
+    }
+
+    fn normalise(
+        &self,
+        x: &Tensor,
+        by: Normalisation<'_>,
+        shift: &Tensor,
+        y: &mut Tensor,
+    ) -> Result<()> {
+        const NAME: &str = "batch_norm";
+        let (rows, channels) = (x.shape().rows(), x.shape().channels());
+        let arguments = Arguments::new()
+            .int(rows)
+            .int(channels)
+            .float(by.epsilon)
+            .address(self.input(NAME, x)?)
+            .address(self.input_of(NAME, by.mean, channels)?)
+            .address(self.input_of(NAME, by.variance, channels)?)
+            .address(self.input_of(NAME, by.scale, channels)?)
+            .address(self.input_of(NAME, shift, channels)?)
+            .address(self.output_of(NAME, y, rows * channels)?);
+        self.launch(&batch_norm::normalise(rows, channels), &arguments)
+    }
+
+    fn normalise_gradient(
+        &self,
+        x: &Tensor,
+        by: Normalisation<'_>,
+        dy: &Tensor,
+        dx: &mut Tensor,
+        dscale: &mut Tensor,
+        dshift: &mut Tensor,
+    ) -> Result<()> {
+        const NAME: &str = "batch_norm gradient";
+        let (rows, channels) = (x.shape().rows(), x.shape().channels());
+        let slices = batch_norm::slices(rows);
+        let x = self.input(NAME, x)?;
+        let dy = self.input_of(NAME, dy, rows * channels)?;
+        let mean = self.input_of(NAME, by.mean, channels)?;
+        let variance = self.input_of(NAME, by.variance, channels)?;
+        let scale = self.input_of(NAME, by.scale, channels)?;
+        let dx = self.output_of(NAME, dx, rows * channels)?;
+        let dscale = self.output_of(NAME, dscale, channels)?;
+        let dshift = self.output_of(NAME, dshift, channels)?;
+
+        let shifts = self.scratch(4 * slices * channels)?;
+        let scales = self.scratch(4 * slices * channels)?;
+        let common = Arguments::new()
+            .int(rows)
+            .int(channels)
+            .float(by.epsilon)
+            .address(x)
+            .address(mean)
+            .address(variance);
+        let arguments = common
+            .clone()
+            .address(dy)
+            .address(shifts.address())
+            .address(scales.address());
+        self.launch(&batch_norm::gradient_slices(rows, channels), &arguments)?;
+        self.column_totals(slices, channels, shifts.address(), dshift)?;
+        self.column_totals(slices, channels, scales.address(), dscale)?;
+        let arguments = common
+            .address(scale)
+            .address(dy)
+            .address(dscale)
+            .address(dshift)
+            .address(dx);
+        self.launch(&batch_norm::gradient(rows, channels), &arguments)
+    }
+
+    fn update_running(
+        &self,
+        running: &mut Tensor,
+        batch: &Tensor,
+        momentum: f32,
+        factor: f32,
+    ) -> Result<()> {
+        const NAME: &str = "batch_norm";
+        let length = batch.shape().len();
+        let arguments = Arguments::new()
+            .int(length)
+            .float(1.0 - momentum)
+            .float(momentum * factor)
+            .address(self.input(NAME, batch)?)
+            .address(self.output_of(NAME, running, length)?);
+        let launch = elementwise::launch(&elementwise::UPDATE_RUNNING, length);
+        self.launch(&launch, &arguments)
+    }
+
+    fn activate(&self, activation: Activation, x: &Tensor, y: &mut Tensor) -> Result<()> {
+        const NAME: &str = "activation";
+        let length = x.shape().len();
+        let (kernel, arguments) = match slope(activation) {
+            Some(slope) => (
+                &elementwise::LEAKY_RELU,
+                Arguments::new().int(length).float(slope),
+            ),
+            None => (&elementwise::TANH, Arguments::new().int(length)),
+        };
+        let arguments = arguments
+            .address(self.input(NAME, x)?)
+            .address(self.output_of(NAME, y, length)?);
+        self.launch(&elementwise::launch(kernel, length), &arguments)
+    }
+
+    fn activate_gradient(
+        &self,
+        activation: Activation,
+        y: &Tensor,
+        dy: &Tensor,
+        dx: &mut Tensor,
+    ) -> Result<()> {
+        const NAME: &str = "activation gradient";
+        let length = y.shape().len();
+        let (kernel, arguments) = match slope(activation) {
+            Some(slope) => (
+                &elementwise::LEAKY_RELU_GRADIENT,
+                Arguments::new().int(length).float(slope),
+            ),
+            None => (&elementwise::TANH_GRADIENT, Arguments::new().int(length)),
+        };
+        let arguments = arguments
+            .address(self.input(NAME, y)?)
+            .address(self.input_of(NAME, dy, length)?)
+            .address(self.output_of(NAME, dx, length)?);
+        self.launch(&elementwise::launch(kernel, length), &arguments)
+    }
+
+    fn bce_with_logits(&self, logits: &Tensor, target: f32, loss: &mut Tensor) -> Result<()> {
+        const NAME: &str = "bce_with_logits";
+        let length = logits.shape().len();
+        let arguments = Arguments::new()
+            .int(length)
+            .float(target)
+            .address(self.input(NAME, logits)?)
+            .address(self.output_of(NAME, loss, 1)?);
+        self.launch(&loss::bce(length), &arguments)
+    }
+
+    fn bce_with_logits_gradient(
+        &self,
+        logits: &Tensor,
+        target: f32,
+        dloss: &Tensor,
+        dlogits: &mut Tensor,
+    ) -> Result<()> {
+        const NAME: &str = "bce_with_logits gradient";
+        let length = logits.shape().len();
+        let arguments = Arguments::new()
+            .int(length)
+            .float(target)
+            .address(self.input(NAME, logits)?)
+            .address(self.input_of(NAME, dloss, 1)?)
+            .address(self.output_of(NAME, dlogits, length)?);
+        self.launch(&loss::bce_gradient(length), &arguments)
+    }
+
+    fn add(&self, a: &Tensor, b: &Tensor, y: &mut Tensor) -> Result<()> {
+        const NAME: &str = "add";
+        let length = a.shape().len();
+        let arguments = Arguments::new()
+            .int(length)
+            .address(self.input(NAME, a)?)
+            .address(self.input_of(NAME, b, length)?)
+            .address(self.output_of(NAME, y, length)?);
+        let launch = elementwise::launch(&elementwise::ADD, length);
+        self.launch(&launch, &arguments)
+    }
+
+    fn adam(&self, step: AdamStep<'_>) -> Result<()> {
+        const NAME: &str = "adam";
+        let settings = step.settings;
+        let state = self.input_of(NAME, step.state, 2)?;
+        let mut operands = step.operands;
+        for operands in operands.chunks_mut(adam::MOST_TENSORS) {
+            let lengths: Vec<_> = operands
+                .iter()
+                .map(|operand| operand.gradient.shape().len())
+                .collect();
+            let mut table = Vec::with_capacity(adam::MOST_TENSORS * 40);
+            let mut first_block = 0;
+            for (operand, &length) in operands.iter_mut().zip(&lengths) {
+                let addresses = [
+                    self.output_of(NAME, operand.parameter, length)?,
+                    self.input(NAME, operand.gradient)?,
+                    self.output_of(NAME, operand.first, length)?,
+                    self.output_of(NAME, operand.second, length)?,
+                ];
+                table.extend(addresses.iter().flat_map(|address| address.to_ne_bytes()));
+                for extent in [length, first_block] {
+                    let extent = i32::try_from(extent).unwrap_or(i32::MAX);
+                    table.extend(extent.to_ne_bytes());
+                }
+                first_block += adam::blocks(length);
+            }
+            table.resize(adam::MOST_TENSORS * 40, 0);
+            // Differences to 1 are taken in double precision: in f32, 1 − 0.999 would be off by 5e-5.
+            let arguments = Arguments::new()
+                .int(operands.len())
+                .float(settings.beta1 as f32)
+                .float((1.0 - settings.beta1) as f32)
+                .float(settings.beta2 as f32)
+                .float((1.0 - settings.beta2) as f32)
+                .float(settings.epsilon as f32)
+                .address(state)
+                .bytes(&table);
+            self.launch(&adam::step(lengths.iter().copied()), &arguments)?;
+        }
+        Ok(())
+    }
+
+    fn record(&self, body: &mut dyn FnMut() -> Result<()>) -> Result<Option<Box<dyn Recording>>> {
+        self.launcher.record(body).map(Some)
+    }
+}
+
+/// The slope on the negative side of what is linear there.
+fn slope(activation: Activation) -> Option<f32> {
+    match activation {
+        Activation::Relu => Some(0.0),
+        Activation::LeakyRelu { slope } => Some(slope),
+        Activation::Tanh => None,
+    }
+}

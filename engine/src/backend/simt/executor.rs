@@ -1,0 +1,578 @@
+//! Runs blocks of coroutines, one per CUDA thread, and checks what they do.
+
+use std::collections::VecDeque;
+use std::ffi::{CStr, c_char, c_void};
+use std::fmt;
+
+use corosensei::stack::{DefaultStack, Stack};
+use corosensei::{Coroutine, CoroutineResult, Yielder};
+
+use super::library::{Call, Hooks, Module, Position};
+use super::memory::{Epoch, FIRST_EPOCH, Moment, Region};
+
+const WARP: usize = 32;
+const STACK_BYTES: usize = 128 << 10;
+
+/// Why a coroutine handed control back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pause {
+    /// It waits for its block.
+    Barrier(u32),
+    /// It waits for its warp.
+    Exchange(u32),
+    /// It did something wrong and never goes on.
+    Fault,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Ready,
+    Waiting(Pause),
+    Done,
+}
+
+/// One asynchronous copy; where `valid` is 0 it brings zeros.
+#[derive(Clone, Copy, Debug)]
+struct Copy {
+    to: u64,
+    from: u64,
+    bytes: u32,
+    valid: u32,
+}
+
+/// What an executor keeps about one thread of the block.
+#[derive(Debug)]
+struct Thread {
+    yielder: *const Yielder<(), Pause>,
+    /// Its own stack, where it may do as it likes.
+    stack: (u64, u64),
+    open_copies: Vec<Copy>,
+    committed_copies: VecDeque<Vec<Copy>>,
+    /// What it gives to its warp, in turn: a lane may be one exchange ahead.
+    gift: [Vec<u8>; 2],
+    exchanges: usize,
+}
+
+/// The executor's state, to which kernels call back.
+pub(super) struct Executor {
+    /// All memory of the device, sorted by address.
+    pub(super) regions: Vec<Region>,
+    epoch: Epoch,
+    launch_began: Epoch,
+    block_began: Epoch,
+    stacks: Vec<DefaultStack>,
+    threads: Vec<Thread>,
+    current: usize,
+    /// The shared memory of the module that runs.
+    shared: Region,
+    guards: Vec<(u64, u64)>,
+    /// Which region was accessed last: the next access is likely to be there.
+    recent: usize,
+    fault: Option<String>,
+    random: u64,
+}
+
+impl fmt::Debug for Executor {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Executor({} buffers)", self.regions.len())
+    }
+}
+
+/// One launch.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Job<'a> {
+    pub(super) name: &'a str,
+    pub(super) module: &'a Module,
+    pub(super) call: Call,
+    pub(super) arguments: *mut *mut c_void,
+    pub(super) grid: [u32; 3],
+    pub(super) block: [u32; 3],
+}
+
+impl Executor {
+    /// An executor that takes threads and blocks in an order that depends on `seed`.
+    pub(super) fn new(seed: u64) -> Self {
+        Self {
+            regions: Vec::new(),
+            epoch: FIRST_EPOCH,
+            launch_began: FIRST_EPOCH,
+            block_began: FIRST_EPOCH,
+            stacks: Vec::new(),
+            threads: Vec::new(),
+            current: 0,
+            shared: Region::new(0, 0, true),
+            guards: Vec::new(),
+            recent: 0,
+            fault: None,
+            random: seed,
+        }
+    }
+
+    /// Runs a launch to its end, or to the first fault.
+    pub(super) fn run(&mut self, job: Job<'_>) -> Result<(), String> {
+        let (start, stop) = job.module.shared;
+        self.shared = Region::new(start, (stop - start) as usize, true);
+        self.guards.clear();
+        self.fault = None;
+        self.epoch += 1;
+        self.launch_began = self.epoch;
+        let [columns, rows, layers] = job.grid;
+        let mut blocks: Vec<_> = (0..layers)
+            .flat_map(|z| (0..rows).flat_map(move |y| (0..columns).map(move |x| [x, y, z])))
+            .collect();
+        self.shuffle(&mut blocks);
+        // Kernels call back into this executor while they run, so that from here on it is reached by a pointer only.
+        let executor: *mut Self = self;
+        for block in blocks {
+            // SAFETY: `executor` comes from an exclusive borrow that is not used otherwise until the loop ends.
+            unsafe { run_block(executor, &job, block) }.map_err(|(thread, problem)| {
+                format!(
+                    "kernel {}, grid {:?} of blocks {:?}, block {block:?}, thread {thread}: {problem}",
+                    job.name, job.grid, job.block
+                )
+            })?;
+        }
+        Ok(())
+    }
+
+    fn next_random(&mut self) -> u64 {
+        // SplitMix64 (Steele, Lea & Flood 2014).
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut bits = self.random;
+        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        bits ^ (bits >> 31)
+    }
+
+    fn shuffle<T>(&mut self, items: &mut [T]) {
+        for last in (1..items.len()).rev() {
+            let other = (self.next_random() % (last as u64 + 1)) as usize;
+            items.swap(last, other);
+        }
+    }
+
+    fn moment(&self) -> Moment {
+        Moment {
+            thread: self.current as u16,
+            epoch: self.epoch,
+            block_began: self.block_began,
+            launch_began: self.launch_began,
+        }
+    }
+
+    /// The memory that an access lies in; `None` for the thread's own stack.
+    fn region(&mut self, address: u64, bytes: u32) -> Result<Option<&mut Region>, &'static str> {
+        let (low, high) = self.threads[self.current].stack;
+        if address >= low && address < high {
+            return Ok(None);
+        }
+        if self.shared.contains(address, bytes) {
+            let end = address + u64::from(bytes);
+            if self
+                .guards
+                .iter()
+                .any(|&(from, to)| address < to && end > from)
+            {
+                return Err("is outside every shared array");
+            }
+            return Ok(Some(&mut self.shared));
+        }
+        let recent = self.regions.get(self.recent);
+        if !recent.is_some_and(|region| region.contains(address, bytes)) {
+            let after = self
+                .regions
+                .partition_point(|region| region.start <= address);
+            self.recent = after.wrapping_sub(1);
+        }
+        match self.regions.get_mut(self.recent) {
+            Some(region) if region.contains(address, bytes) => Ok(Some(region)),
+            _ => Err("is outside every buffer"),
+        }
+    }
+
+    fn access(
+        &mut self,
+        address: u64,
+        bytes: u32,
+        writes: bool,
+        aligned: bool,
+    ) -> Result<(), String> {
+        let now = self.moment();
+        let verb = if writes { "write" } else { "read" };
+        let describe = |problem: &str| format!("a {verb} of {bytes} bytes {problem}");
+        let Some(region) = self.region(address, bytes).map_err(describe)? else {
+            return Ok(());
+        };
+        if aligned && !address.is_multiple_of(u64::from(bytes)) {
+            return Err(describe("is not aligned to its size"));
+        }
+        let outcome = if writes {
+            region.write(address, bytes, &now)
+        } else {
+            region.read(address, bytes, &now)
+        };
+        let start = region.start;
+        outcome.map_err(|problem| format!("at byte {} of a buffer, it {problem}", address - start))
+    }
+
+    fn begin_copy(&mut self, copy: Copy) -> Result<(), String> {
+        let now = self.moment();
+        for (address, bytes) in [(copy.to, copy.bytes), (copy.from, copy.valid)] {
+            if bytes > 0 && !address.is_multiple_of(u64::from(copy.bytes)) {
+                return Err("an asynchronous copy is not aligned to its size".to_owned());
+            }
+        }
+        if copy.valid > 0 {
+            self.access(copy.from, copy.valid, false, true)?;
+        }
+        let region = self
+            .region(copy.to, copy.bytes)
+            .map_err(|problem| format!("an asynchronous copy {problem}"))?;
+        let region = region.ok_or("an asynchronous copy goes to a thread's stack")?;
+        region.begin_copy(copy.to, copy.bytes, &now)?;
+        self.threads[self.current].open_copies.push(copy);
+        Ok(())
+    }
+
+    /// Lets all but the last `pending` groups of copies land.
+    fn wait_copies(&mut self, pending: usize) {
+        let now = self.moment();
+        while self.threads[self.current].committed_copies.len() > pending {
+            let group = self.threads[self.current].committed_copies.pop_front();
+            for copy in group.unwrap_or_default() {
+                let (to, from) = (copy.to as *mut u8, copy.from as *const u8);
+                // SAFETY: both ranges were found inside live memory when the copy began, and memory outlives a launch.
+                unsafe {
+                    to.write_bytes(0, copy.bytes as usize);
+                    to.copy_from_nonoverlapping(from, copy.valid as usize);
+                }
+                if let Ok(Some(region)) = self.region(copy.to, copy.bytes) {
+                    region.finish_write(copy.to, copy.bytes, &now);
+                }
+            }
+        }
+    }
+}
+
+/// One block; an error names the thread.
+///
+/// # Safety
+/// `executor` must be valid and not borrowed elsewhere.
+unsafe fn run_block(
+    executor: *mut Executor,
+    job: &Job<'_>,
+    block: [u32; 3],
+) -> Result<(), (usize, String)> {
+    let [width, height, depth] = job.block;
+    let count = (width * height * depth) as usize;
+    let position = |thread: usize| Position {
+        thread: [
+            thread as u32 % width,
+            thread as u32 / width % height,
+            thread as u32 / width / height,
+        ],
+        block,
+        block_extent: job.block,
+        grid_extent: job.grid,
+    };
+
+    // SAFETY: nothing else borrows the executor while no coroutine runs.
+    let stacks = unsafe {
+        let this = &mut *executor;
+        this.epoch += 1;
+        this.block_began = this.epoch;
+        this.threads.clear();
+        while this.stacks.len() < count {
+            let stack = DefaultStack::new(STACK_BYTES)
+                .map_err(|error| (0, format!("no memory for its stack: {error}")))?;
+            this.stacks.push(stack);
+        }
+        this.stacks.drain(..count).collect::<Vec<_>>()
+    };
+    let mut states = vec![State::Ready; count];
+    let (call, arguments) = (job.call, job.arguments);
+    let mut coroutines: Vec<Coroutine<(), Pause, (), DefaultStack>> = Vec::new();
+    for (index, stack) in stacks.into_iter().enumerate() {
+        let bounds = (stack.limit().get() as u64, stack.base().get() as u64);
+        // SAFETY: as above.
+        unsafe { &mut *executor }.threads.push(Thread {
+            yielder: std::ptr::null(),
+            stack: bounds,
+            open_copies: Vec::new(),
+            committed_copies: VecDeque::new(),
+            gift: [Vec::new(), Vec::new()],
+            exchanges: 0,
+        });
+        let body = move |yielder: &Yielder<(), Pause>, ()| {
+            // SAFETY: the executor is not borrowed while a coroutine runs; the arguments have the kernel's own types,
+            // which `Module::kernel` has compared by size.
+            unsafe {
+                (&mut *executor).threads[index].yielder = yielder;
+                call(arguments);
+            }
+        };
+        coroutines.push(Coroutine::with_stack(stack, body));
+    }
+    // SAFETY: the module's variables live as long as the module.
+    unsafe { *job.module.hooks = hooks(executor.cast()) };
+
+    let mut order: Vec<usize> = (0..count).collect();
+    let outcome = loop {
+        // SAFETY: no coroutine runs.
+        unsafe { &mut *executor }.shuffle(&mut order);
+        let mut fault = None;
+        for &index in &order {
+            if states[index] != State::Ready {
+                continue;
+            }
+            // SAFETY: no coroutine runs; the module's variables live as long as the module.
+            unsafe {
+                (*executor).current = index;
+                *job.module.position = position(index);
+            }
+            states[index] = match coroutines[index].resume(()) {
+                CoroutineResult::Yield(Pause::Fault) => {
+                    fault = Some(index);
+                    break;
+                }
+                CoroutineResult::Yield(pause) => State::Waiting(pause),
+                CoroutineResult::Return(()) => State::Done,
+            };
+        }
+        if let Some(thread) = fault {
+            // SAFETY: no coroutine runs.
+            let problem = unsafe { &mut *executor }.fault.take();
+            break Err((thread, problem.unwrap_or_default()));
+        }
+        if states.iter().all(|state| *state == State::Done) {
+            break Ok(());
+        }
+        match release(&mut states) {
+            // SAFETY: no coroutine runs.
+            Ok(Released::Block) => unsafe { (*executor).epoch += 1 },
+            Ok(Released::Warps) => {}
+            Err(divergence) => break Err(divergence),
+        }
+    };
+    for mut coroutine in coroutines {
+        if !coroutine.done() {
+            // SAFETY: what is abandoned are C++ frames without destructors, and hooks that hold nothing.
+            unsafe { coroutine.force_reset() };
+        }
+        // SAFETY: no coroutine runs.
+        unsafe { &mut *executor }
+            .stacks
+            .push(coroutine.into_stack());
+    }
+    outcome?;
+    // SAFETY: no coroutine runs.
+    let threads = unsafe { &(*executor).threads };
+    let left = threads.iter().position(|thread| {
+        !thread.open_copies.is_empty()
+            || thread
+                .committed_copies
+                .iter()
+                .any(|group| !group.is_empty())
+    });
+    match left {
+        None => Ok(()),
+        Some(thread) => Err((
+            thread,
+            "it ends while an asynchronous copy is under way".to_owned(),
+        )),
+    }
+}
+
+/// Who may go on.
+enum Released {
+    /// All threads of one or more warps.
+    Warps,
+    /// All threads: what comes after is ordered after all that came before.
+    Block,
+}
+
+/// Lets threads go on that have all come to the same place; an error names a thread that waits in vain.
+fn release(states: &mut [State]) -> Result<Released, (usize, String)> {
+    let mut warps = 0;
+    for (warp, lanes) in states.chunks_mut(WARP).enumerate() {
+        let exchange = |state: &State| matches!(state, State::Waiting(Pause::Exchange(_)));
+        let Some(waiting) = lanes.iter().position(exchange) else {
+            continue;
+        };
+        if let Some(other) = lanes.iter().position(|state| *state != lanes[waiting]) {
+            return Err((
+                warp * WARP + waiting,
+                format!(
+                    "it waits in {} for lane {other}, which {}",
+                    place(lanes[waiting]),
+                    place(lanes[other])
+                ),
+            ));
+        }
+        lanes.fill(State::Ready);
+        warps += 1;
+    }
+    if warps > 0 {
+        return Ok(Released::Warps);
+    }
+    let waiting = states.iter().position(|state| *state != State::Done);
+    let waiting = waiting.unwrap_or_default();
+    if let Some(other) = states.iter().position(|state| *state != states[waiting]) {
+        return Err((
+            waiting,
+            format!(
+                "divergent barrier: it waits at {} for thread {other}, which {}",
+                place(states[waiting]),
+                place(states[other])
+            ),
+        ));
+    }
+    states.fill(State::Ready);
+    Ok(Released::Block)
+}
+
+fn place(state: State) -> String {
+    match state {
+        State::Waiting(Pause::Barrier(line)) => format!("the barrier in line {line}"),
+        State::Waiting(Pause::Exchange(line)) => format!("the warp operation {line}"),
+        State::Waiting(Pause::Fault) | State::Ready => "runs".to_owned(),
+        State::Done => "has ended".to_owned(),
+    }
+}
+
+// ---- What kernels call. A hook may suspend its coroutine, and must hold no borrow then.
+
+fn hooks(executor: *mut c_void) -> Hooks {
+    Hooks {
+        executor,
+        access: on_access,
+        barrier: on_barrier,
+        exchange: on_exchange,
+        guard: on_guard,
+        copy_async: on_copy_async,
+        copy_commit: on_copy_commit,
+        copy_wait: on_copy_wait,
+        fault: on_fault,
+    }
+}
+
+/// The executor behind a hook's pointer.
+///
+/// # Safety
+/// Only for hooks, which run while nothing else borrows the executor; the borrow must end before the hook suspends.
+unsafe fn this<'a>(executor: *mut c_void) -> &'a mut Executor {
+    // SAFETY: `run_block` passed this pointer to the module, and keeps the executor alive while it runs.
+    unsafe { &mut *executor.cast::<Executor>() }
+}
+
+/// Hands control back until the executor resumes this thread.
+fn suspend(executor: *mut c_void, pause: Pause) {
+    // SAFETY: the yielder lies on the stack of the coroutine that is running now.
+    unsafe {
+        let this = this(executor);
+        let yielder = this.threads[this.current].yielder;
+        (*yielder).suspend(pause);
+    }
+}
+
+/// Ends this thread, and with it the launch.
+fn stop(executor: *mut c_void, problem: String) {
+    // SAFETY: the borrow ends with the statement.
+    unsafe { this(executor) }.fault = Some(problem);
+    loop {
+        // Never resumed.
+        suspend(executor, Pause::Fault);
+    }
+}
+
+extern "C" fn on_access(
+    executor: *mut c_void,
+    address: u64,
+    bytes: u32,
+    writes: u32,
+    aligned: u32,
+) {
+    // SAFETY: the borrow ends with the statement.
+    let outcome = unsafe { this(executor) }.access(address, bytes, writes != 0, aligned != 0);
+    if let Err(problem) = outcome {
+        stop(executor, problem);
+    }
+}
+
+extern "C" fn on_barrier(executor: *mut c_void, line: u32) {
+    suspend(executor, Pause::Barrier(line));
+}
+
+extern "C" fn on_exchange(
+    executor: *mut c_void,
+    mine: *const c_void,
+    bytes: u32,
+    all: *mut c_void,
+    line: u32,
+) {
+    let size = bytes as usize;
+    // SAFETY: `simt_exchange` passes a value of this size; the borrow ends with the block.
+    let (first, turn) = unsafe {
+        let this = this(executor);
+        let current = this.current;
+        let thread = &mut this.threads[current];
+        let turn = thread.exchanges % 2;
+        thread.exchanges += 1;
+        let gift = std::slice::from_raw_parts(mine.cast::<u8>(), size);
+        thread.gift[turn].clear();
+        thread.gift[turn].extend_from_slice(gift);
+        (current / WARP * WARP, turn)
+    };
+    suspend(executor, Pause::Exchange(line));
+    // SAFETY: `simt_exchange` passes room for 32 values; the borrow ends with the block.
+    unsafe {
+        let this = this(executor);
+        let lanes = this.threads.iter().skip(first).take(WARP);
+        for (lane, thread) in lanes.enumerate() {
+            let gift = &thread.gift[turn];
+            let to = all.cast::<u8>().add(lane * size);
+            to.copy_from_nonoverlapping(gift.as_ptr(), size.min(gift.len()));
+        }
+    }
+}
+
+extern "C" fn on_guard(executor: *mut c_void, address: u64, bytes: u32) {
+    // SAFETY: the borrow ends with the block.
+    let this = unsafe { this(executor) };
+    let guard = (address, address + u64::from(bytes));
+    if !this.guards.contains(&guard) {
+        this.guards.push(guard);
+    }
+}
+
+extern "C" fn on_copy_async(executor: *mut c_void, to: u64, from: u64, bytes: u32, valid: u32) {
+    let copy = Copy {
+        to,
+        from,
+        bytes,
+        valid,
+    };
+    // SAFETY: the borrow ends with the statement.
+    if let Err(problem) = unsafe { this(executor) }.begin_copy(copy) {
+        stop(executor, problem);
+    }
+}
+
+extern "C" fn on_copy_commit(executor: *mut c_void) {
+    // SAFETY: the borrow ends with the block.
+    let this = unsafe { this(executor) };
+    let thread = &mut this.threads[this.current];
+    let group = std::mem::take(&mut thread.open_copies);
+    thread.committed_copies.push_back(group);
+}
+
+extern "C" fn on_copy_wait(executor: *mut c_void, pending: u32) {
+    // SAFETY: the borrow ends with the statement.
+    unsafe { this(executor) }.wait_copies(pending as usize);
+}
+
+extern "C" fn on_fault(executor: *mut c_void, problem: *const c_char) {
+    // SAFETY: `simt.h` passes string literals.
+    let problem = unsafe { CStr::from_ptr(problem) };
+    stop(executor, problem.to_string_lossy().into_owned());
+}

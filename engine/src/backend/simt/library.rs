@@ -1,0 +1,118 @@
+//! A compiled module in memory: its kernels, and the variables through which it talks to the executor.
+
+use std::ffi::{CStr, CString, c_char, c_void};
+
+use libloading::Library;
+
+use super::compile;
+use crate::error::{Error, Result};
+
+/// `struct SimtHooks` of `simt.h`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(super) struct Hooks {
+    pub(super) executor: *mut c_void,
+    pub(super) access: extern "C" fn(*mut c_void, u64, u32, u32, u32),
+    pub(super) barrier: extern "C" fn(*mut c_void, u32),
+    pub(super) exchange: extern "C" fn(*mut c_void, *const c_void, u32, *mut c_void, u32),
+    pub(super) guard: extern "C" fn(*mut c_void, u64, u32),
+    pub(super) copy_async: extern "C" fn(*mut c_void, u64, u64, u32, u32),
+    pub(super) copy_commit: extern "C" fn(*mut c_void),
+    pub(super) copy_wait: extern "C" fn(*mut c_void, u32),
+    pub(super) fault: extern "C" fn(*mut c_void, *const c_char),
+}
+
+/// `struct SimtPosition` of `simt.h`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Position {
+    pub(super) thread: [u32; 3],
+    pub(super) block: [u32; 3],
+    pub(super) block_extent: [u32; 3],
+    pub(super) grid_extent: [u32; 3],
+}
+
+/// `simt_call_KERNEL`: runs one thread, with a pointer to each argument.
+pub(super) type Call = unsafe extern "C" fn(*mut *mut c_void);
+type Sizes = unsafe extern "C" fn(*mut u32) -> u32;
+
+/// A loaded module. Its shared memory is its own: every executor loads a copy.
+#[derive(Debug)]
+pub(super) struct Module {
+    library: Library,
+    pub(super) hooks: *mut Hooks,
+    pub(super) position: *mut Position,
+    /// Where its shared arrays lie; empty if it has none.
+    pub(super) shared: (u64, u64),
+}
+
+// SAFETY: the pointers lead into the library's own variables, which live as long as the library, and an executor uses a
+// module under its lock.
+unsafe impl Send for Module {}
+
+impl Module {
+    /// Loads a library that [`compile`] made.
+    pub(super) fn load(bytes: &[u8]) -> Result<Self> {
+        let file = compile::to_file(bytes)?;
+        // SAFETY: the library was compiled from this project's header and sources, whose only initialiser is empty.
+        let library = unsafe { Library::new(&*file) }.map_err(|error| {
+            Error::Device(format!("a compiled kernel cannot be loaded: {error}"))
+        })?;
+        let range = expect(&library, c"simt_shared_range")? as *const [u64; 2];
+        // SAFETY: `simt.h` defines it as two pointers.
+        let [start, stop] = unsafe { *range };
+        Ok(Self {
+            hooks: expect(&library, c"simt_hooks")? as *mut Hooks,
+            position: expect(&library, c"simt_position")? as *mut Position,
+            shared: (start, stop),
+            library,
+        })
+    }
+
+    /// The kernel's entry, once its parameters have the sizes of the arguments.
+    pub(super) fn kernel(&self, name: &str, sizes: &[usize]) -> Result<Call> {
+        let symbol = |prefix: &str| {
+            let name = CString::new(format!("{prefix}{name}")).unwrap_or_default();
+            expect(&self.library, &name)
+        };
+        let mut found = [0; 64];
+        // SAFETY: `simt.h` defines both functions with these signatures for every kernel; no kernel has 64 parameters.
+        let (call, count) = unsafe {
+            let call =
+                std::mem::transmute::<*mut c_void, Call>(symbol("simt_call_")? as *mut c_void);
+            let sizes =
+                std::mem::transmute::<*mut c_void, Sizes>(symbol("simt_sizes_")? as *mut c_void);
+            (call, sizes(found.as_mut_ptr()))
+        };
+        let found: Vec<_> = found[..count as usize]
+            .iter()
+            .map(|&size| size as usize)
+            .collect();
+        if found != sizes {
+            return Err(Error::Device(format!(
+                "kernel {name}: its parameters have {found:?} bytes, and the arguments {sizes:?}"
+            )));
+        }
+        Ok(call)
+    }
+}
+
+fn address(library: &Library, name: &CStr) -> Option<u64> {
+    // SAFETY: only the address of the symbol is taken.
+    let pointer = unsafe {
+        library
+            .get::<*mut c_void>(name.to_bytes_with_nul())
+            .ok()?
+            .try_as_raw_ptr()
+    };
+    pointer.map(|pointer| pointer as u64)
+}
+
+fn expect(library: &Library, name: &CStr) -> Result<u64> {
+    address(library, name).ok_or_else(|| {
+        Error::Device(format!(
+            "a compiled kernel lacks {}; remove the cache of kernels",
+            name.to_string_lossy()
+        ))
+    })
+}

@@ -1,0 +1,312 @@
+//! CUDA kernels on a processor, thread by thread, with every access checked.
+//!
+//! The very sources that NVRTC compiles for a GPU are compiled by the host's C++ compiler under the header
+//! `kernels/simt/simt.h`. Each CUDA thread is a coroutine; barriers, warp operations and asynchronous copies are where
+//! control changes hands. A launch fails with one line that names kernel, block and thread if a thread
+//!
+//! * accesses memory outside every buffer and every shared array, or not aligned to its size;
+//! * reads memory that was never written, or that an asynchronous copy has yet to bring;
+//! * touches what another thread writes without a barrier between them, in shared or in global memory;
+//! * waits at a barrier, or in a warp operation, that not all others come to.
+//!
+//! Threads and blocks run in an order that depends on a seed: results must not. It is some hundred times slower than the
+//! CPU backend, and made for proof, not for work.
+
+mod compile;
+mod executor;
+mod library;
+mod memory;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use cosmogan_kernels::Launch;
+
+use self::compile::Compiler;
+use self::executor::{Executor, Job};
+use self::memory::Region;
+use super::cache::Cache;
+use super::launch::{Allocation, Arguments, Launcher, Recording};
+use crate::error::{Error, Result};
+
+/// The executor as a device.
+#[derive(Debug)]
+pub struct SimtLauncher(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    compiler: Compiler,
+    cache: Cache,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    executor: Executor,
+    modules: HashMap<cosmogan_kernels::Module, Arc<library::Module>>,
+    /// The launches of a recording under way.
+    recording: Option<Vec<(Launch, Arguments)>>,
+    /// What a recording under way would have freed.
+    kept: Vec<Vec<u64>>,
+}
+
+// SAFETY: the raw pointers inside lead to coroutine stacks and modules that only the holder of the lock uses.
+unsafe impl Send for State {}
+
+impl SimtLauncher {
+    /// An executor that takes threads and blocks in the order of `seed`.
+    ///
+    /// # Errors
+    /// Where there is no C++ compiler.
+    pub fn new(seed: u64) -> Result<Self> {
+        Self::with_cache(seed, Cache::of_user())
+    }
+
+    /// The same, with compiled kernels kept in `cache`.
+    ///
+    /// # Errors
+    /// As [`SimtLauncher::new`].
+    pub fn with_cache(seed: u64, cache: Cache) -> Result<Self> {
+        Ok(Self(Arc::new(Shared {
+            compiler: Compiler::find()?,
+            cache,
+            state: Mutex::new(State {
+                executor: Executor::new(seed),
+                modules: HashMap::new(),
+                recording: None,
+                kept: Vec::new(),
+            }),
+        })))
+    }
+
+    /// Why compiled kernels could not be kept, if that happened.
+    pub fn notice(&self) -> Option<String> {
+        self.0.cache.notice()
+    }
+
+    /// Launches a kernel from a source of the caller's, e.g. one with a planted fault.
+    ///
+    /// # Errors
+    /// Where it does not compile, its parameters do not fit, or a check fails.
+    pub fn launch_source(
+        &self,
+        source: &str,
+        launch: &Launch,
+        arguments: &Arguments,
+    ) -> Result<()> {
+        let mut state = self.0.lock();
+        if let Some(recording) = &mut state.recording {
+            recording.push((launch.clone(), arguments.clone()));
+            return Ok(());
+        }
+        let module = match state.modules.get(&launch.module) {
+            Some(module) => Arc::clone(module),
+            None => {
+                let bytes = self
+                    .0
+                    .compiler
+                    .build(&self.0.cache, &launch.module, source)?;
+                let module = Arc::new(library::Module::load(&bytes)?);
+                state
+                    .modules
+                    .insert(launch.module.clone(), Arc::clone(&module));
+                module
+            }
+        };
+        let mut arguments = arguments.clone();
+        let call = module.kernel(launch.kernel.name, &arguments.sizes())?;
+        let mut pointers = arguments.pointers();
+        let job = Job {
+            name: launch.kernel.name,
+            module: &module,
+            call,
+            arguments: pointers.as_mut_ptr(),
+            grid: launch.grid,
+            block: launch.block,
+        };
+        state.executor.run(job).map_err(Error::Device)
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Launcher for SimtLauncher {
+    fn description(&self) -> String {
+        format!("simt ({})", self.0.compiler.version)
+    }
+
+    fn tensor_cores(&self) -> std::result::Result<(), String> {
+        Ok(())
+    }
+
+    fn allocate(&self, bytes: usize) -> Result<Box<dyn Allocation>> {
+        // NaN in every value; a guard on both sides keeps neighbours apart.
+        let words = bytes.div_ceil(8) + 2 * GUARD_WORDS;
+        let memory = vec![POISON; words];
+        let allocation = SimtMemory {
+            memory,
+            shared: Arc::clone(&self.0),
+        };
+        let region = Region::new(allocation.address(), bytes, false);
+        let regions = &mut self.0.lock().executor.regions;
+        let at = regions.partition_point(|other| other.start < region.start);
+        regions.insert(at, region);
+        Ok(Box::new(allocation))
+    }
+
+    fn write(&self, to: &dyn Allocation, values: &[f32]) -> Result<()> {
+        self.with_region(to, values.len(), |region| {
+            region.written_by_host(4 * values.len());
+            let to = region.start as *mut f32;
+            // SAFETY: the region is live memory of this launcher, aligned to 8 and large enough; nothing else uses it
+            // while the state is locked.
+            unsafe { to.copy_from_nonoverlapping(values.as_ptr(), values.len()) };
+        })
+    }
+
+    fn read(&self, from: &dyn Allocation, values: &mut [f32]) -> Result<()> {
+        self.with_region(from, values.len(), |region| {
+            let from = region.start as *const f32;
+            // SAFETY: as in `write`; memory that no kernel wrote holds NaN.
+            unsafe { from.copy_to_nonoverlapping(values.as_mut_ptr(), values.len()) };
+        })
+    }
+
+    fn launch(&self, launch: &Launch, arguments: &Arguments) -> Result<()> {
+        self.launch_source(
+            cosmogan_kernels::source(launch.kernel.source),
+            launch,
+            arguments,
+        )
+    }
+
+    fn record(&self, body: &mut dyn FnMut() -> Result<()>) -> Result<Box<dyn Recording>> {
+        {
+            let mut state = self.0.lock();
+            if state.recording.is_some() {
+                return Err(Error::Device("a recording is already under way".to_owned()));
+            }
+            state.recording = Some(Vec::new());
+        }
+        let outcome = body();
+        let mut state = self.0.lock();
+        let launches = state.recording.take().unwrap_or_default();
+        let kept = std::mem::take(&mut state.kept);
+        let recording = SimtRecording {
+            launches,
+            kept,
+            launcher: Self(Arc::clone(&self.0)),
+        };
+        drop(state);
+        outcome?;
+        Ok(Box::new(recording))
+    }
+}
+
+impl SimtLauncher {
+    /// Runs `action` on the region of an allocation, once it is known to have room for `values` values.
+    fn with_region(
+        &self,
+        allocation: &dyn Allocation,
+        values: usize,
+        action: impl FnOnce(&mut Region),
+    ) -> Result<()> {
+        let mut state = self.0.lock();
+        if state.recording.is_some() {
+            return Err(Error::Device(
+                "memory cannot be copied while launches are recorded".to_owned(),
+            ));
+        }
+        let start = allocation.address();
+        let regions = &mut state.executor.regions;
+        let found = regions.binary_search_by_key(&start, |region| region.start);
+        match found.ok().and_then(|index| regions.get_mut(index)) {
+            Some(region) if region.end - region.start >= 4 * values as u64 => {
+                action(region);
+                Ok(())
+            }
+            _ => Err(Error::Device(format!(
+                "a buffer has no room for {values} values"
+            ))),
+        }
+    }
+}
+
+const GUARD_WORDS: usize = 16;
+/// Two quiet NaNs.
+const POISON: u64 = 0x7fc0_0000_7fc0_0000;
+
+/// Memory of the processor, on the executor's list as long as it lives.
+#[derive(Debug)]
+struct SimtMemory {
+    memory: Vec<u64>,
+    shared: Arc<Shared>,
+}
+
+impl Allocation for SimtMemory {
+    fn address(&self) -> u64 {
+        // Copies of 16 bytes need more than a vector's alignment.
+        (self.memory.as_ptr() as u64 + 8 * GUARD_WORDS as u64 / 2).next_multiple_of(64)
+    }
+}
+
+impl Drop for SimtMemory {
+    fn drop(&mut self) {
+        let address = self.address();
+        let mut state = self.shared.lock();
+        if state.recording.is_some() {
+            // The recorded launches still use it.
+            let memory = std::mem::take(&mut self.memory);
+            state.kept.push(memory);
+            return;
+        }
+        forget(&mut state, address);
+    }
+}
+
+/// Takes a region off the executor's list.
+fn forget(state: &mut State, address: u64) {
+    let regions = &mut state.executor.regions;
+    if let Ok(index) = regions.binary_search_by_key(&address, |region| region.start) {
+        regions.remove(index);
+    }
+}
+
+/// Launches with their arguments, and the memory between them.
+struct SimtRecording {
+    launches: Vec<(Launch, Arguments)>,
+    kept: Vec<Vec<u64>>,
+    launcher: SimtLauncher,
+}
+
+impl std::fmt::Debug for SimtRecording {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "SimtRecording({} launches)", self.launches.len())
+    }
+}
+
+impl Recording for SimtRecording {
+    fn replay(&self) -> Result<()> {
+        self.launches
+            .iter()
+            .try_for_each(|(launch, arguments)| self.launcher.launch(launch, arguments))
+    }
+}
+
+impl Drop for SimtRecording {
+    fn drop(&mut self) {
+        let mut state = self.launcher.0.lock();
+        for memory in &self.kept {
+            let low = memory.as_ptr() as u64;
+            let high = low + 8 * memory.len() as u64;
+            state
+                .executor
+                .regions
+                .retain(|region| region.start < low || region.start >= high);
+        }
+    }
+}
