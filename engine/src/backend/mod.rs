@@ -2,6 +2,8 @@
 
 pub mod cache;
 pub mod cpu;
+#[allow(unsafe_code, reason = "the driver's functions are foreign")]
+pub mod cuda;
 pub mod launch;
 #[allow(
     unsafe_code,

@@ -20,6 +20,9 @@ use crate::error::{Error, Result};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
+/// Blocks along the second and third axis of a grid (CUDA C++ programming guide, "Technical specifications").
+const MOST_BLOCKS: u32 = 65_535;
+
 /// A device that computes by launching kernels.
 #[derive(Debug)]
 pub struct LaunchBackend {
@@ -69,6 +72,17 @@ impl LaunchBackend {
     }
 
     fn launch(&self, launch: &Launch, arguments: &Arguments) -> Result<()> {
+        let [_, rows, layers] = launch.grid;
+        if launch.grid.contains(&0) {
+            // No block, nothing to do.
+            return Ok(());
+        }
+        if launch.grid[0] > i32::MAX as u32 || rows.max(layers) > MOST_BLOCKS {
+            return Err(Error::Device(format!(
+                "kernel {} would need a grid of {:?}, which is more than a device launches; use a smaller batch",
+                launch.kernel.name, launch.grid
+            )));
+        }
         self.launcher.launch(launch, arguments)
     }
 

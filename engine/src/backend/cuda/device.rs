@@ -1,0 +1,129 @@
+//! The driver, and which GPUs it shows.
+
+use std::ffi::c_char;
+use std::panic;
+
+use cudarc::driver::{result, sys};
+
+use super::nvrtc::static_text;
+use crate::error::{Error, Result};
+
+/// What the driver shows.
+#[derive(Clone, Debug)]
+pub struct CudaInventory {
+    /// Major and minor version of CUDA that the driver supports.
+    pub driver: [i32; 2],
+    /// Its GPUs, by number.
+    pub devices: Vec<CudaDevice>,
+}
+
+/// One GPU.
+#[derive(Clone, Debug)]
+pub struct CudaDevice {
+    /// Its number.
+    pub number: i32,
+    /// What the driver calls it.
+    pub name: String,
+    /// Compute capability, 90 for 9.0.
+    pub capability: i32,
+    /// Bytes of memory.
+    pub memory: usize,
+    /// Streaming multiprocessors.
+    pub multiprocessors: i32,
+}
+
+/// The oldest CUDA whose driver has everything that is called here.
+const OLDEST_DRIVER: i32 = 12;
+
+/// Asks the driver what there is.
+///
+/// # Errors
+/// Where there is no driver, or it is too old or does not work; the message says what to do.
+pub fn inventory() -> Result<CudaInventory> {
+    // SAFETY: the driver's library has no initialisers that need anything of us.
+    if !unsafe { sys::is_culib_present() } {
+        return Err(Error::Device(
+            "there is no NVIDIA driver: libcuda.so.1 is not on the loader's path; install the driver, or use --device cpu"
+                .to_owned(),
+        ));
+    }
+    // `cudarc` panics where a driver lacks a function: that driver is too old.
+    let hook = panic::take_hook();
+    panic::set_hook(Box::new(|_| {}));
+    let found = panic::catch_unwind(ask);
+    panic::set_hook(hook);
+    found.unwrap_or_else(|_| {
+        Err(Error::Device(format!(
+            "the NVIDIA driver is too old; install one for CUDA {OLDEST_DRIVER} or later, or use --device cpu"
+        )))
+    })
+}
+
+fn ask() -> Result<CudaInventory> {
+    let failed = |error| {
+        describe("use", "the NVIDIA driver", error)
+    };
+    let mut version = 0;
+    // SAFETY: the pointer leads to an integer.
+    unsafe { sys::cuDriverGetVersion(&raw mut version) }
+        .result()
+        .map_err(failed)?;
+    let driver = [version / 1000, version % 1000 / 10];
+    if driver[0] < OLDEST_DRIVER {
+        return Err(Error::Device(format!(
+            "the NVIDIA driver supports CUDA {}.{}, which is too old; install one for CUDA {OLDEST_DRIVER} or later, or use --device cpu",
+            driver[0], driver[1]
+        )));
+    }
+    result::init().map_err(failed)?;
+    let count = result::device::get_count().map_err(failed)?;
+    let devices = (0..count).map(device).collect::<Result<Vec<_>>>()?;
+    if devices.is_empty() {
+        return Err(Error::Device(
+            "the NVIDIA driver shows no GPU; check nvidia-smi and CUDA_VISIBLE_DEVICES, or use --device cpu"
+                .to_owned(),
+        ));
+    }
+    Ok(CudaInventory { driver, devices })
+}
+
+fn device(number: i32) -> Result<CudaDevice> {
+    use sys::CUdevice_attribute as Attribute;
+    let failed = |error| describe("ask", &format!("GPU number {number}"), error);
+    let handle = result::device::get(number).map_err(failed)?;
+    // SAFETY: `handle` is a device.
+    let attribute =
+        |attribute| unsafe { result::device::get_attribute(handle, attribute) }.map_err(failed);
+    let major = attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?;
+    let minor = attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?;
+    Ok(CudaDevice {
+        number,
+        name: result::device::get_name(handle).map_err(failed)?,
+        capability: 10 * major + minor,
+        // SAFETY: `handle` is a device.
+        memory: unsafe { result::device::total_mem(handle) }.map_err(failed)?,
+        multiprocessors: attribute(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?,
+    })
+}
+
+/// Makes a context current on this thread.
+pub(super) fn set_current(context: sys::CUcontext) -> Result<()> {
+    // SAFETY: contexts are retained for good.
+    unsafe { result::ctx::set_current(context) }.map_err(|error| describe("use", "the GPU", error))
+}
+
+/// One line on a failure of the driver.
+pub(super) fn describe(verb: &str, what: &str, error: result::DriverError) -> Error {
+    let mut name: *const c_char = std::ptr::null();
+    let mut text: *const c_char = std::ptr::null();
+    // SAFETY: the driver sets both to static texts, or leaves them.
+    unsafe {
+        let _ = sys::cuGetErrorName(error.0, &raw mut name);
+        let _ = sys::cuGetErrorString(error.0, &raw mut text);
+    }
+    Error::Device(format!(
+        "cannot {verb} {what}: {} ({})",
+        static_text(text),
+        static_text(name)
+    ))
+}
