@@ -1,12 +1,14 @@
-//! Which device computes, and what there is to choose from.
+//! Which device computes, in which precision, and what there is to choose from.
 
-use std::env;
-use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use cosmogan_engine::backend::Backend;
+use clap::Args;
 use cosmogan_engine::backend::cpu::CpuBackend;
+use cosmogan_engine::backend::cuda::{self, CudaLauncher};
+use cosmogan_engine::backend::launch::{LaunchBackend, Launcher};
+use cosmogan_engine::backend::simt::SimtLauncher;
+use cosmogan_engine::backend::{Backend, Precision};
 
 use crate::error::{Error, Result};
 
@@ -20,98 +22,143 @@ pub enum Device {
     Cpu,
     /// An NVIDIA GPU by number.
     Cuda(usize),
+    /// The GPU's kernels, thread by thread on the processor, with every access checked; the seed orders the threads.
+    Simt(u64),
 }
 
 impl FromStr for Device {
     type Err = String;
 
     fn from_str(text: &str) -> std::result::Result<Self, String> {
-        match text {
-            "auto" => Ok(Self::Auto),
-            "cpu" => Ok(Self::Cpu),
-            "cuda" => Ok(Self::Cuda(0)),
-            _ => text
-                .strip_prefix("cuda:")
-                .and_then(|number| number.parse().ok())
+        let (kind, number) = match text.split_once(':') {
+            Some((kind, number)) => (kind, Some(number)),
+            None => (text, None),
+        };
+        let refused = || "say auto, cpu, cuda, cuda:NUMBER, simt or simt:SEED".to_owned();
+        let parsed = number.map(str::parse::<u64>).transpose();
+        match (kind, parsed.map_err(|_| refused())?) {
+            ("auto", None) => Ok(Self::Auto),
+            ("cpu", None) => Ok(Self::Cpu),
+            ("cuda", number) => usize::try_from(number.unwrap_or(0))
                 .map(Self::Cuda)
-                .ok_or_else(|| "say auto, cpu, cuda or cuda:NUMBER".to_owned()),
+                .map_err(|_| refused()),
+            ("simt", seed) => Ok(Self::Simt(seed.unwrap_or(0))),
+            _ => Err(refused()),
         }
     }
 }
 
-impl Device {
-    /// Opens the device.
+/// The flags that choose a device, the same for every command that computes.
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub struct DeviceArguments {
+    /// auto, cpu, cuda or cuda:NUMBER; simt runs the GPU's kernels on the processor, slowly, checking every access
+    #[arg(long, default_value = "auto")]
+    pub device: Device,
+    /// What matrix products multiply: f32; tf32 or bf16 are faster and less exact, and need tensor cores
+    #[arg(long, default_value = "f32")]
+    pub precision: Precision,
+}
+
+impl DeviceArguments {
+    /// Opens the device. What the user did not ask for is said on stderr, in one line each: that a GPU was taken, or
+    /// why not; that kernels cannot be cached.
     ///
     /// # Errors
-    /// Where it is not there; the message says what was looked for and where.
+    /// Where it is not there, or cannot do what is asked; the message says what was looked for and what to do.
     pub fn open(self) -> Result<Arc<dyn Backend>> {
-        self.open_as(CpuBackend::new)
+        self.open_as(false)
     }
 
-    /// Opens the device in a mode that notices elements that were not written, or written out of bounds.
+    /// Opens the device in a mode that notices elements that were not written, and on a processor what was written out
+    /// of bounds.
     ///
     /// # Errors
-    /// As [`Device::open`].
+    /// As [`DeviceArguments::open`].
     pub fn open_checked(self) -> Result<Arc<dyn Backend>> {
-        self.open_as(CpuBackend::checked)
+        self.open_as(true)
     }
 
-    fn open_as(self, cpu: fn() -> CpuBackend) -> Result<Arc<dyn Backend>> {
-        match self {
-            Self::Auto | Self::Cpu => Ok(Arc::new(cpu())),
-            Self::Cuda(number) => Err(cuda_refused(number)),
+    fn open_as(self, checked: bool) -> Result<Arc<dyn Backend>> {
+        match self.device {
+            Device::Cpu => self.cpu(checked),
+            Device::Cuda(number) => self
+                .cuda(number, checked)
+                .map_err(|error| refused("cuda", number, &error)),
+            Device::Simt(seed) => {
+                let launcher =
+                    SimtLauncher::new(seed).map_err(|error| refused("simt", seed, &error))?;
+                // Its memory is poisoned, and watched, as it is.
+                Ok(self.launch_on(Arc::new(launcher), false)?)
+            }
+            Device::Auto => match cuda::inventory() {
+                // No driver: there is nothing to tell.
+                Err(_) => self.cpu(checked),
+                Ok(_) => match self.cuda(0, checked) {
+                    Ok(backend) => {
+                        eprintln!("computing on {}", backend.description());
+                        Ok(backend)
+                    }
+                    Err(error) => {
+                        eprintln!("the GPU is not used: {error}");
+                        self.cpu(checked)
+                    }
+                },
+            },
         }
     }
+
+    fn cpu(self, checked: bool) -> Result<Arc<dyn Backend>> {
+        if self.precision != Precision::F32 {
+            return Err(Error::usage(
+                "--precision",
+                format!(
+                    "the processor multiplies in f32 and not in {}",
+                    self.precision
+                ),
+                "leave it out, or use --device cuda",
+            ));
+        }
+        Ok(Arc::new(if checked {
+            CpuBackend::checked()
+        } else {
+            CpuBackend::new()
+        }))
+    }
+
+    fn cuda(self, number: usize, checked: bool) -> cosmogan_engine::Result<Arc<dyn Backend>> {
+        let launcher = CudaLauncher::new(number)?;
+        let mut arguments = self;
+        if let Err(lack) = launcher.tensor_cores()
+            && self.precision != Precision::F32
+        {
+            eprintln!("computing in f32: {lack}");
+            arguments.precision = Precision::F32;
+        }
+        arguments.launch_on(Arc::new(launcher), checked)
+    }
+
+    fn launch_on(
+        self,
+        launcher: Arc<dyn Launcher>,
+        poisoned: bool,
+    ) -> cosmogan_engine::Result<Arc<dyn Backend>> {
+        if let Some(notice) = launcher.notice() {
+            eprintln!("{notice}");
+        }
+        let backend = LaunchBackend::new(launcher, self.precision)?;
+        Ok(Arc::new(if poisoned {
+            backend.poisoned()
+        } else {
+            backend
+        }))
+    }
 }
 
-/// This version computes on processor cores; say so, and say what a later one would need.
-fn cuda_refused(number: usize) -> Error {
-    let driver = match find_cuda_driver() {
-        Some(path) => format!("a driver is at {}", path.display()),
-        None => format!(
-            "no NVIDIA driver either: {CUDA_DRIVER} is not in {}",
-            joined(&library_folders())
-        ),
-    };
-    Error::usage(
-        "--device",
-        format!("cuda:{number} cannot be used: this version has no CUDA engine yet ({driver})"),
-        "use --device cpu",
-    )
-}
-
-/// The driver's library.
-pub const CUDA_DRIVER: &str = "libcuda.so.1";
-
-/// Where the driver's library lies, if anywhere that the dynamic loader or a toolkit would look.
-pub fn find_cuda_driver() -> Option<PathBuf> {
-    library_folders()
-        .into_iter()
-        .map(|folder| folder.join(CUDA_DRIVER))
-        .find(|path| path.exists())
-}
-
-/// The folders in which shared libraries are looked for.
-pub fn library_folders() -> Vec<PathBuf> {
-    const STANDARD: [&str; 6] = [
-        "/usr/lib/x86_64-linux-gnu",
-        "/usr/lib/aarch64-linux-gnu",
-        "/usr/lib64",
-        "/usr/lib",
-        "/usr/local/cuda/lib64",
-        "/usr/local/nvidia/lib64",
-    ];
-    let from_environment = env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
-    env::split_paths(&from_environment)
-        .filter(|folder| !folder.as_os_str().is_empty())
-        .chain(STANDARD.iter().map(PathBuf::from))
-        .collect()
-}
-
-fn joined(folders: &[PathBuf]) -> String {
-    let names: Vec<_> = folders
-        .iter()
-        .map(|folder| folder.display().to_string())
-        .collect();
-    names.join(", ")
+fn refused(kind: &str, number: impl std::fmt::Display, error: &cosmogan_engine::Error) -> Error {
+    // The engine's messages end with their remedy, which is the last clause here.
+    let message = error.to_string();
+    let (problem, remedy) = message
+        .split_once("; ")
+        .unwrap_or((&message, "see cosmogan doctor"));
+    Error::usage(format!("--device {kind}:{number}"), problem, remedy)
 }

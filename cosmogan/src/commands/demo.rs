@@ -12,7 +12,7 @@ use cosmogan_engine::backend::Backend;
 use super::evaluate::{Samples, compare};
 use super::generate::{Latents, write_maps};
 use crate::data::{MapSet, MapWriter};
-use crate::device::Device;
+use crate::device::DeviceArguments;
 use crate::error::{Error, Result};
 use crate::files::create_folder;
 use crate::interrupt;
@@ -51,7 +51,7 @@ impl DemoArguments {
         create_folder(&folder)?;
         refuse_foreign(&folder)?;
         interrupt::listen();
-        let backend = Device::Auto.open()?;
+        let backend = DeviceArguments::default().open()?;
         eprintln!("computing on {}", backend.description());
 
         let model = Preset::Tiny.model();

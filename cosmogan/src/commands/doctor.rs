@@ -4,9 +4,14 @@ use std::thread;
 
 use clap::Args;
 use cosmogan_engine::backend::Backend;
+use cosmogan_engine::backend::cache::Cache;
 use cosmogan_engine::backend::cpu::CpuBackend;
+use cosmogan_engine::backend::cuda::nvrtc::{Nvrtc, candidates};
+use cosmogan_engine::backend::cuda::{self, CudaInventory};
+use cosmogan_engine::backend::launch::Launcher;
+use cosmogan_engine::backend::simt::SimtLauncher;
 
-use crate::device::{CUDA_DRIVER, find_cuda_driver, library_folders};
+use crate::device::DeviceArguments;
 use crate::error::Result;
 
 /// Say what is on this machine, and what is missing
@@ -24,17 +29,71 @@ impl DoctorArguments {
         let cores = thread::available_parallelism().map_or(1, usize::from);
         println!("cores      {cores}");
         println!("cpu        {}", CpuBackend::new().description());
-        match find_cuda_driver() {
-            Some(path) => println!("cuda       driver at {}", path.display()),
-            None => {
-                println!("cuda       no driver: {CUDA_DRIVER} was not found in");
-                for folder in library_folders() {
-                    println!("             {}", folder.display());
-                }
+        let inventory = cuda::inventory();
+        print_driver(&inventory);
+        print_nvrtc(inventory.as_ref().ok());
+        print_cache();
+        match SimtLauncher::new(0) {
+            Ok(launcher) => println!("simt       {}", launcher.description()),
+            Err(error) => println!("simt       {error}"),
+        }
+        let auto = DeviceArguments::default().open()?;
+        println!("device     --device auto means {}", auto.description());
+        Ok(())
+    }
+}
+
+fn print_driver(inventory: &cosmogan_engine::Result<CudaInventory>) {
+    match inventory {
+        Ok(inventory) => {
+            let [major, minor] = inventory.driver;
+            println!("cuda       the driver supports CUDA {major}.{minor}");
+            for device in &inventory.devices {
+                println!(
+                    "cuda:{}     {}, compute capability {}.{}, {} multiprocessors, {:.1} GiB",
+                    device.number,
+                    device.name,
+                    device.capability / 10,
+                    device.capability % 10,
+                    device.multiprocessors,
+                    device.memory as f64 / f64::from(1 << 30)
+                );
             }
         }
-        println!("engine     computes on the cpu; this version has no CUDA engine yet");
-        println!("device     --device auto means cpu");
-        Ok(())
+        Err(error) => println!("cuda       {error}"),
+    }
+}
+
+fn print_nvrtc(inventory: Option<&CudaInventory>) {
+    let found = Nvrtc::find(inventory.map(|inventory| inventory.driver[0]));
+    match found {
+        Ok(nvrtc) => {
+            let architectures: Vec<_> = nvrtc
+                .architectures
+                .iter()
+                .map(|number| format!("sm_{number}"))
+                .collect();
+            println!(
+                "nvrtc      CUDA {}.{} at {}, compiles for {}",
+                nvrtc.version[0],
+                nvrtc.version[1],
+                nvrtc.path.display(),
+                architectures.join(" ")
+            );
+        }
+        Err(error) => {
+            println!("nvrtc      {error}; looked for");
+            for path in candidates() {
+                println!("             {}", path.display());
+            }
+        }
+    }
+}
+
+fn print_cache() {
+    let cache = Cache::of_user();
+    match (cache.probe(), cache.folder()) {
+        (None, Some(folder)) => println!("cache      {}", folder.display()),
+        (notice, _) => println!("cache      {}", notice.unwrap_or_default()),
     }
 }

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::generate::{Latents, generate};
 use crate::data::MapSet;
-use crate::device::Device;
+use crate::device::DeviceArguments;
 use crate::error::{Error, Result};
 use crate::model::{NetworkKind, weights};
 use crate::report::{Comparison, Sample, Summary, TrainingCurve};
@@ -33,9 +33,8 @@ pub(super) struct EvaluateArguments {
     /// Folder for report.html, metrics.json, pictures and plots
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// auto, cpu, cuda or cuda:NUMBER
-    #[arg(long, default_value = "auto")]
-    device: Device,
+    #[command(flatten)]
+    device: DeviceArguments,
 }
 
 impl EvaluateArguments {

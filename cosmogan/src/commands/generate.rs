@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use crate::data::{MapSet, MapWriter};
-use crate::device::Device;
+use crate::device::DeviceArguments;
 use crate::error::{Error, Result};
 use crate::model::network::Network;
 use crate::model::{NetworkKind, sampler, weights};
@@ -30,9 +30,8 @@ pub(super) struct GenerateArguments {
     /// Where to write: maps.npy, or maps.fits
     #[arg(long, value_name = "MAPS")]
     out: PathBuf,
-    /// auto, cpu, cuda or cuda:NUMBER
-    #[arg(long, default_value = "auto")]
-    device: Device,
+    #[command(flatten)]
+    device: DeviceArguments,
     /// Maps computed at a time; no effect on the result
     #[arg(long, default_value_t = 16)]
     batch: usize,

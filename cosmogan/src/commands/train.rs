@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::data::MapSet;
-use crate::device::Device;
+use crate::device::DeviceArguments;
 use crate::error::{Error, Result};
 use crate::interrupt;
 use crate::model::config::{TrainingConfig, with_overrides};
@@ -40,9 +40,8 @@ pub(super) struct TrainArguments {
     /// Seed of weights, order, latents and label flips [default: 0]
     #[arg(long)]
     seed: Option<u64>,
-    /// auto, cpu, cuda or cuda:NUMBER
-    #[arg(long, default_value = "auto")]
-    device: Device,
+    #[command(flatten)]
+    device: DeviceArguments,
     /// Go on with the run in --out, bit for bit as if it had never stopped
     #[arg(long)]
     resume: bool,

@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
-use cosmogan_engine::backend::Backend;
+use cosmogan_engine::backend::{Backend, Precision};
 use cosmogan_oracle::cases::Model;
 use cosmogan_oracle::{Arithmetic, Case};
 use serde::Serialize;
 
-use crate::device::Device;
+use crate::device::DeviceArguments;
 use crate::error::{Error, Result};
 use crate::files::write_atomically;
 use crate::model::Preset;
@@ -22,9 +22,8 @@ const SAMPLE: usize = 400;
 /// Check every operator against the oracle, and training steps against a reference
 #[derive(Debug, Args)]
 pub(super) struct VerifyArguments {
-    /// auto, cpu, cuda or cuda:NUMBER
-    #[arg(long, default_value = "auto")]
-    device: Device,
+    #[command(flatten)]
+    device: DeviceArguments,
     /// Check the operators at the shapes of this preset's model
     #[arg(
         long,
@@ -117,12 +116,8 @@ impl VerifyArguments {
         let mut progress = Progress::new("verifying", cases.len() as u64);
         let mut checks = Vec::new();
         for case in &cases {
-            checks.push(conformance::check(
-                case,
-                &backend,
-                &Arithmetic::f32(),
-                SAMPLE,
-            )?);
+            let arithmetic = arithmetic(self.device.precision);
+            checks.push(conformance::check(case, &backend, &arithmetic, SAMPLE)?);
             progress.advance(1, case);
         }
         progress.finish("");
@@ -155,6 +150,15 @@ impl VerifyArguments {
         let mut cases = Case::model_set(&model, self.batch, self.seed);
         cases.extend(Case::random_set(self.random, self.seed));
         Ok(cases)
+    }
+}
+
+/// The roundings of a precision.
+fn arithmetic(precision: Precision) -> Arithmetic {
+    match precision {
+        Precision::F32 => Arithmetic::f32(),
+        Precision::Tf32 => Arithmetic::tf32(),
+        Precision::Bf16 => Arithmetic::bf16(),
     }
 }
 

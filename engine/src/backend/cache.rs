@@ -3,14 +3,13 @@
 //! An entry is one file, named by a hash of its key and beginning with a hash of its contents, so that a truncated or
 //! altered file is noticed and built again. It is written under a temporary name and renamed: of two processes that
 //! build the same entry at once, either one wins and both files are right. Where nothing can be written, kernels are
-//! built anew in every process, and [`Cache::notice`] says why.
+//! built anew in every process, and [`Cache::probe`] says why.
 
 use std::env;
 use std::fmt::Write as _;
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 
 use sha2::{Digest, Sha256};
 
@@ -24,7 +23,6 @@ const HASH_BYTES: usize = 32;
 #[derive(Debug)]
 pub struct Cache {
     folder: Option<PathBuf>,
-    notice: Mutex<Option<String>>,
 }
 
 impl Cache {
@@ -38,22 +36,13 @@ impl Cache {
         let folder = given(CACHE_VARIABLE)
             .or_else(|| given("XDG_CACHE_HOME").map(|folder| folder.join("cosmogan")))
             .or_else(|| given("HOME").map(|home| home.join(".cache").join("cosmogan")));
-        let notice = folder.is_none().then(|| {
-            format!(
-                "kernels are not cached: neither {CACHE_VARIABLE} nor HOME is set; set {CACHE_VARIABLE} to a folder"
-            )
-        });
-        Self {
-            folder,
-            notice: Mutex::new(notice),
-        }
+        Self { folder }
     }
 
     /// A cache in `folder`, which is made when something is first stored.
     pub fn at(folder: impl Into<PathBuf>) -> Self {
         Self {
             folder: Some(folder.into()),
-            notice: Mutex::new(None),
         }
     }
 
@@ -62,9 +51,26 @@ impl Cache {
         self.folder.as_deref()
     }
 
-    /// Why something could not be stored, if that happened.
-    pub fn notice(&self) -> Option<String> {
-        self.lock_notice().clone()
+    /// Why nothing can be stored here, if that is so: found out by storing something.
+    pub fn probe(&self) -> Option<String> {
+        let Some(folder) = &self.folder else {
+            return Some(format!(
+                "kernels are not cached: neither {CACHE_VARIABLE} nor HOME is set; set {CACHE_VARIABLE} to a folder"
+            ));
+        };
+        // As much as a few kernels take.
+        let attempt = fs::create_dir_all(folder)
+            .and_then(|()| tempfile::NamedTempFile::new_in(folder))
+            .and_then(|mut file| {
+                file.write_all(&[0; 1 << 20])?;
+                file.as_file().sync_all()
+            });
+        attempt.err().map(|error| {
+            format!(
+                "kernels are not cached: {} cannot be written: {error}; set {CACHE_VARIABLE} to a folder that can",
+                folder.display()
+            )
+        })
     }
 
     /// The entry of `key`, built and stored if it is not there or not whole.
@@ -84,20 +90,11 @@ impl Cache {
             return Ok(entry);
         }
         let entry = build()?;
-        if let Some(path) = &path
-            && let Err(error) = store(path, &entry)
-        {
-            let notice = format!(
-                "kernels are not cached: {} cannot be written: {error}; set {CACHE_VARIABLE} to a folder that can",
-                path.parent().unwrap_or(path).display()
-            );
-            *self.lock_notice() = Some(notice);
+        if let Some(path) = &path {
+            // What cannot be stored is built again next time; `probe` is there to say so.
+            let _ = store(path, &entry);
         }
         Ok(entry)
-    }
-
-    fn lock_notice(&self) -> std::sync::MutexGuard<'_, Option<String>> {
-        self.notice.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -163,7 +160,7 @@ mod tests {
             assert_eq!(build(&cache, "a", b"three"), (b"three".to_vec(), true));
             assert_eq!(build(&cache, "a", b"four"), (b"three".to_vec(), false));
         }
-        assert_eq!(cache.notice(), None);
+        assert_eq!(cache.probe(), None);
     }
 
     #[test]
@@ -173,7 +170,7 @@ mod tests {
         fs::write(&file, b"in the way").unwrap();
         let cache = Cache::at(file.join("kernels"));
         assert_eq!(build(&cache, "a", b"one"), (b"one".to_vec(), true));
-        let notice = cache.notice().unwrap();
+        let notice = cache.probe().unwrap();
         assert!(
             notice.contains("a file") && notice.contains(CACHE_VARIABLE),
             "{notice}"

@@ -60,9 +60,7 @@ pub fn inventory() -> Result<CudaInventory> {
 }
 
 fn ask() -> Result<CudaInventory> {
-    let failed = |error| {
-        describe("use", "the NVIDIA driver", error)
-    };
+    let failed = |error| describe("use", "the NVIDIA driver", error);
     let mut version = 0;
     // SAFETY: the pointer leads to an integer.
     unsafe { sys::cuDriverGetVersion(&raw mut version) }

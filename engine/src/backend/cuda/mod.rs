@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use cosmogan_kernels::{Launch, Module};
 use cudarc::driver::{result, sys};
 
-pub use device::{CudaInventory, CudaDevice, inventory};
+pub use device::{CudaDevice, CudaInventory, inventory};
 use device::{describe, set_current};
 use nvrtc::Nvrtc;
 use pool::{Blocks, Pool, rounded};
@@ -90,7 +90,8 @@ impl CudaLauncher {
         // SAFETY: `handle` is a device, and the context is used only while it is retained, which is for good.
         let context = unsafe { result::primary_ctx::retain(handle) }.map_err(failed)?;
         set_current(context)?;
-        let stream = result::stream::create(result::stream::StreamKind::NonBlocking).map_err(failed)?;
+        let stream =
+            result::stream::create(result::stream::StreamKind::NonBlocking).map_err(failed)?;
         Ok(Self(Arc::new(Shared {
             device,
             nvrtc,
@@ -106,11 +107,6 @@ impl CudaLauncher {
                 last: "none",
             }),
         })))
-    }
-
-    /// Why compiled kernels could not be kept, if that happened.
-    pub fn notice(&self) -> Option<String> {
-        self.0.cache.notice()
     }
 }
 
@@ -131,7 +127,9 @@ impl Shared {
         let module = match state.modules.get(&launch.module) {
             Some(module) => *module,
             None => {
-                let mut image = self.nvrtc.build(&self.cache, &launch.module, &self.target)?;
+                let mut image = self
+                    .nvrtc
+                    .build(&self.cache, &launch.module, &self.target)?;
                 // PTX is text, and the driver looks for its end.
                 image.push(0);
                 // SAFETY: the image is what NVRTC made, and ends with 0; the driver copies it.
@@ -175,7 +173,14 @@ impl Shared {
 impl Launcher for CudaLauncher {
     fn description(&self) -> String {
         let device = &self.0.device;
-        format!("cuda:{} ({}, {})", device.number, device.name, self.0.target)
+        format!(
+            "cuda:{} ({}, {})",
+            device.number, device.name, self.0.target
+        )
+    }
+
+    fn notice(&self) -> Option<String> {
+        self.0.cache.probe()
     }
 
     fn tensor_cores(&self) -> std::result::Result<(), String> {
@@ -289,7 +294,8 @@ impl Launcher for CudaLauncher {
         let executable = graph.and_then(|graph| {
             // SAFETY: the graph is alive, and is not needed once it is instantiated.
             unsafe {
-                let executable = result::graph::instantiate(graph, sys::CUgraphInstantiate_flags(0));
+                let executable =
+                    result::graph::instantiate(graph, sys::CUgraphInstantiate_flags(0));
                 result::graph::destroy(graph)?;
                 executable
             }
@@ -342,7 +348,11 @@ impl Allocation for CudaMemory {
 
 impl Drop for CudaMemory {
     fn drop(&mut self) {
-        let mut state = self.shared.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self
+            .shared
+            .state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         state.pool.give_back(self.size, self.address);
     }
 }

@@ -21,8 +21,7 @@ pub const NVRTC_VARIABLE: &str = "COSMOGAN_NVRTC";
 /// Library names, newest first.
 const NAMES: [&str; 2] = ["libnvrtc.so.13", "libnvrtc.so.12"];
 /// What gets the library where there is none.
-pub(super) const REMEDY: &str =
-    "pip install nvidia-cuda-nvrtc, or install a CUDA toolkit, or name the library in COSMOGAN_NVRTC";
+pub(super) const REMEDY: &str = "pip install nvidia-cuda-nvrtc, or install a CUDA toolkit, or name the library in COSMOGAN_NVRTC";
 
 /// A loaded compiler. It is never unloaded.
 #[derive(Debug)]
@@ -122,8 +121,9 @@ impl Nvrtc {
         let nvrtc = unsafe {
             let version: Symbol<unsafe extern "C" fn(*mut c_int, *mut c_int) -> Status> =
                 library.get(b"nvrtcVersion\0").map_err(failed)?;
-            let count: Symbol<unsafe extern "C" fn(*mut c_int) -> Status> =
-                library.get(b"nvrtcGetNumSupportedArchs\0").map_err(failed)?;
+            let count: Symbol<unsafe extern "C" fn(*mut c_int) -> Status> = library
+                .get(b"nvrtcGetNumSupportedArchs\0")
+                .map_err(failed)?;
             let list: Symbol<unsafe extern "C" fn(*mut c_int) -> Status> =
                 library.get(b"nvrtcGetSupportedArchs\0").map_err(failed)?;
             let [mut major, mut minor, mut number] = [0; 3];
@@ -207,7 +207,8 @@ impl Nvrtc {
             .iter()
             .map(|option| text(option))
             .collect();
-        let pointers = |texts: &[CString]| texts.iter().map(|text| text.as_ptr()).collect::<Vec<_>>();
+        let pointers =
+            |texts: &[CString]| texts.iter().map(|text| text.as_ptr()).collect::<Vec<_>>();
         let (headers, names, options) = (pointers(&headers), pointers(&names), pointers(&options));
 
         let functions = &self.functions;
@@ -230,7 +231,9 @@ impl Nvrtc {
         let status =
             unsafe { (functions.compile)(program, options.len() as c_int, options.as_ptr()) };
         let log = self.text(program, &functions.log_size, &functions.log);
-        let log = String::from_utf8_lossy(&log).trim_end_matches('\0').to_owned();
+        let log = String::from_utf8_lossy(&log)
+            .trim_end_matches('\0')
+            .to_owned();
         let image = if target.starts_with("sm_") {
             self.text(program, &functions.cubin_size, &functions.cubin)
         } else {
@@ -303,7 +306,9 @@ fn load_builtins(library: &Path) {
         let name = entry.file_name().to_string_lossy().into_owned();
         if name.starts_with(&format!("libnvrtc-builtins.so.{major}")) {
             // SAFETY: as in `Nvrtc::load`. A failure shows when NVRTC misses it.
-            if let Ok(builtins) = unsafe { Library::open(Some(entry.path()), RTLD_NOW | RTLD_GLOBAL) } {
+            if let Ok(builtins) =
+                unsafe { Library::open(Some(entry.path()), RTLD_NOW | RTLD_GLOBAL) }
+            {
                 std::mem::forget(builtins);
             }
         }
@@ -423,7 +428,10 @@ pub fn resources(log: &str) -> Vec<Resources> {
         }
         let Some(last) = all.last_mut() else { continue };
         let before = |unit: &str| {
-            let text = line.split(unit).next().filter(|text| text.len() < line.len())?;
+            let text = line
+                .split(unit)
+                .next()
+                .filter(|text| text.len() < line.len())?;
             text.split_whitespace().last()?.parse::<u32>().ok()
         };
         if let Some(registers) = before(" registers") {
@@ -448,7 +456,9 @@ pub(super) fn static_text(text: *const c_char) -> String {
         return String::new();
     }
     // SAFETY: the driver's texts are static and end with 0.
-    unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned()
+    unsafe { CStr::from_ptr(text) }
+        .to_string_lossy()
+        .into_owned()
 }
 
 #[cfg(test)]

@@ -27,7 +27,10 @@ pub(super) fn rounded(bytes: usize) -> usize {
 impl Pool {
     /// A block of exactly `size` bytes that was freed before.
     pub(super) fn take(&mut self, size: usize) -> Option<u64> {
-        let recorded = self.recorded.as_mut().and_then(|free| free.get_mut(&size)?.pop());
+        let recorded = self
+            .recorded
+            .as_mut()
+            .and_then(|free| free.get_mut(&size)?.pop());
         let block = match recorded {
             Some(block) => Some(block),
             None => {

@@ -13,6 +13,9 @@ pub trait Launcher: Send + Sync + fmt::Debug {
     /// One line on the device.
     fn description(&self) -> String;
 
+    /// What the user of the device should know, in one line: that compiled kernels cannot be kept, say.
+    fn notice(&self) -> Option<String>;
+
     /// Why tensor-core kernels cannot run here, if they cannot.
     fn tensor_cores(&self) -> std::result::Result<(), String>;
 

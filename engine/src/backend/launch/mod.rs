@@ -28,6 +28,8 @@ const MOST_BLOCKS: u32 = 65_535;
 pub struct LaunchBackend {
     launcher: Arc<dyn Launcher>,
     precision: Precision,
+    /// Whether fresh memory is filled with NaN, so that an element that no kernel writes is noticed.
+    poisoned: bool,
     /// Tells this backend's memory from that of any other.
     id: u64,
 }
@@ -45,8 +47,18 @@ impl LaunchBackend {
         Ok(Self {
             launcher,
             precision,
+            poisoned: false,
             id: NEXT.fetch_add(1, Ordering::Relaxed),
         })
+    }
+
+    /// The same, with fresh memory full of NaN.
+    #[must_use]
+    pub fn poisoned(self) -> Self {
+        Self {
+            poisoned: true,
+            ..self
+        }
     }
 
     /// What tensor-core products multiply; none in f32.
@@ -131,6 +143,10 @@ impl LaunchBackend {
             )));
         }
         let buffer = self.buffer(shape.len())?;
+        if self.poisoned {
+            let poison = vec![f32::NAN; buffer.len];
+            self.launcher.write(&*buffer.allocation, &poison)?;
+        }
         Ok(Tensor::from_buffer(shape, Buffer::Device(buffer)))
     }
 }

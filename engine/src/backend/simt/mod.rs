@@ -79,11 +79,6 @@ impl SimtLauncher {
         })))
     }
 
-    /// Why compiled kernels could not be kept, if that happened.
-    pub fn notice(&self) -> Option<String> {
-        self.0.cache.notice()
-    }
-
     /// Launches a kernel from a source of the caller's, e.g. one with a planted fault.
     ///
     /// # Errors
@@ -137,6 +132,10 @@ impl Shared {
 impl Launcher for SimtLauncher {
     fn description(&self) -> String {
         format!("simt ({})", self.0.compiler.version)
+    }
+
+    fn notice(&self) -> Option<String> {
+        self.0.cache.probe()
     }
 
     fn tensor_cores(&self) -> std::result::Result<(), String> {
