@@ -44,6 +44,10 @@ impl Backend for Witness {
     fn upload(&self, shape: Shape, values: &[f32]) -> Result<Tensor> {
         self.cpu.upload(shape, values)
     }
+    fn write(&self, tensor: &mut Tensor, values: &[f32]) -> Result<()> {
+        self.cpu.write(tensor, values)
+    }
+
     fn download(&self, tensor: &Tensor) -> Result<Vec<f32>> {
         self.cpu.download(tensor)
     }

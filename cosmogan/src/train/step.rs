@@ -3,14 +3,19 @@
 //! D(real), G(z) and D(G(z)) run forward once; both gradients are taken at the same parameters; then Adam moves both
 //! networks. With flipped labels both label sets of the discriminator's loss are swapped; the generator's loss
 //! (non-saturating: fakes against the label "real") never is.
+//!
+//! Nothing is uploaded or downloaded between the inputs and the losses, so that a device may record a step's launches and
+//! replay them: the first step runs as it is, the second is recorded. The rare steps with flipped labels, which are
+//! other launches, always run as they are: a second recording would keep a second set of intermediate results.
 
 use std::sync::Arc;
 
 use cosmogan_engine::adam::{AdamOperand, AdamSettings, AdamStep};
 use cosmogan_engine::backend::Backend;
+use cosmogan_engine::backend::launch::Recording;
 use cosmogan_engine::{Shape, Tape, Tensor, Variable};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::network::{Mode, Network, RunningUpdate};
 use crate::model::{discriminator, generator};
 
@@ -41,10 +46,46 @@ pub struct StepOutcome {
     pub real_logits: Vec<f32>,
     /// Logits of the generated maps.
     pub fake_logits: Vec<f32>,
-    /// Gradients of the discriminator's loss, one per trained tensor.
+    /// Gradients of the discriminator's loss, one per trained tensor; the next step may overwrite them.
     pub discriminator_gradients: Vec<Tensor>,
-    /// Gradients of the generator's loss, one per trained tensor.
+    /// Gradients of the generator's loss, one per trained tensor; the next step may overwrite them.
     pub generator_gradients: Vec<Tensor>,
+}
+
+/// A step's inputs on the device. Every step overwrites them in place, so that a recording finds the new values.
+#[derive(Debug)]
+struct DeviceInputs {
+    maps: Tensor,
+    latents: Tensor,
+    /// What changes in Adam from step to step.
+    adam: Tensor,
+    /// The scalar 1: the gradient of a loss with respect to itself.
+    one: Tensor,
+}
+
+/// A step's results on the device.
+#[derive(Clone, Debug)]
+struct DeviceOutcome {
+    d_loss_real: Tensor,
+    d_loss_fake: Tensor,
+    g_loss: Tensor,
+    real_logits: Tensor,
+    fake_logits: Tensor,
+    discriminator_gradients: Vec<Tensor>,
+    generator_gradients: Vec<Tensor>,
+}
+
+/// How far the recording of a step has come.
+#[derive(Debug)]
+enum Replay {
+    /// No step has run yet, and kernels may have to be compiled.
+    Cold,
+    /// The next step without flipped labels may be recorded.
+    Warm,
+    /// It was.
+    Recorded(Box<dyn Recording>, DeviceOutcome),
+    /// The device gains nothing by it, or has no room for it.
+    Never,
 }
 
 /// Adam's two moments of one tensor.
@@ -64,6 +105,8 @@ pub struct Trainer {
     pub(crate) adam: AdamSettings,
     pub(crate) steps_done: u64,
     backend: Arc<dyn Backend>,
+    inputs: Option<DeviceInputs>,
+    replay: Replay,
 }
 
 impl Trainer {
@@ -81,6 +124,8 @@ impl Trainer {
             adam,
             steps_done: 0,
             backend,
+            inputs: None,
+            replay: Replay::Cold,
         })
     }
 
@@ -99,19 +144,108 @@ impl Trainer {
         self.steps_done
     }
 
+    /// Whether steps are replayed from a recording.
+    pub fn is_recorded(&self) -> bool {
+        matches!(self.replay, Replay::Recorded(..))
+    }
+
     /// Takes one step.
     ///
     /// # Errors
     /// Where the inputs do not fit the networks, or the device fails.
     pub fn step(&mut self, inputs: StepInputs<'_>) -> Result<StepOutcome> {
-        let (outcome, updates) = self.differentiate(inputs)?;
+        let on_device = self.place(inputs)?;
+        let outcome = self.queue(&on_device, inputs.flip_labels);
+        self.inputs = Some(on_device);
+        let outcome = outcome?;
+        self.steps_done += 1;
+        Ok(StepOutcome {
+            d_loss_real: self.scalar(&outcome.d_loss_real)?,
+            d_loss_fake: self.scalar(&outcome.d_loss_fake)?,
+            g_loss: self.scalar(&outcome.g_loss)?,
+            real_logits: self.backend.download(&outcome.real_logits)?,
+            fake_logits: self.backend.download(&outcome.fake_logits)?,
+            discriminator_gradients: outcome.discriminator_gradients,
+            generator_gradients: outcome.generator_gradients,
+        })
+    }
+
+    /// Brings a step's inputs to the device, where those of the step before lay if they fit.
+    fn place(&mut self, inputs: StepInputs<'_>) -> Result<DeviceInputs> {
+        let config = self.discriminator.config();
+        let size = config.output_size;
+        let batch = inputs.maps.len() / (size * size * config.c_dim);
+        let maps = Shape::from([batch, size, size, config.c_dim]);
+        let z_dim = self.generator.config().z_dim;
+        let latents = Shape::from([inputs.latents.len() / z_dim, z_dim]);
+        let adam = self.adam.state(self.steps_done + 1);
+
+        let earlier = self.inputs.take();
+        let backend = &self.backend;
+        match earlier {
+            Some(mut earlier)
+                if *earlier.maps.shape() == maps && *earlier.latents.shape() == latents =>
+            {
+                backend.write(&mut earlier.maps, inputs.maps)?;
+                backend.write(&mut earlier.latents, inputs.latents)?;
+                backend.write(&mut earlier.adam, &adam)?;
+                Ok(earlier)
+            }
+            _ => {
+                self.replay = Replay::Cold;
+                Ok(DeviceInputs {
+                    maps: backend.upload(maps, inputs.maps)?,
+                    latents: backend.upload(latents, inputs.latents)?,
+                    adam: backend.upload(Shape::from([2]), &adam)?,
+                    one: backend.upload(Shape::from([]), &[1.0])?,
+                })
+            }
+        }
+    }
+
+    /// Queues one step, recorded or as it is.
+    fn queue(&mut self, inputs: &DeviceInputs, flip_labels: bool) -> Result<DeviceOutcome> {
+        if flip_labels {
+            return self.run(inputs, true);
+        }
+        if matches!(self.replay, Replay::Warm) {
+            self.replay = self.record(inputs);
+        }
+        if let Replay::Recorded(recording, outcome) = &self.replay {
+            recording.replay()?;
+            return Ok(outcome.clone());
+        }
+        let outcome = self.run(inputs, false)?;
+        if matches!(self.replay, Replay::Cold) {
+            self.replay = Replay::Warm;
+        }
+        Ok(outcome)
+    }
+
+    /// Records a step. A device that fails to, for want of memory say, goes on without.
+    fn record(&mut self, inputs: &DeviceInputs) -> Replay {
+        let backend = Arc::clone(&self.backend);
+        let mut outcome = None;
+        let recording = backend.record(&mut || {
+            let recorded = self.run(inputs, false);
+            recorded.map(|recorded| outcome = Some(recorded)).map_err(|error| match error {
+                Error::Engine(error) => error,
+                other => cosmogan_engine::Error::Device(other.to_string()),
+            })
+        });
+        match (recording, outcome) {
+            (Ok(Some(recording)), Some(outcome)) => Replay::Recorded(recording, outcome),
+            _ => Replay::Never,
+        }
+    }
+
+    /// One step: gradients at the present parameters, running statistics, Adam.
+    fn run(&mut self, inputs: &DeviceInputs, flip_labels: bool) -> Result<DeviceOutcome> {
+        let (outcome, updates) = self.differentiate(inputs, flip_labels)?;
         // Real maps first, then generated ones: the running statistics remember the order.
         self.discriminator.update_running(&updates.real)?;
         self.discriminator.update_running(&updates.fake)?;
         self.generator.update_running(&updates.generator)?;
-        self.steps_done += 1;
-        let state = self.adam.state(self.steps_done);
-        let state = self.backend.upload(Shape::from([2]), &state)?;
         let operands = operands(
             &mut self.generator,
             &mut self.generator_moments,
@@ -125,7 +259,7 @@ impl Trainer {
         .collect();
         let step = AdamStep {
             settings: self.adam,
-            state: &state,
+            state: &inputs.adam,
             operands,
         };
         step.run(&*self.backend)?;
@@ -133,22 +267,23 @@ impl Trainer {
     }
 
     /// Losses and both gradients at the present parameters; changes nothing.
-    fn differentiate(&self, inputs: StepInputs<'_>) -> Result<(StepOutcome, Updates)> {
+    fn differentiate(
+        &self,
+        inputs: &DeviceInputs,
+        flip_labels: bool,
+    ) -> Result<(DeviceOutcome, Updates)> {
         let tape = Tape::new(Arc::clone(&self.backend));
         let generator = self.generator.bind(&tape, Mode::Training);
         let discriminator = self.discriminator.bind(&tape, Mode::Training);
-
-        let real = self.constant_maps(&tape, inputs.maps)?;
-        let z_dim = self.generator.config().z_dim;
-        let latents = Shape::from([inputs.latents.len() / z_dim, z_dim]);
-        let latents = tape.constant(self.backend.upload(latents, inputs.latents)?);
+        let real = tape.constant(inputs.maps.clone());
+        let latents = tape.constant(inputs.latents.clone());
 
         let (real_logits, real_update) = discriminator::forward(&discriminator, &real)?;
         let (fake, generator_update) = generator::forward(&generator, &latents)?;
         let (fake_logits, fake_update) = discriminator::forward(&discriminator, &fake)?;
         drop(fake);
 
-        let (real_label, fake_label) = if inputs.flip_labels {
+        let (real_label, fake_label) = if flip_labels {
             (FAKE, REAL)
         } else {
             (REAL, FAKE)
@@ -158,14 +293,17 @@ impl Trainer {
         let d_loss = tape.add(&d_loss_real, &d_loss_fake)?;
         let g_loss = tape.bce_with_logits(&fake_logits, REAL)?;
 
-        let discriminator_gradients = tape.gradients_of_loss(&d_loss, &discriminator.trained())?;
-        let generator_gradients = tape.gradients_of_loss(&g_loss, &generator.trained())?;
-        let outcome = StepOutcome {
-            d_loss_real: self.scalar(&d_loss_real)?,
-            d_loss_fake: self.scalar(&d_loss_fake)?,
-            g_loss: self.scalar(&g_loss)?,
-            real_logits: self.backend.download(real_logits.value())?,
-            fake_logits: self.backend.download(fake_logits.value())?,
+        let gradients = |loss: &Variable, wanted: &[&Variable]| {
+            tape.gradients(loss, inputs.one.clone(), wanted)
+        };
+        let discriminator_gradients = gradients(&d_loss, &discriminator.trained())?;
+        let generator_gradients = gradients(&g_loss, &generator.trained())?;
+        let outcome = DeviceOutcome {
+            d_loss_real: d_loss_real.value().clone(),
+            d_loss_fake: d_loss_fake.value().clone(),
+            g_loss: g_loss.value().clone(),
+            real_logits: real_logits.value().clone(),
+            fake_logits: fake_logits.value().clone(),
             discriminator_gradients,
             generator_gradients,
         };
@@ -177,16 +315,8 @@ impl Trainer {
         Ok((outcome, updates))
     }
 
-    fn constant_maps(&self, tape: &Tape, maps: &[f32]) -> Result<Variable> {
-        let config = self.discriminator.config();
-        let size = config.output_size;
-        let batch = maps.len() / (size * size * config.c_dim);
-        let shape = Shape::from([batch, size, size, config.c_dim]);
-        Ok(tape.constant(self.backend.upload(shape, maps)?))
-    }
-
-    fn scalar(&self, loss: &Variable) -> Result<f32> {
-        let values = self.backend.download(loss.value())?;
+    fn scalar(&self, loss: &Tensor) -> Result<f32> {
+        let values = self.backend.download(loss)?;
         Ok(values.first().copied().unwrap_or(f32::NAN))
     }
 }

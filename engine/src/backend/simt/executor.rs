@@ -211,8 +211,13 @@ impl Executor {
         } else {
             region.read(address, bytes, &now)
         };
-        let start = region.start;
-        outcome.map_err(|problem| format!("at byte {} of a buffer, it {problem}", address - start))
+        let offset = address - region.start;
+        let place = if region.per_block {
+            "shared memory"
+        } else {
+            "a buffer"
+        };
+        outcome.map_err(|problem| format!("at byte {offset} of {place}, it {problem}"))
     }
 
     fn begin_copy(&mut self, copy: Copy) -> Result<(), String> {

@@ -62,7 +62,7 @@ pub(super) struct Region {
     pub(super) end: u64,
     granules: Vec<Granule>,
     /// Shared memory begins anew, unwritten, with every block.
-    per_block: bool,
+    pub(super) per_block: bool,
 }
 
 impl Region {
