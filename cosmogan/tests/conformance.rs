@@ -6,62 +6,195 @@
 
 use std::sync::Arc;
 
-use cosmogan::verify::conformance::{check, compute};
-use cosmogan_engine::backend::Backend;
+use cosmogan::verify::conformance::{arithmetic, check, compute};
 use cosmogan_engine::backend::cpu::CpuBackend;
+use cosmogan_engine::backend::cuda::CudaLauncher;
+use cosmogan_engine::backend::launch::LaunchBackend;
+use cosmogan_engine::backend::simt::SimtLauncher;
+use cosmogan_engine::backend::{Backend, Precision};
+use cosmogan_oracle::Case;
 use cosmogan_oracle::cases::{Kind, Model};
-use cosmogan_oracle::{Arithmetic, Case};
-use proptest::prelude::*;
+use proptest::prelude::any;
+use proptest::test_runner::{Config, TestCaseError, TestRunner};
 
 /// Outputs are poisoned with NaN and guarded on both sides.
-fn device() -> Arc<dyn Backend> {
+fn cpu() -> Arc<dyn Backend> {
     Arc::new(CpuBackend::checked())
 }
 
-fn conforms(case: &Case, most: usize) -> std::result::Result<f64, TestCaseError> {
-    let found = check(case, &device(), &Arithmetic::f32(), most)
-        .map_err(|error| TestCaseError::fail(format!("{case}: {error}")))?;
-    prop_assert!(
-        found.passed,
-        "{case}: {} bounds in {}; simpler cases to try: {:?}",
-        found.error,
-        found.detail,
-        case.shrink()
-            .iter()
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
-    );
-    Ok(found.error)
+/// The GPU's kernels with every access checked, threads in the order of `seed`.
+fn simt(precision: Precision, seed: u64) -> Arc<dyn Backend> {
+    let launcher = SimtLauncher::new(seed).unwrap();
+    Arc::new(LaunchBackend::new(Arc::new(launcher), precision).unwrap())
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(600))]
-
-    #[test]
-    fn every_operator_on_random_shapes(kind in 0..Kind::ALL.len(), seed in any::<u64>()) {
-        conforms(&Case::random(Kind::ALL[kind], seed), usize::MAX)?;
+/// The first GPU, if there is one that can do it.
+fn cuda(precision: Precision) -> Option<Arc<dyn Backend>> {
+    let backend =
+        CudaLauncher::new(0).and_then(|launcher| LaunchBackend::new(Arc::new(launcher), precision));
+    match backend {
+        Ok(backend) => Some(Arc::new(backend.poisoned())),
+        Err(error) => {
+            println!("SKIPPED: {error}");
+            None
+        }
     }
 }
 
-#[test]
-fn every_operator_at_a_models_own_shapes() {
-    let tiny = Model {
-        output_size: 64,
-        layers: 4,
-        gf_dim: 16,
-        df_dim: 16,
-        z_dim: 64,
-        c_dim: 1,
-    };
+fn conforms(
+    case: &Case,
+    device: &Arc<dyn Backend>,
+    precision: Precision,
+    most: usize,
+) -> Result<f64, TestCaseError> {
+    let found = check(case, device, &arithmetic(precision), most)
+        .map_err(|error| TestCaseError::fail(format!("{case}: {error}")))?;
+    if found.passed {
+        return Ok(found.error);
+    }
+    let simpler: Vec<_> = case.shrink().iter().map(ToString::to_string).collect();
+    Err(TestCaseError::fail(format!(
+        "{case}: {} bounds in {}; simpler cases to try: {simpler:?}",
+        found.error, found.detail
+    )))
+}
+
+fn on_random_shapes(device: &Arc<dyn Backend>, precision: Precision, cases: u32) {
+    let mut runner = TestRunner::new(Config {
+        source_file: Some(file!()),
+        ..Config::with_cases(cases)
+    });
+    let outcome = runner.run(&(0..Kind::ALL.len(), any::<u64>()), |(kind, seed)| {
+        let case = Case::random(Kind::ALL[kind], seed);
+        conforms(&case, device, precision, usize::MAX).map(|_| ())
+    });
+    outcome.unwrap_or_else(|error| panic!("{error}"));
+}
+
+/// A model small enough for the executor, with every layer of the paper's.
+const TINY: Model = Model {
+    output_size: 64,
+    layers: 4,
+    gf_dim: 16,
+    df_dim: 16,
+    z_dim: 64,
+    c_dim: 1,
+};
+
+/// More pixels, channels and terms than one tile of any kernel holds, and multiples of none; odd windows and strides.
+const BEYOND_A_TILE: [&str; 8] = [
+    "conv2d n=1 h=31 w=27 c=37 k=70 kernel=5x5 stride=2x2 pad=1,1,2,2 seed=1",
+    "conv2d n=3 h=13 w=12 c=9 k=131 kernel=3x2 stride=1x2 pad=1,0,1,1 seed=2",
+    "conv_transpose2d n=1 h=13 w=17 c=70 k=33 kernel=5x5 stride=2x2 pad=1,1,2,2 seed=3",
+    "conv_transpose2d n=2 h=9 w=11 c=35 k=131 kernel=4x3 stride=3x1 pad=0,1,1,1 seed=4",
+    "conv2d n=2 h=37 w=141 c=1 k=37 kernel=5x5 stride=2x2 pad=1,1,2,2 seed=5",
+    "conv_transpose2d n=2 h=21 w=37 c=35 k=1 kernel=5x5 stride=2x2 pad=1,1,2,2 seed=6",
+    "linear rows=131 inputs=67 outputs=133 seed=7",
+    "linear rows=5 inputs=3001 outputs=1 seed=8",
+];
+
+fn at_given_shapes(device: &Arc<dyn Backend>, precision: Precision, cases: &[Case]) {
     let mut shares = Vec::new();
-    for case in Case::model_set(&tiny, 3, 1) {
-        let share = conforms(&case, 300).unwrap_or_else(|error| panic!("{error}"));
+    for case in cases {
+        let share =
+            conforms(case, device, precision, 300).unwrap_or_else(|error| panic!("{error}"));
         shares.push((share, case.to_string()));
     }
     shares.sort_by(|a, b| b.0.total_cmp(&a.0));
-    println!("largest shares of the bound:");
+    println!("largest shares of the bound on {}:", device.description());
     for (share, case) in shares.iter().take(5) {
         println!("{share:.3}  {case}");
+    }
+}
+
+fn beyond_a_tile() -> Vec<Case> {
+    BEYOND_A_TILE
+        .iter()
+        .map(|line| line.parse().unwrap())
+        .collect()
+}
+
+#[test]
+fn the_cpu_on_random_shapes() {
+    on_random_shapes(&cpu(), Precision::F32, 600);
+}
+
+#[test]
+fn the_cpu_at_a_models_own_shapes() {
+    at_given_shapes(&cpu(), Precision::F32, &Case::model_set(&TINY, 3, 1));
+    at_given_shapes(&cpu(), Precision::F32, &beyond_a_tile());
+}
+
+#[test]
+fn kernels_in_f32() {
+    let device = simt(Precision::F32, 1);
+    on_random_shapes(&device, Precision::F32, 200);
+    at_given_shapes(&device, Precision::F32, &beyond_a_tile());
+    at_given_shapes(&device, Precision::F32, &Case::model_set(&TINY, 1, 1));
+}
+
+#[test]
+fn kernels_in_tf32() {
+    let device = simt(Precision::Tf32, 2);
+    on_random_shapes(&device, Precision::Tf32, 100);
+    at_given_shapes(&device, Precision::Tf32, &beyond_a_tile());
+}
+
+#[test]
+fn kernels_in_bf16() {
+    let device = simt(Precision::Bf16, 3);
+    on_random_shapes(&device, Precision::Bf16, 100);
+    at_given_shapes(&device, Precision::Bf16, &beyond_a_tile());
+}
+
+#[test]
+fn a_gpu_in_every_precision() {
+    for precision in [Precision::F32, Precision::Tf32, Precision::Bf16] {
+        if let Some(device) = cuda(precision) {
+            on_random_shapes(&device, precision, 600);
+            at_given_shapes(&device, precision, &beyond_a_tile());
+            at_given_shapes(&device, precision, &Case::model_set(&Model::PAPER, 2, 1));
+        }
+    }
+}
+
+fn bits(values: &[f32]) -> Vec<u32> {
+    values.iter().map(|value| value.to_bits()).collect()
+}
+
+/// Every output of `line` has the same bits on all of these devices.
+fn expect_same_bits(line: &str, devices: &[Arc<dyn Backend>]) {
+    let case: Case = line.parse().unwrap();
+    let expected = compute(&case, &devices[0]).unwrap();
+    for (index, device) in devices.iter().enumerate().skip(1) {
+        let found = compute(&case, device).unwrap();
+        assert_eq!(found.len(), expected.len());
+        for (name, values) in &expected {
+            let same = bits(&found[name]) == bits(values);
+            assert!(same, "{line}: {name} differs on device {index}");
+        }
+    }
+}
+
+/// The order in which threads and blocks run is nobody's business.
+#[test]
+fn the_order_of_threads_changes_nothing() {
+    let lines = [
+        "linear rows=3 inputs=70 outputs=41 seed=1",
+        "linear rows=3 inputs=700 outputs=1 seed=1",
+        "conv2d n=2 h=11 w=10 c=5 k=7 kernel=5x5 stride=2x2 pad=1,1,2,2 seed=2",
+        "conv2d n=1 h=10 w=12 c=1 k=7 kernel=5x5 stride=2x2 pad=1,1,2,2 seed=2",
+        "conv_transpose2d n=2 h=7 w=6 c=9 k=7 kernel=5x5 stride=2x2 pad=1,1,2,2 seed=3",
+        "batch_norm_training rows=1100 channels=9 seed=4",
+        "tanh length=1000 seed=5",
+        "bce_with_logits length=500 target=1 seed=6",
+        "adam length=3000 rate=0.0002 beta1=0.5 beta2=0.999 epsilon=0.00000001 step=7 seed=7",
+    ];
+    for precision in [Precision::F32, Precision::Tf32, Precision::Bf16] {
+        let devices: Vec<_> = (10..13).map(|seed| simt(precision, seed)).collect();
+        for line in lines {
+            expect_same_bits(line, &devices);
+        }
     }
 }
 
@@ -84,13 +217,7 @@ fn the_number_of_threads_changes_nothing() {
                 .num_threads(threads)
                 .build()
                 .unwrap();
-            pool.install(|| compute(&case, &device())).unwrap()
-        };
-        let bits = |values: &[f32]| {
-            values
-                .iter()
-                .map(|value| value.to_bits())
-                .collect::<Vec<_>>()
+            pool.install(|| compute(&case, &cpu())).unwrap()
         };
         let expected = on(1);
         for threads in [2, 3, 5] {

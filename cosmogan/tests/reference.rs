@@ -12,27 +12,40 @@ use std::sync::Arc;
 
 use cosmogan::model::weights::{TensorFile, read_file};
 use cosmogan::verify::reference;
-use cosmogan_engine::backend::Backend;
 use cosmogan_engine::backend::cpu::CpuBackend;
+use cosmogan_engine::backend::launch::LaunchBackend;
+use cosmogan_engine::backend::simt::SimtLauncher;
+use cosmogan_engine::backend::{Backend, Precision};
 use support::{run, succeed, text};
 
 fn golden() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../oracle/golden")
 }
 
-#[test]
-fn golden_sets_are_reproduced() {
-    let backend: Arc<dyn Backend> = Arc::new(CpuBackend::new());
+fn reproduces_the_golden_sets(backend: &Arc<dyn Backend>) {
     let sets = reference::find(&golden()).unwrap();
     assert_eq!(sets.len(), 2);
     for set in sets {
-        let checks = set.check(&backend, None).unwrap();
+        let checks = set.check(backend, None).unwrap();
         // Four forward passes, three steps' losses, one step's gradients, three kinds of state after two steps.
         assert_eq!(checks.len(), 4 + 3 + 1 + 6);
         for check in checks {
             assert!(check.passed, "{check:?}");
         }
     }
+}
+
+#[test]
+fn golden_sets_are_reproduced() {
+    reproduces_the_golden_sets(&(Arc::new(CpuBackend::new()) as Arc<dyn Backend>));
+}
+
+/// On the GPU's kernels, with every access checked. The second and third step are replayed from a recording.
+#[test]
+fn golden_sets_are_reproduced_by_the_kernels() {
+    let launcher = Arc::new(SimtLauncher::new(4).unwrap());
+    let backend = LaunchBackend::new(launcher, Precision::F32).unwrap();
+    reproduces_the_golden_sets(&(Arc::new(backend) as Arc<dyn Backend>));
 }
 
 /// Copies the golden set `two` and changes one byte in the middle of a tensor of one file.

@@ -127,7 +127,11 @@ impl Bench {
     }
 
     fn run(&self, kernel: &'static Kernel, source: &str, fault: u32) -> Result<Vec<f32>, String> {
-        let [blocks, threads] = if kernel.name == "reverse" { [2, 64] } else { [1, 32] };
+        let [blocks, threads] = if kernel.name == "reverse" {
+            [2, 64]
+        } else {
+            [1, 32]
+        };
         let launch = Launch {
             kernel,
             module: Module {
@@ -156,7 +160,10 @@ fn expect_fault(kernel: usize, source: &str, fault: u32, words: &[&str]) {
         let problem = Bench::new(seed)
             .run(&KERNELS[kernel], source, fault)
             .expect_err("the fault went unnoticed");
-        for word in words.iter().chain(&[&*format!("kernel {}", KERNELS[kernel].name), "thread"]) {
+        for word in words
+            .iter()
+            .chain(&[&*format!("kernel {}", KERNELS[kernel].name), "thread"])
+        {
             assert!(problem.contains(word), "{word:?} is not in: {problem}");
         }
     }
@@ -187,7 +194,12 @@ fn global_memory_out_of_bounds() {
 
 #[test]
 fn shared_memory_out_of_bounds() {
-    expect_fault(0, REVERSE, 2, &["write of 4 bytes", "outside every shared array"]);
+    expect_fault(
+        0,
+        REVERSE,
+        2,
+        &["write of 4 bytes", "outside every shared array"],
+    );
 }
 
 #[test]
@@ -216,7 +228,12 @@ fn races_in_shared_memory() {
 
 #[test]
 fn races_between_blocks() {
-    expect_fault(0, REVERSE, 9, &["buffer", "another thread", "without a barrier"]);
+    expect_fault(
+        0,
+        REVERSE,
+        9,
+        &["buffer", "another thread", "without a barrier"],
+    );
 }
 
 #[test]
@@ -257,8 +274,15 @@ fn arguments_that_do_not_fit_the_kernel() {
 fn a_source_that_does_not_compile() {
     let bench = Bench::new(0);
     let problem = bench
-        .run(&KERNELS[0], "extern \"C\" __global__ void reverse(const float* x, float* y) { flaot z; }", 0)
+        .run(
+            &KERNELS[0],
+            "extern \"C\" __global__ void reverse(const float* x, float* y) { flaot z; }",
+            0,
+        )
         .unwrap_err();
-    assert!(problem.contains("reverse.cu") && problem.contains("flaot"), "{problem}");
+    assert!(
+        problem.contains("reverse.cu") && problem.contains("flaot"),
+        "{problem}"
+    );
     assert!(!problem.contains('\n'), "{problem}");
 }

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
-use cosmogan_engine::backend::{Backend, Precision};
+use cosmogan_engine::backend::Backend;
+use cosmogan_oracle::Case;
 use cosmogan_oracle::cases::Model;
-use cosmogan_oracle::{Arithmetic, Case};
 use serde::Serialize;
 
 use crate::device::DeviceArguments;
@@ -116,7 +116,7 @@ impl VerifyArguments {
         let mut progress = Progress::new("verifying", cases.len() as u64);
         let mut checks = Vec::new();
         for case in &cases {
-            let arithmetic = arithmetic(self.device.precision);
+            let arithmetic = conformance::arithmetic(self.device.precision);
             checks.push(conformance::check(case, &backend, &arithmetic, SAMPLE)?);
             progress.advance(1, case);
         }
@@ -150,15 +150,6 @@ impl VerifyArguments {
         let mut cases = Case::model_set(&model, self.batch, self.seed);
         cases.extend(Case::random_set(self.random, self.seed));
         Ok(cases)
-    }
-}
-
-/// The roundings of a precision.
-fn arithmetic(precision: Precision) -> Arithmetic {
-    match precision {
-        Precision::F32 => Arithmetic::f32(),
-        Precision::Tf32 => Arithmetic::tf32(),
-        Precision::Bf16 => Arithmetic::bf16(),
     }
 }
 

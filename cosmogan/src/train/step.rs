@@ -228,10 +228,12 @@ impl Trainer {
         let mut outcome = None;
         let recording = backend.record(&mut || {
             let recorded = self.run(inputs, false);
-            recorded.map(|recorded| outcome = Some(recorded)).map_err(|error| match error {
-                Error::Engine(error) => error,
-                other => cosmogan_engine::Error::Device(other.to_string()),
-            })
+            recorded
+                .map(|recorded| outcome = Some(recorded))
+                .map_err(|error| match error {
+                    Error::Engine(error) => error,
+                    other => cosmogan_engine::Error::Device(other.to_string()),
+                })
         });
         match (recording, outcome) {
             (Ok(Some(recording)), Some(outcome)) => Replay::Recorded(recording, outcome),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use cosmogan_engine::adam::{AdamOperand, AdamSettings, AdamStep};
 use cosmogan_engine::backend::cpu::CpuBackend;
-use cosmogan_engine::backend::{self, Backend};
+use cosmogan_engine::backend::{self, Backend, Precision};
 use cosmogan_engine::ops::update_running_statistics;
 use cosmogan_engine::{Padding, Shape, Tape, Tensor, Variable};
 use cosmogan_oracle::cases::{EPSILON, LEAKY_SLOPE, MOMENTUM};
@@ -19,6 +19,15 @@ use crate::error::Result;
 
 /// Errors are counted in bounds: up to one is right.
 const LIMIT: f64 = 1.0;
+
+/// The roundings that a precision stands for.
+pub fn arithmetic(precision: Precision) -> Arithmetic {
+    match precision {
+        Precision::F32 => Arithmetic::f32(),
+        Precision::Tf32 => Arithmetic::tf32(),
+        Precision::Bf16 => Arithmetic::bf16(),
+    }
+}
 
 /// Runs `case` on `backend` and compares every output, and at most `most` elements of each, with the oracle.
 ///
