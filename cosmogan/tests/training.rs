@@ -100,6 +100,30 @@ fn resumed_and_killed_runs_give_the_same_bits() {
     assert_eq!(result(&killed), expected);
 }
 
+/// On the GPU's kernels: in one go, all steps but the first are replayed from a recording; resumed after every step,
+/// none is, and threads run in another order each time.
+#[test]
+fn recorded_steps_give_the_same_bits() {
+    let folder = tempfile::tempdir().unwrap();
+    let (config, data) = small_run(folder.path(), 8);
+    let on = |run: &Path, steps: &str, device: &str| {
+        let mut arguments = resumed(arguments(&config, &data, run, steps));
+        arguments.extend(["--device", device]);
+        succeed(&arguments);
+    };
+    let (whole, pieces) = (folder.path().join("whole"), folder.path().join("pieces"));
+    on(&whole, "4", "simt");
+    for (steps, device) in [
+        ("1", "simt:1"),
+        ("2", "simt:2"),
+        ("3", "simt:3"),
+        ("4", "simt:4"),
+    ] {
+        on(&pieces, steps, device);
+    }
+    assert_eq!(result(&pieces), result(&whole));
+}
+
 #[cfg(unix)]
 #[test]
 fn ctrl_c_saves_and_resume_goes_on() {

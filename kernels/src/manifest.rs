@@ -1,6 +1,8 @@
 //! Every kernel there is.
 
-use crate::kernel::Kernel;
+use crate::convolution::ConvShape;
+use crate::kernel::{Kernel, Module, Tier};
+use crate::pack::Operand;
 use crate::{
     adam, batch_norm, convolution, elementwise, linear, loss, pack, reduce, single_channel,
     tensor_core,
@@ -38,13 +40,59 @@ pub static MANIFEST: [&Kernel; 28] = [
     &adam::ADAM,
 ];
 
+/// Every module that the paper's model uses, and those that serve any other window.
+pub fn modules() -> Vec<Module> {
+    let window = |size| ConvShape {
+        batch: 1,
+        input: [16, 16],
+        channels: 1,
+        output: [8, 8],
+        outputs: 1,
+        kernel: [size, size],
+        stride: [2, 2],
+        begin: [1, 1],
+    };
+    let mut modules: Vec<Module> = MANIFEST
+        .iter()
+        .filter(|kernel| kernel.tier == Tier::Plain)
+        .map(|kernel| Module {
+            source: kernel.source,
+            constants: Vec::new(),
+        })
+        .filter(|module| {
+            !["pack.cu", "convolution.cu", "single_channel.cu"].contains(&module.source)
+        })
+        .collect();
+    for shape in [window(5), window(3)] {
+        modules.push(convolution::fprop(&shape).module);
+        modules.push(single_channel::fprop(&shape).module);
+    }
+    modules.push(pack::rows(Operand::F32, 1, 1).module);
+    for operand in [Operand::Bf16, Operand::Tf32] {
+        modules.push(pack::rows(operand, 1, 1).module);
+        for size in [5, 3] {
+            for outputs in [64, 128] {
+                let shape = ConvShape {
+                    outputs,
+                    ..window(size)
+                };
+                modules.push(tensor_core::fprop(operand, &shape).module);
+            }
+            modules.push(tensor_core::wgrad(operand, &window(size)).0.module);
+        }
+    }
+    modules.sort();
+    modules.dedup();
+    modules
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::source;
     use crate::sources::FAMILIES;
-    use crate::{source, tensor_core};
 
     #[test]
     fn the_manifest_and_the_sources_name_the_same_kernels() {
@@ -70,6 +118,15 @@ mod tests {
             .collect();
         assert_eq!(listed.len(), MANIFEST.len());
         assert_eq!(defined, listed);
+    }
+
+    #[test]
+    fn every_kernel_is_in_a_module() {
+        let modules = modules();
+        for kernel in MANIFEST {
+            let compiled = modules.iter().any(|module| module.source == kernel.source);
+            assert!(compiled, "{}", kernel.name);
+        }
     }
 
     #[test]

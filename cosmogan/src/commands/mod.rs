@@ -5,6 +5,7 @@ mod demo;
 mod doctor;
 mod evaluate;
 mod generate;
+mod kernels;
 mod simulate;
 mod stats;
 mod train;
@@ -33,6 +34,7 @@ enum Command {
     Stats(stats::StatsArguments),
     Evaluate(evaluate::EvaluateArguments),
     Verify(verify::VerifyArguments),
+    Kernels(kernels::KernelsArguments),
     Doctor(doctor::DoctorArguments),
 }
 
@@ -51,6 +53,7 @@ impl Cli {
             Command::Stats(arguments) => arguments.run(),
             Command::Evaluate(arguments) => arguments.run(),
             Command::Verify(arguments) => arguments.run(),
+            Command::Kernels(arguments) => arguments.run(),
             Command::Doctor(arguments) => arguments.run(),
         }
     }

@@ -96,7 +96,13 @@ impl Nvrtc {
                 path.display()
             )),
             (None, Some(error)) => error,
-            (None, None) => Error::Device(format!("NVRTC was not found; {REMEDY}")),
+            (None, None) => match given() {
+                Some(path) => Error::Device(format!(
+                    "{NVRTC_VARIABLE} names {}, and NVRTC is not there; correct it, or unset it",
+                    path.display()
+                )),
+                None => Error::Device(format!("NVRTC was not found; {REMEDY}")),
+            },
         })
     }
 
@@ -315,11 +321,17 @@ fn load_builtins(library: &Path) {
     }
 }
 
+/// What the user says about where it is.
+fn given() -> Option<PathBuf> {
+    env::var_os(NVRTC_VARIABLE)
+        .filter(|path| !path.is_empty())
+        .map(PathBuf::from)
+}
+
 /// Where the library may be, most specific first.
 pub fn candidates() -> Vec<PathBuf> {
     let mut paths = Vec::new();
-    if let Some(given) = env::var_os(NVRTC_VARIABLE).filter(|path| !path.is_empty()) {
-        let given = PathBuf::from(given);
+    if let Some(given) = given() {
         if given.is_dir() {
             paths.extend(NAMES.iter().map(|name| given.join(name)));
         } else {

@@ -1,0 +1,215 @@
+//! What is said to machines whose GPU, driver or compiler is missing, wrong or full, on a driver that pretends. That
+//! the kernels are right is shown elsewhere: here they do nothing.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot prepare its files has failed"
+)]
+
+mod support;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use support::{cosmogan, small_run, text};
+
+/// A folder with the pretended libraries in it, a data set and a configuration.
+struct Machine {
+    folder: tempfile::TempDir,
+    data: PathBuf,
+    config: PathBuf,
+}
+
+impl Machine {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/fake_cuda.cpp");
+        let library = folder.path().join("libcuda.so.1");
+        let compiled = Command::new("c++")
+            .args(["-std=c++17", "-O1", "-shared", "-fPIC", "-o"])
+            .args([&library, &source])
+            .status()
+            .unwrap();
+        assert!(compiled.success());
+        std::fs::copy(&library, folder.path().join("libnvrtc.so.13")).unwrap();
+        let (config, data) = small_run(folder.path(), 12);
+        Self {
+            folder,
+            data,
+            config,
+        }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn run(&self, arguments: &[&str], settings: &[(&str, &str)]) -> Output {
+        let mut command = cosmogan();
+        command
+            .args(arguments)
+            .env_remove("COSMOGAN_NVRTC")
+            .env("LD_LIBRARY_PATH", self.folder.path())
+            .env("COSMOGAN_CACHE", self.path("cache"))
+            .env("FAKE_TRACE", "1")
+            .envs(settings.iter().copied());
+        command.output().unwrap()
+    }
+
+    /// Three training steps on `device`.
+    fn train(&self, out: &str, device: &[&str], settings: &[(&str, &str)]) -> Output {
+        let out = self.path(out);
+        let mut arguments = vec!["train", "--data", text(&self.data), "--out", text(&out)];
+        arguments.extend(["--config", text(&self.config), "--steps", "3"]);
+        arguments.extend(device);
+        self.run(&arguments, settings)
+    }
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// One line that holds all `words`, and no panic.
+fn expect_line(output: &Output, words: &[&str]) {
+    let errors = stderr(output);
+    assert!(!errors.contains("panicked"), "{errors}");
+    let found = errors
+        .lines()
+        .any(|line| words.iter().all(|word| line.contains(word)));
+    assert!(found, "no line with {words:?} in: {errors}");
+}
+
+fn expect_failure(output: &Output, words: &[&str]) {
+    assert!(!output.status.success(), "{}", stderr(output));
+    expect_line(output, words);
+}
+
+#[test]
+fn a_gpu_is_taken_and_named() {
+    let machine = Machine::new();
+    let output = machine.train("run", &[], &[]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    expect_line(&output, &["computing on cuda:0 (Imaginary 0, sm_90), f32"]);
+    // The first step runs as it is, and the others as one graph each, unless their labels are flipped.
+    expect_line(&output, &["graph launched"]);
+
+    // Compiled once, and for the architecture that is there; the second run compiles nothing.
+    let entries = |machine: &Machine| machine.path("cache").read_dir().unwrap().count();
+    let compiled = entries(&machine);
+    assert!(compiled > 5);
+    expect_line(&output, &["loaded"]);
+    let again = machine.train("again", &["--device", "cuda:0"], &[]);
+    assert!(again.status.success(), "{}", stderr(&again));
+    assert_eq!(entries(&machine), compiled);
+    let other = machine.train("other", &["--device", "cuda"], &[("FAKE_CAPABILITY", "80")]);
+    expect_line(&other, &["loaded sm_80"]);
+    assert_eq!(entries(&machine), 2 * compiled);
+
+    let doctor = machine.run(&["doctor"], &[]);
+    let report = String::from_utf8(doctor.stdout).unwrap();
+    for words in [
+        "CUDA 13.0",
+        "Imaginary 0, compute capability 9.0",
+        "libnvrtc.so.13",
+        "auto means cuda:0",
+    ] {
+        assert!(report.contains(words), "{words} is not in: {report}");
+    }
+}
+
+#[test]
+fn a_device_number_that_does_not_exist() {
+    let machine = Machine::new();
+    let output = machine.train("run", &["--device", "cuda:3"], &[]);
+    expect_failure(&output, &["--device cuda:3", "no GPU number 3", "shows 1"]);
+    let output = machine.train("run", &["--device", "cuda"], &[("FAKE_GPUS", "0")]);
+    expect_failure(&output, &["--device cuda:0", "the NVIDIA driver"]);
+}
+
+#[test]
+fn drivers_and_compilers_that_do_not_fit() {
+    let machine = Machine::new();
+    let old = machine.train("run", &["--device", "cuda"], &[("FAKE_DRIVER", "11040")]);
+    expect_failure(&old, &["supports CUDA 11.4", "too old", "--device cpu"]);
+
+    // The driver is of CUDA 12, and the compiler of 13: what it makes would not load.
+    let mixed = [("FAKE_DRIVER", "12080")];
+    let output = machine.train("run", &["--device", "cuda"], &mixed);
+    expect_failure(&output, &["CUDA 12", "13.0", "nvidia-cuda-nvrtc-cu12"]);
+    // Asked for nothing in particular, the program goes on without.
+    let output = machine.train("auto", &[], &mixed);
+    assert!(output.status.success(), "{}", stderr(&output));
+    expect_line(&output, &["the GPU is not used", "nvidia-cuda-nvrtc-cu12"]);
+
+    let missing = [("COSMOGAN_NVRTC", "/nowhere/libnvrtc.so.13")];
+    let output = machine.train("run", &["--device", "cuda"], &missing);
+    expect_failure(&output, &["COSMOGAN_NVRTC", "/nowhere/libnvrtc.so.13"]);
+}
+
+#[test]
+fn gpus_older_and_newer_than_the_compiler() {
+    let machine = Machine::new();
+    let new = machine.train("new", &["--device", "cuda"], &[("FAKE_CAPABILITY", "121")]);
+    assert!(new.status.success(), "{}", stderr(&new));
+    // PTX, for the driver to finish.
+    expect_line(&new, &["loaded compute_90"]);
+    let old = machine.train("old", &["--device", "cuda"], &[("FAKE_CAPABILITY", "61")]);
+    expect_failure(&old, &["compute capability 6.1", "7.5", "--device cpu"]);
+}
+
+#[test]
+fn a_gpu_without_tensor_cores_takes_the_plain_kernels() {
+    let machine = Machine::new();
+    let arguments = ["--device", "cuda", "--precision", "bf16"];
+    let output = machine.train("run", &arguments, &[("FAKE_CAPABILITY", "75")]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    expect_line(&output, &["computing in f32", "7.5", "8.0"]);
+}
+
+#[test]
+fn memory_that_runs_out() {
+    let machine = Machine::new();
+    let output = machine.train("run", &["--device", "cuda"], &[("FAKE_MEMORY", "60000")]);
+    let words = [
+        "out of memory on Imaginary 0",
+        "wanted",
+        "used",
+        "free",
+        "--batch",
+    ];
+    expect_failure(&output, &words);
+    // Where there is room for a step but not for its recording, steps run one kernel at a time.
+    let output = machine.train(
+        "plain",
+        &["--device", "cuda"],
+        &[("FAKE_CAPTURE_FAILS", "1")],
+    );
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(!stderr(&output).contains("graph launched"));
+}
+
+#[test]
+fn a_kernel_that_fails() {
+    let machine = Machine::new();
+    let output = machine.train("run", &["--device", "cuda"], &[("FAKE_LAUNCH_FAILS", "1")]);
+    let words = [
+        "kernel ",
+        "grid [",
+        "unspecified launch failure",
+        "CUDA_ERROR_LAUNCH_FAILED",
+    ];
+    expect_failure(&output, &words);
+}
+
+#[test]
+fn a_cache_that_cannot_be_written() {
+    let machine = Machine::new();
+    let blocked = machine.path("maps.npy").join("cache");
+    let output = machine.train(
+        "run",
+        &["--device", "cuda"],
+        &[("COSMOGAN_CACHE", text(&blocked))],
+    );
+    assert!(output.status.success(), "{}", stderr(&output));
+    expect_line(&output, &["kernels are not cached", "COSMOGAN_CACHE"]);
+}

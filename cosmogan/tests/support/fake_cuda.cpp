@@ -1,0 +1,196 @@
+// A driver and a run-time compiler that pretend: memory is the processor's, kernels do nothing. What they claim to be is
+// read from the environment, so that a machine without a GPU can see what is said to machines with a wrong one.
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+
+namespace {
+long setting(const char* name, long otherwise) {
+    const char* text = getenv(name);
+    return text ? atol(text) : otherwise;
+}
+
+const int OUT_OF_MEMORY = 2, INVALID_DEVICE = 101, NO_DEVICE = 100, LAUNCH_FAILED = 719, CAPTURE_INVALIDATED = 901;
+long used = 0;
+bool capturing = false;
+
+struct Size {
+    size_t bytes;
+    size_t padding;
+};
+}  // namespace
+
+extern "C" {
+int cuDriverGetVersion(int* version) {
+    *version = (int)setting("FAKE_DRIVER", 13000);
+    return 0;
+}
+int cuInit(unsigned) { return setting("FAKE_GPUS", 1) == 0 ? NO_DEVICE : 0; }
+int cuDeviceGetCount(int* count) {
+    *count = (int)setting("FAKE_GPUS", 1);
+    return 0;
+}
+int cuDeviceGet(int* device, int number) {
+    *device = number;
+    return number < setting("FAKE_GPUS", 1) ? 0 : INVALID_DEVICE;
+}
+int cuDeviceGetName(char* name, int length, int device) {
+    snprintf(name, (size_t)length, "Imaginary %d", device);
+    return 0;
+}
+int cuDeviceGetAttribute(int* value, int attribute, int) {
+    const long capability = setting("FAKE_CAPABILITY", 90);
+    *value = attribute == 75 ? (int)(capability / 10) : attribute == 76 ? (int)(capability % 10) : 108;
+    return 0;
+}
+int cuDeviceTotalMem_v2(size_t* bytes, int) {
+    *bytes = (size_t)setting("FAKE_MEMORY", 1L << 32);
+    return 0;
+}
+int cuDevicePrimaryCtxRetain(void** context, int) {
+    *context = (void*)1;
+    return 0;
+}
+int cuCtxSetCurrent(void*) { return 0; }
+int cuStreamCreate(void** stream, unsigned) {
+    *stream = (void*)2;
+    return 0;
+}
+int cuStreamSynchronize(void*) { return 0; }
+int cuStreamBeginCapture_v2(void*, int) {
+    capturing = true;
+    return 0;
+}
+int cuStreamEndCapture(void*, void** graph) {
+    *graph = (void*)3;
+    capturing = false;
+    return setting("FAKE_CAPTURE_FAILS", 0) ? CAPTURE_INVALIDATED : 0;
+}
+int cuGraphInstantiateWithFlags(void** executable, void*, unsigned long long) {
+    *executable = (void*)4;
+    return 0;
+}
+int cuGraphDestroy(void*) { return 0; }
+int cuGraphLaunch(void*, void*) {
+    if (setting("FAKE_TRACE", 0)) fprintf(stderr, "graph launched\n");
+    return 0;
+}
+int cuGraphExecDestroy(void*) { return 0; }
+int cuMemAlloc_v2(uint64_t* address, size_t bytes) {
+    if (used + (long)bytes > setting("FAKE_MEMORY", 1L << 32)) return OUT_OF_MEMORY;
+    Size* block = (Size*)aligned_alloc(512, 512 + (bytes + 511) / 512 * 512);
+    block->bytes = bytes;
+    used += (long)bytes;
+    memset((char*)block + 512, 0, bytes);
+    *address = (uint64_t)block + 512;
+    return 0;
+}
+int cuMemFree_v2(uint64_t address) {
+    Size* block = (Size*)(address - 512);
+    used -= (long)block->bytes;
+    free(block);
+    return 0;
+}
+int cuMemGetInfo_v2(size_t* free_bytes, size_t* total) {
+    *total = (size_t)setting("FAKE_MEMORY", 1L << 32);
+    *free_bytes = *total - (size_t)used;
+    return 0;
+}
+int cuMemHostAlloc(void** memory, size_t bytes, unsigned) {
+    *memory = malloc(bytes);
+    return 0;
+}
+int cuMemcpyHtoDAsync_v2(uint64_t to, const void* from, size_t bytes, void*) {
+    if (capturing) abort();
+    memcpy((void*)to, from, bytes);
+    return 0;
+}
+int cuMemcpyDtoHAsync_v2(void* to, uint64_t from, size_t bytes, void*) {
+    if (capturing) abort();
+    memcpy(to, (const void*)from, bytes);
+    return 0;
+}
+int cuEventCreate(void** event, unsigned) {
+    *event = (void*)5;
+    return 0;
+}
+int cuEventRecord(void*, void*) { return 0; }
+int cuEventSynchronize(void*) { return 0; }
+int cuModuleLoadData(void** module, const void* image) {
+    *module = (void*)6;
+    if (setting("FAKE_TRACE", 0)) fprintf(stderr, "loaded %.20s\n", (const char*)image);
+    return 0;
+}
+int cuModuleGetFunction(void** function, void*, const char*) {
+    *function = (void*)7;
+    return 0;
+}
+int cuLaunchKernel(void*, unsigned x, unsigned y, unsigned z, unsigned width, unsigned height, unsigned depth, unsigned,
+                   void*, void** arguments, void**) {
+    if (x * y * z == 0 || width * height * depth == 0 || arguments[0] == nullptr) abort();
+    return setting("FAKE_LAUNCH_FAILS", 0) ? LAUNCH_FAILED : 0;
+}
+int cuGetErrorName(int error, const char** name) {
+    *name = error == LAUNCH_FAILED ? "CUDA_ERROR_LAUNCH_FAILED" : "CUDA_ERROR_OTHER";
+    return 0;
+}
+int cuGetErrorString(int error, const char** text) {
+    *text = error == LAUNCH_FAILED ? "unspecified launch failure" : "something else";
+    return 0;
+}
+
+int nvrtcVersion(int* major, int* minor) {
+    *major = (int)setting("FAKE_NVRTC", 13);
+    *minor = 0;
+    return 0;
+}
+int nvrtcGetNumSupportedArchs(int* count) {
+    *count = 3;
+    return 0;
+}
+int nvrtcGetSupportedArchs(int* all) {
+    all[0] = 75, all[1] = 80, all[2] = 90;
+    return 0;
+}
+struct Program {
+    char image[64];
+};
+int nvrtcCreateProgram(Program** program, const char* source, const char*, int, const char* const*, const char* const*) {
+    if (strlen(source) < 100) abort();
+    *program = new Program();
+    return 0;
+}
+int nvrtcCompileProgram(Program* program, int, const char* const* options) {
+    snprintf(program->image, sizeof program->image, "%s", options[0] + strlen("--gpu-architecture="));
+    return 0;
+}
+int nvrtcDestroyProgram(Program** program) {
+    delete *program;
+    return 0;
+}
+int nvrtcGetProgramLogSize(Program*, size_t* size) {
+    *size = 1;
+    return 0;
+}
+int nvrtcGetProgramLog(Program*, char* log) {
+    *log = 0;
+    return 0;
+}
+int nvrtcGetCUBINSize(Program*, size_t* size) {
+    *size = 64;
+    return 0;
+}
+int nvrtcGetCUBIN(Program* program, char* image) {
+    memcpy(image, program->image, 64);
+    return 0;
+}
+int nvrtcGetPTXSize(Program*, size_t* size) {
+    *size = 64;
+    return 0;
+}
+int nvrtcGetPTX(Program* program, char* image) {
+    memcpy(image, program->image, 64);
+    return 0;
+}
+}
