@@ -1,7 +1,8 @@
 //! Every operator of every device within the oracle's bounds, by property tests over random shapes.
 #![allow(
     clippy::unwrap_used,
-    reason = "a test that cannot prepare its data has failed"
+    clippy::panic,
+    reason = "a test that cannot prepare its data, or whose cases fail, has failed"
 )]
 
 use std::sync::Arc;

@@ -286,3 +286,45 @@ fn a_source_that_does_not_compile() {
     );
     assert!(!problem.contains('\n'), "{problem}");
 }
+
+/// The norm of gradients has no case of its own in the oracle: its terms and their sum are bounded here.
+#[test]
+fn a_norm_over_several_tensors() {
+    use cosmogan_engine::Shape;
+    use cosmogan_engine::backend::cpu::CpuBackend;
+    use cosmogan_engine::backend::launch::LaunchBackend;
+    use cosmogan_engine::backend::{Backend, Precision};
+
+    let lengths = [1usize, 37, 4096, 9001];
+    let values = |length: usize| -> Vec<f32> {
+        (0..length)
+            .map(|i| ((i * 7919 + length) % 1009) as f32 / 504.5 - 1.0)
+            .collect()
+    };
+    let exact: f64 = lengths
+        .iter()
+        .flat_map(|&length| values(length))
+        .map(|value| f64::from(value).powi(2))
+        .sum();
+    // A product, 16 additions in a lane, 5 and 3 among lanes and warps; the total is rounded once.
+    let bound = 26.0 * f64::from(f32::EPSILON / 2.0) * exact;
+    let launcher = std::sync::Arc::new(SimtLauncher::new(0).unwrap());
+    let kernels = LaunchBackend::new(launcher, Precision::F32).unwrap();
+    for device in [&kernels as &dyn Backend, &CpuBackend::checked()] {
+        let tensors: Vec<_> = lengths
+            .iter()
+            .map(|&length| {
+                device
+                    .upload(Shape::from([length]), &values(length))
+                    .unwrap()
+            })
+            .collect();
+        let mut sum = device.empty(Shape::from([])).unwrap();
+        device.squared_norm(&tensors, &mut sum).unwrap();
+        let found = f64::from(device.download(&sum).unwrap()[0]);
+        assert!(
+            (found - exact).abs() <= bound,
+            "{found} for {exact} ± {bound}"
+        );
+    }
+}

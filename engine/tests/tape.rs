@@ -155,6 +155,9 @@ impl Backend for Witness {
     fn add(&self, a: &Tensor, b: &Tensor, y: &mut Tensor) -> Result<()> {
         self.cpu.add(a, b, y)
     }
+    fn squared_norm(&self, tensors: &[Tensor], sum: &mut Tensor) -> Result<()> {
+        self.cpu.squared_norm(tensors, sum)
+    }
     fn adam(&self, step: AdamStep<'_>) -> Result<()> {
         self.cpu.adam(step)
     }

@@ -1,10 +1,12 @@
-// Column sums of a row-major matrix [rows, columns], in two launches and in a fixed order.
+// Column sums of a row-major matrix [rows, columns], and sums of squares, in two launches and in a fixed order.
 //
-// A block is 32 columns by 8 lanes. The first launch gives one partial row per SLICE rows, so that no more than
+// For columns, a block is 32 columns by 8 lanes. The first launch gives one partial row per SLICE rows, so that no more than
 // SLICE / 8 additions follow one another; the second adds the partial rows in double precision, of which there are few.
 #include "index.cuh"
+#include "reduce.cuh"
 
 constexpr int SLICE = 512;
+constexpr int SQUARES = 4096;
 
 extern "C" __global__ void column_partials(int rows, int columns, const float* x, float* partials) {
     __shared__ float sums[8][32];
@@ -37,4 +39,14 @@ extern "C" __global__ void column_totals(int rows, int columns, const float* par
         for (int lane = 0; lane < 8; ++lane) total += sums[lane][threadIdx.x];
         totals[column] = (float)total;
     }
+}
+
+// The sum of squares of SQUARES consecutive values per block.
+extern "C" __global__ void square_partials(int length, const float* x, float* partials) {
+    __shared__ float scratch[32];
+    const int first = blockIdx.x * SQUARES, last = min(length, first + SQUARES);
+    float sum = 0.0f;
+    for (int i = first + threadIdx.x; i < last; i += blockDim.x) sum += x[i] * x[i];
+    sum = block_sum(sum, scratch);
+    if (threadIdx.x == 0) partials[blockIdx.x] = sum;
 }

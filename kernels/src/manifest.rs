@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// Every kernel, family by family.
-pub static MANIFEST: [&Kernel; 28] = [
+pub static MANIFEST: [&Kernel; 29] = [
     &convolution::FPROP,
     &convolution::DGRAD,
     &convolution::WGRAD,
@@ -37,6 +37,7 @@ pub static MANIFEST: [&Kernel; 28] = [
     &loss::BCE_GRADIENT,
     &reduce::PARTIALS,
     &reduce::TOTALS,
+    &reduce::SQUARE_PARTIALS,
     &adam::ADAM,
 ];
 
@@ -136,6 +137,7 @@ mod tests {
             ("adam.cu", "MOST_TENSORS", adam::MOST_TENSORS),
             ("batch_norm.cu", "SLICE", batch_norm::SLICE),
             ("reduce.cu", "SLICE", reduce::SLICE),
+            ("reduce.cu", "SQUARES", reduce::SQUARES),
             ("single_channel.cu", "LANES", single_channel::LANES),
             ("single_channel.cu", "WARPS", single_channel::WARPS),
             (

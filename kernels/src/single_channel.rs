@@ -63,9 +63,8 @@ pub fn has_fprop(shape: &ConvShape) -> bool {
 
 /// Whether dgrad has a kernel of its own for this shape.
 pub fn has_dgrad(shape: &ConvShape) -> bool {
-    let extent = |axis: usize| {
-        (TILE - 1 + shape.kernel[axis] - 1 + shape.stride[axis] - 1) / shape.stride[axis] + 1
-    };
+    // Rows of y that reach TILE consecutive rows of x.
+    let extent = |axis: usize| (TILE + shape.kernel[axis] - 1).div_ceil(shape.stride[axis]);
     is_image(shape) && extent(0) * extent(1) * (CHANNELS + 1) <= STAGED
 }
 

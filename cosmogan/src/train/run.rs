@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cosmogan_engine::Tensor;
 use cosmogan_engine::backend::Backend;
 
 use super::batches::Batches;
@@ -292,24 +291,11 @@ impl Run<'_> {
             g_loss: outcome.g_loss.into(),
             d_real: mean_probability(&outcome.real_logits),
             d_fake: mean_probability(&outcome.fake_logits),
-            d_gradient_norm: self.norm(&outcome.discriminator_gradients)?,
-            g_gradient_norm: self.norm(&outcome.generator_gradients)?,
+            d_gradient_norm: outcome.discriminator_norm.into(),
+            g_gradient_norm: outcome.generator_norm.into(),
             flipped,
             maps_per_second: maps as f64 / last_time.elapsed().as_secs_f64(),
         })
-    }
-
-    fn norm(&self, gradients: &[Tensor]) -> Result<f64> {
-        let backend = self.trainer.generator().backend();
-        let mut sum = 0.0;
-        for gradient in gradients {
-            let values = backend.download(gradient)?;
-            sum += values
-                .iter()
-                .map(|&value| f64::from(value).powi(2))
-                .sum::<f64>();
-        }
-        Ok(sum.sqrt())
     }
 
     fn wants_preview(&self, done: u64, ends_epoch: bool) -> bool {

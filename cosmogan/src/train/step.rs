@@ -42,6 +42,10 @@ pub struct StepOutcome {
     pub d_loss_fake: f32,
     /// The generator's loss.
     pub g_loss: f32,
+    /// Euclidean norm of the gradients of the discriminator's loss.
+    pub discriminator_norm: f32,
+    /// Euclidean norm of the gradients of the generator's loss.
+    pub generator_norm: f32,
     /// Logits of the real maps.
     pub real_logits: Vec<f32>,
     /// Logits of the generated maps.
@@ -69,6 +73,10 @@ struct DeviceOutcome {
     d_loss_real: Tensor,
     d_loss_fake: Tensor,
     g_loss: Tensor,
+    /// Squared.
+    discriminator_norm: Tensor,
+    /// Squared.
+    generator_norm: Tensor,
     real_logits: Tensor,
     fake_logits: Tensor,
     discriminator_gradients: Vec<Tensor>,
@@ -83,7 +91,7 @@ enum Replay {
     /// The next step without flipped labels may be recorded.
     Warm,
     /// It was.
-    Recorded(Box<dyn Recording>, DeviceOutcome),
+    Recorded(Box<dyn Recording>, Box<DeviceOutcome>),
     /// The device gains nothing by it, or has no room for it.
     Never,
 }
@@ -163,6 +171,8 @@ impl Trainer {
             d_loss_real: self.scalar(&outcome.d_loss_real)?,
             d_loss_fake: self.scalar(&outcome.d_loss_fake)?,
             g_loss: self.scalar(&outcome.g_loss)?,
+            discriminator_norm: self.scalar(&outcome.discriminator_norm)?.sqrt(),
+            generator_norm: self.scalar(&outcome.generator_norm)?.sqrt(),
             real_logits: self.backend.download(&outcome.real_logits)?,
             fake_logits: self.backend.download(&outcome.fake_logits)?,
             discriminator_gradients: outcome.discriminator_gradients,
@@ -213,7 +223,7 @@ impl Trainer {
         }
         if let Replay::Recorded(recording, outcome) = &self.replay {
             recording.replay()?;
-            return Ok(outcome.clone());
+            return Ok((**outcome).clone());
         }
         let outcome = self.run(inputs, false)?;
         if matches!(self.replay, Replay::Cold) {
@@ -236,7 +246,7 @@ impl Trainer {
                 })
         });
         match (recording, outcome) {
-            (Ok(Some(recording)), Some(outcome)) => Replay::Recorded(recording, outcome),
+            (Ok(Some(recording)), Some(outcome)) => Replay::Recorded(recording, Box::new(outcome)),
             _ => Replay::Never,
         }
     }
@@ -304,6 +314,8 @@ impl Trainer {
             d_loss_real: d_loss_real.value().clone(),
             d_loss_fake: d_loss_fake.value().clone(),
             g_loss: g_loss.value().clone(),
+            discriminator_norm: self.squared_norm(&discriminator_gradients)?,
+            generator_norm: self.squared_norm(&generator_gradients)?,
             real_logits: real_logits.value().clone(),
             fake_logits: fake_logits.value().clone(),
             discriminator_gradients,
@@ -315,6 +327,12 @@ impl Trainer {
             generator: generator_update,
         };
         Ok((outcome, updates))
+    }
+
+    fn squared_norm(&self, gradients: &[Tensor]) -> Result<Tensor> {
+        let mut sum = self.backend.empty(Shape::from([]))?;
+        self.backend.squared_norm(gradients, &mut sum)?;
+        Ok(sum)
     }
 
     fn scalar(&self, loss: &Tensor) -> Result<f32> {

@@ -235,6 +235,9 @@ pub trait Backend: Send + Sync + fmt::Debug {
     /// y = a + b, elementwise.
     fn add(&self, a: &Tensor, b: &Tensor, y: &mut Tensor) -> Result<()>;
 
+    /// sum = Σ of the squares of all elements of all `tensors`, a scalar, added as in [`Backend::batch_statistics`].
+    fn squared_norm(&self, tensors: &[Tensor], sum: &mut Tensor) -> Result<()>;
+
     /// One step of Adam over all parameters at once; see [`AdamStep`].
     fn adam(&self, step: AdamStep<'_>) -> Result<()>;
 

@@ -278,6 +278,17 @@ impl Backend for CpuBackend {
         elementwise::add(read(a), read(b), write("add", y)?)
     }
 
+    fn squared_norm(&self, tensors: &[Tensor], sum: &mut Tensor) -> Result<()> {
+        let sum = write("squared norm", sum)?;
+        expect_length("squared norm", sum.len(), 1)?;
+        let total: f64 = tensors
+            .iter()
+            .map(|tensor| reduce::squares(read(tensor)))
+            .sum();
+        sum[0] = total as f32;
+        Ok(())
+    }
+
     fn adam(&self, step: AdamStep<'_>) -> Result<()> {
         elementwise::adam(step)
     }

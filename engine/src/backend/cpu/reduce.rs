@@ -49,3 +49,14 @@ pub(super) fn store(sums: &[f64], output: &mut [f32]) {
         *output = sum as f32;
     }
 }
+
+/// Σ of the squares.
+pub(super) fn squares(values: &[f32]) -> f64 {
+    let [sums] = columns(1, values.len(), |range, sums: &mut [Vec<f64>; 1]| {
+        sums[0][0] = values[range]
+            .iter()
+            .map(|&value| f64::from(value).powi(2))
+            .sum();
+    });
+    sums[0]
+}

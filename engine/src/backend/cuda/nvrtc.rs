@@ -311,10 +311,10 @@ fn load_builtins(library: &Path) {
     for entry in entries.flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         if name.starts_with(&format!("libnvrtc-builtins.so.{major}")) {
-            // SAFETY: as in `Nvrtc::load`. A failure shows when NVRTC misses it.
-            if let Ok(builtins) =
-                unsafe { Library::open(Some(entry.path()), RTLD_NOW | RTLD_GLOBAL) }
-            {
+            // SAFETY: as in `Nvrtc::load`.
+            let builtins = unsafe { Library::open(Some(entry.path()), RTLD_NOW | RTLD_GLOBAL) };
+            // A failure shows when NVRTC misses it.
+            if let Ok(builtins) = builtins {
                 std::mem::forget(builtins);
             }
         }

@@ -1,4 +1,4 @@
-//! Operators as kernel launches: everything between [`Backend`] and a [`Launcher`].
+//! Operators as kernel launches: everything between [`Backend`](super::Backend) and a [`Launcher`].
 //!
 //! Which kernel serves a shape is decided here, by the shape and the precision alone, so that a GPU and the executor on
 //! a processor run the very same launches.

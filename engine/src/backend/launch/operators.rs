@@ -348,6 +348,25 @@ impl Backend for LaunchBackend {
         self.launch(&launch, &arguments)
     }
 
+    fn squared_norm(&self, tensors: &[Tensor], sum: &mut Tensor) -> Result<()> {
+        const NAME: &str = "squared norm";
+        let slices = |tensor: &Tensor| reduce::square_slices(tensor.shape().len());
+        let all: usize = tensors.iter().map(slices).sum();
+        let partials = self.scratch(4 * all)?;
+        let mut at = partials.address();
+        for tensor in tensors {
+            let length = tensor.shape().len();
+            let arguments = Arguments::new()
+                .int(length)
+                .address(self.input(NAME, tensor)?)
+                .address(at);
+            self.launch(&reduce::square_partials(length), &arguments)?;
+            at += 4 * slices(tensor) as u64;
+        }
+        let sum = self.output_of(NAME, sum, 1)?;
+        self.column_totals(all, 1, partials.address(), sum)
+    }
+
     fn adam(&self, step: AdamStep<'_>) -> Result<()> {
         const NAME: &str = "adam";
         let settings = step.settings;

@@ -18,6 +18,7 @@ mod library;
 mod memory;
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cosmogan_kernels::Launch;
@@ -43,7 +44,7 @@ struct Shared {
 #[derive(Debug)]
 struct State {
     executor: Executor,
-    modules: HashMap<cosmogan_kernels::Module, Arc<library::Module>>,
+    modules: HashMap<cosmogan_kernels::Module, library::Module>,
     /// The launches of a recording under way.
     recording: Option<Vec<(Launch, Arguments)>>,
     /// What a recording under way would have freed.
@@ -94,18 +95,17 @@ impl SimtLauncher {
             recording.push((launch.clone(), arguments.clone()));
             return Ok(());
         }
-        let module = match state.modules.get(&launch.module) {
-            Some(module) => Arc::clone(module),
-            None => {
+        let State {
+            executor, modules, ..
+        } = &mut *state;
+        let module = match modules.entry(launch.module.clone()) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => {
                 let bytes = self
                     .0
                     .compiler
                     .build(&self.0.cache, &launch.module, source)?;
-                let module = Arc::new(library::Module::load(&bytes)?);
-                state
-                    .modules
-                    .insert(launch.module.clone(), Arc::clone(&module));
-                module
+                entry.insert(library::Module::load(&bytes)?)
             }
         };
         let mut arguments = arguments.clone();
@@ -113,13 +113,13 @@ impl SimtLauncher {
         let mut pointers = arguments.pointers();
         let job = Job {
             name: launch.kernel.name,
-            module: &module,
+            module,
             call,
             arguments: pointers.as_mut_ptr(),
             grid: launch.grid,
             block: launch.block,
         };
-        state.executor.run(job).map_err(Error::Device)
+        executor.run(job).map_err(Error::Device)
     }
 }
 
