@@ -33,5 +33,5 @@ mod sources;
 pub mod tensor_core;
 
 pub use kernel::{Kernel, Launch, Module, Tier, Work};
-pub use manifest::{MANIFEST, modules};
+pub use manifest::{MANIFEST, modules, modules_for};
 pub use sources::{HEADERS, SIMT_HEADERS, source};

@@ -1,7 +1,7 @@
 //! Every kernel there is.
 
 use crate::convolution::ConvShape;
-use crate::kernel::{Kernel, Module, Tier};
+use crate::kernel::{Kernel, Module};
 use crate::pack::Operand;
 use crate::{
     adam, batch_norm, convolution, elementwise, linear, loss, pack, reduce, single_channel,
@@ -41,50 +41,70 @@ pub static MANIFEST: [&Kernel; 29] = [
     &adam::ADAM,
 ];
 
-/// Every module that the paper's model uses, and those that serve any other window.
-pub fn modules() -> Vec<Module> {
-    let window = |size| ConvShape {
-        batch: 1,
-        input: [16, 16],
-        channels: 1,
-        output: [8, 8],
-        outputs: 1,
-        kernel: [size, size],
-        stride: [2, 2],
-        begin: [1, 1],
-    };
+/// Every module that the paper's model uses when its products multiply `operand`.
+pub fn modules_for(operand: Operand) -> Vec<Module> {
     let mut modules: Vec<Module> = MANIFEST
         .iter()
-        .filter(|kernel| kernel.tier == Tier::Plain)
-        .map(|kernel| Module {
-            source: kernel.source,
+        .map(|kernel| kernel.source)
+        .filter(|source| !SPECIALISED.contains(source))
+        .map(|source| Module {
+            source,
             constants: Vec::new(),
         })
-        .filter(|module| {
-            !["pack.cu", "convolution.cu", "single_channel.cu"].contains(&module.source)
-        })
         .collect();
-    for shape in [window(5), window(3)] {
-        modules.push(convolution::fprop(&shape).module);
-        modules.push(single_channel::fprop(&shape).module);
-    }
-    modules.push(pack::rows(Operand::F32, 1, 1).module);
-    for operand in [Operand::Bf16, Operand::Tf32] {
-        modules.push(pack::rows(operand, 1, 1).module);
-        for size in [5, 3] {
-            for outputs in [64, 128] {
-                let shape = ConvShape {
-                    outputs,
-                    ..window(size)
-                };
-                modules.push(tensor_core::fprop(operand, &shape).module);
-            }
-            modules.push(tensor_core::wgrad(operand, &window(size)).0.module);
+    // Linear layers have a window of 1×1, which has no constants of its own.
+    let (convolution, linear) = (shape([5, 5], 128), shape([1, 1], 128));
+    modules.push(single_channel::fprop(&convolution).module);
+    modules.push(convolution::fprop(&convolution).module);
+    modules.push(convolution::fprop(&linear).module);
+    modules.push(pack::rows(operand, 1, 1).module);
+    if operand != Operand::F32 {
+        for shape in [convolution, linear, shape([5, 5], 64)] {
+            modules.push(tensor_core::fprop(operand, &shape).module);
+            modules.push(tensor_core::wgrad(operand, &shape).0.module);
         }
     }
     modules.sort();
     modules.dedup();
     modules
+}
+
+/// Every module that the paper's model uses at any precision, and those that serve any other window.
+pub fn modules() -> Vec<Module> {
+    let any_window = shape([3, 3], 64);
+    let mut modules = vec![single_channel::fprop(&any_window).module];
+    for operand in [Operand::F32, Operand::Bf16, Operand::Tf32] {
+        modules.extend(modules_for(operand));
+        if operand != Operand::F32 {
+            modules.push(tensor_core::fprop(operand, &any_window).module);
+        }
+    }
+    modules.sort();
+    modules.dedup();
+    modules
+}
+
+/// Sources whose modules have constants.
+const SPECIALISED: [&str; 5] = [
+    "convolution.cu",
+    "pack.cu",
+    "single_channel.cu",
+    "tensor_core.cu",
+    "tensor_core_wgrad.cu",
+];
+
+/// A shape with the window and the number of columns that choose a module.
+fn shape(kernel: [usize; 2], outputs: usize) -> ConvShape {
+    ConvShape {
+        batch: 1,
+        input: [16, 16],
+        channels: 1,
+        output: [8, 8],
+        outputs,
+        kernel,
+        stride: [2, 2],
+        begin: [0, 0],
+    }
 }
 
 #[cfg(test)]

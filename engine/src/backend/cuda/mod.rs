@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cosmogan_kernels::{Launch, Module};
 use cudarc::driver::{result, sys};
+use rayon::prelude::*;
 
 pub use device::{CudaDevice, CudaInventory, inventory};
 use device::{describe, set_current};
@@ -194,6 +195,15 @@ impl Launcher for CudaLauncher {
             device.capability / 10,
             device.capability % 10
         ))
+    }
+
+    fn prepare(&self, modules: &[Module]) {
+        // Into the cache, on all cores; where there is no cache, every module is compiled when it is first used.
+        if self.0.cache.folder().is_some() {
+            modules.par_iter().for_each(|module| {
+                let _ = self.0.nvrtc.build(&self.0.cache, module, &self.0.target);
+            });
+        }
     }
 
     fn allocate(&self, bytes: usize) -> Result<Box<dyn Allocation>> {

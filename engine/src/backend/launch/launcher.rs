@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use cosmogan_kernels::Launch;
+use cosmogan_kernels::{Launch, Module};
 
 use crate::error::Result;
 
@@ -18,6 +18,12 @@ pub trait Launcher: Send + Sync + fmt::Debug {
 
     /// Why tensor-core kernels cannot run here, if they cannot.
     fn tensor_cores(&self) -> std::result::Result<(), String>;
+
+    /// Compiles what is about to be used, all at once where that is faster. What cannot be compiled is reported when it
+    /// is launched.
+    fn prepare(&self, modules: &[Module]) {
+        let _ = modules;
+    }
 
     /// Fresh memory of at least `bytes` bytes with unspecified contents, aligned to 256.
     fn allocate(&self, bytes: usize) -> Result<Box<dyn Allocation>>;

@@ -10,8 +10,8 @@ mod operators;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use cosmogan_kernels::Launch;
 use cosmogan_kernels::pack::Operand;
+use cosmogan_kernels::{Launch, modules_for};
 
 pub use launcher::{Allocation, Arguments, DeviceBuffer, Launcher, Recording};
 
@@ -44,12 +44,15 @@ impl LaunchBackend {
         if precision != Precision::F32 {
             launcher.tensor_cores().map_err(Error::Device)?;
         }
-        Ok(Self {
+        let backend = Self {
             launcher,
             precision,
             poisoned: false,
             id: NEXT.fetch_add(1, Ordering::Relaxed),
-        })
+        };
+        let operand = backend.operand().unwrap_or(Operand::F32);
+        backend.launcher.prepare(&modules_for(operand));
+        Ok(backend)
     }
 
     /// The same, with fresh memory full of NaN.
