@@ -128,7 +128,7 @@ impl DeviceArguments {
     fn cuda(self, number: usize, checked: bool) -> cosmogan_engine::Result<Arc<dyn Backend>> {
         let launcher = CudaLauncher::new(number)?;
         let mut arguments = self;
-        if let Err(lack) = launcher.tensor_cores()
+        if let Err(lack) = launcher.tiled_kernels()
             && self.precision != Precision::F32
         {
             eprintln!("computing in f32: {lack}");

@@ -127,6 +127,15 @@ fn the_cpu_at_a_models_own_shapes() {
 }
 
 #[test]
+fn plain_kernels() {
+    let launcher = SimtLauncher::new(0).unwrap();
+    let device = LaunchBackend::new(Arc::new(launcher), Precision::F32).unwrap();
+    let device: Arc<dyn Backend> = Arc::new(device.plain());
+    on_random_shapes(&device, Precision::F32, 100);
+    at_given_shapes(&device, Precision::F32, &beyond_a_tile());
+}
+
+#[test]
 fn kernels_in_f32() {
     let device = simt(Precision::F32, 1);
     on_random_shapes(&device, Precision::F32, 200);

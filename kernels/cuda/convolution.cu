@@ -1,8 +1,8 @@
 // The three convolution products, plain: one thread per output element, f32, nothing staged in shared memory.
 //
 // Consecutive threads take consecutive channels of the last axis, so that weights and outputs coalesce and the other
-// operand is the same for a whole warp: fprop takes w as [taps, channels, outputs], dgrad transposed as [taps, outputs,
-// channels]. Linear layers are convolutions of one-pixel images with a 1x1 window.
+// operand is the same for a whole warp: fprop takes w as [taps, channels, outputs], dgrad transposed and padded as [taps,
+// outputs, padded]. Linear layers are convolutions of one-pixel images with a 1x1 window.
 #include "index.cuh"
 
 extern "C" __global__ void conv_fprop(const ConvShape s, const float* x, const float* w, const float* bias, float* y) {
@@ -28,7 +28,7 @@ extern "C" __global__ void conv_fprop(const ConvShape s, const float* x, const f
 }
 
 // Every stride-th tap reaches a row: the first one, and from there on in steps of the stride.
-extern "C" __global__ void conv_dgrad(const ConvShape s, const float* y, const float* w, const float* bias, float* x) {
+extern "C" __global__ void conv_dgrad(const ConvShape s, int padded, const float* y, const float* w, const float* bias, float* x) {
     const long long i = global_thread();
     if (i >= (long long)s.batch * s.height * s.width * s.channels) return;
     const int c = (int)(i % s.channels);
@@ -43,8 +43,8 @@ extern "C" __global__ void conv_dgrad(const ConvShape s, const float* y, const f
             const int q = (v + s.begin_column - t) / s.stride_columns();
             if (v + s.begin_column < t || q >= s.columns) continue;
             const float* from = y + ((long long)(n * s.rows + p) * s.columns + q) * s.outputs;
-            const float* weight = w + (long long)(r * s.window_columns() + t) * s.outputs * s.channels + c;
-            for (int k = 0; k < s.outputs; ++k) sum += from[k] * weight[(long long)k * s.channels];
+            const float* weight = w + (long long)(r * s.window_columns() + t) * s.outputs * padded + c;
+            for (int k = 0; k < s.outputs; ++k) sum += from[k] * weight[(long long)k * padded];
         }
     }
     x[i] = bias ? sum + bias[c] : sum;

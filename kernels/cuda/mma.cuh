@@ -1,14 +1,12 @@
-// Tensor-core primitives: asynchronous copies, fragments, and the product of fragments.
+// Primitives of tiled products: asynchronous copies, and for tensor cores fragments and their product.
 //
-// A chunk is the 16 bytes that one asynchronous copy moves and one row of an 8x8 matrix of ldmatrix holds: 8 values of
-// bf16 or 4 of tf32. In chunks, both formats look the same: a product m16n8 takes two chunks of the inner dimension (PTX
-// ISA, "Matrix Fragments for mma.m16n8k16" and "... mma.m16n8k8").
+// A chunk is also what one row of an 8x8 matrix of ldmatrix holds. In chunks, bf16 and tf32 look the same: a product
+// m16n8 takes two chunks of the inner dimension (PTX ISA, "Matrix Fragments for mma.m16n8k16" and "... mma.m16n8k8").
 #pragma once
 
 #include "operand.cuh"
 
-// Values in a chunk, and along the inner dimension of one product.
-constexpr int CHUNK_VALUES = 16 / sizeof(Operand);
+// Values along the inner dimension of one product.
 constexpr int PRODUCT_VALUES = 2 * CHUNK_VALUES;
 
 #ifdef COSMOGAN_SIMT

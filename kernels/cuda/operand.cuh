@@ -1,4 +1,6 @@
 // What products multiply. OPERAND_BITS is 16 for bf16, 19 for tf32 (of the 32 it lies in) and 32 for f32.
+//
+// Operands lie in chunks of 16 bytes, which is what one asynchronous copy moves: 8 values of bf16 or 4 of the others.
 #pragma once
 
 #ifndef OPERAND_BITS
@@ -28,3 +30,5 @@ typedef float Operand;
 
 __device__ inline Operand round_operand(float value) { return value; }
 #endif
+
+constexpr int CHUNK_VALUES = 16 / sizeof(Operand);

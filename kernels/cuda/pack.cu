@@ -1,5 +1,5 @@
-// Operands of products: rounded to the operand format, the innermost axis padded with zeros to whole chunks of 16 bytes
-// for tensor cores, so that every copy is aligned and none needs a remainder.
+// Operands of products: rounded to the operand format, the innermost axis padded with zeros to whole chunks, so that
+// every copy is aligned and none needs a remainder.
 #include "index.cuh"
 #include "operand.cuh"
 

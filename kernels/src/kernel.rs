@@ -5,8 +5,9 @@
 pub enum Tier {
     /// As short and obvious as a kernel can be, in f32. Runs on every GPU.
     Plain,
-    /// Matrix products by `mma.sync` on operands rounded to tf32 or bf16. Needs compute capability 8.0.
-    TensorCore,
+    /// Matrix products in tiles that `cp.async` brings to shared memory: by `mma.sync` on tensor cores where operands
+    /// are tf32 or bf16, by multiply-adds where they are f32. Needs compute capability 8.0.
+    Tiled,
 }
 
 /// One `__global__` function.

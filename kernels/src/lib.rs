@@ -22,6 +22,7 @@ pub mod adam;
 pub mod batch_norm;
 pub mod convolution;
 pub mod elementwise;
+pub mod implicit_gemm;
 mod kernel;
 pub mod linear;
 pub mod loss;
@@ -30,7 +31,6 @@ pub mod pack;
 pub mod reduce;
 pub mod single_channel;
 mod sources;
-pub mod tensor_core;
 
 pub use kernel::{Kernel, Launch, Module, Tier, Work};
 pub use manifest::{MANIFEST, modules, modules_for};

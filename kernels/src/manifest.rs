@@ -4,8 +4,8 @@ use crate::convolution::ConvShape;
 use crate::kernel::{Kernel, Module};
 use crate::pack::Operand;
 use crate::{
-    adam, batch_norm, convolution, elementwise, linear, loss, pack, reduce, single_channel,
-    tensor_core,
+    adam, batch_norm, convolution, elementwise, implicit_gemm, linear, loss, pack, reduce,
+    single_channel,
 };
 
 /// Every kernel, family by family.
@@ -13,9 +13,9 @@ pub static MANIFEST: [&Kernel; 29] = [
     &convolution::FPROP,
     &convolution::DGRAD,
     &convolution::WGRAD,
-    &tensor_core::FPROP,
-    &tensor_core::DGRAD,
-    &tensor_core::WGRAD,
+    &implicit_gemm::FPROP,
+    &implicit_gemm::DGRAD,
+    &implicit_gemm::WGRAD,
     &pack::ROWS,
     &pack::TRANSPOSED,
     &single_channel::FPROP,
@@ -58,11 +58,9 @@ pub fn modules_for(operand: Operand) -> Vec<Module> {
     modules.push(convolution::fprop(&convolution).module);
     modules.push(convolution::fprop(&linear).module);
     modules.push(pack::rows(operand, 1, 1).module);
-    if operand != Operand::F32 {
-        for shape in [convolution, linear, shape([5, 5], 64)] {
-            modules.push(tensor_core::fprop(operand, &shape).module);
-            modules.push(tensor_core::wgrad(operand, &shape).0.module);
-        }
+    for shape in [convolution, linear, shape([5, 5], 64)] {
+        modules.push(implicit_gemm::fprop(operand, &shape).module);
+        modules.push(implicit_gemm::wgrad(operand, &shape).0.module);
     }
     modules.sort();
     modules.dedup();
@@ -75,9 +73,7 @@ pub fn modules() -> Vec<Module> {
     let mut modules = vec![single_channel::fprop(&any_window).module];
     for operand in [Operand::F32, Operand::Bf16, Operand::Tf32] {
         modules.extend(modules_for(operand));
-        if operand != Operand::F32 {
-            modules.push(tensor_core::fprop(operand, &any_window).module);
-        }
+        modules.push(implicit_gemm::fprop(operand, &any_window).module);
     }
     modules.sort();
     modules.dedup();
@@ -87,10 +83,10 @@ pub fn modules() -> Vec<Module> {
 /// Sources whose modules have constants.
 const SPECIALISED: [&str; 5] = [
     "convolution.cu",
+    "implicit_gemm.cu",
+    "implicit_gemm_wgrad.cu",
     "pack.cu",
     "single_channel.cu",
-    "tensor_core.cu",
-    "tensor_core_wgrad.cu",
 ];
 
 /// A shape with the window and the number of columns that choose a module.
@@ -170,8 +166,8 @@ mod tests {
             ("single_channel.cu", "CHANNELS", single_channel::CHANNELS),
             ("single_channel.cu", "STAGED", single_channel::STAGED),
             ("single_channel.cu", "MOST_TAPS", single_channel::MOST_TAPS),
-            ("tensor_core.cu", "TILE_M", tensor_core::TILE),
-            ("tensor_core_wgrad.cu", "TILE", tensor_core::TILE),
+            ("implicit_gemm.cu", "TILE_M", implicit_gemm::TILE),
+            ("implicit_gemm_wgrad.cu", "TILE", implicit_gemm::TILE),
         ];
         for (file, name, value) in constants {
             let line = format!("constexpr int {name} = {value};");

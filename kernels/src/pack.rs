@@ -10,7 +10,7 @@ pub enum Operand {
     Bf16,
     /// 11 significant bits, 4 bytes.
     Tf32,
-    /// 24 significant bits, 4 bytes: as it is, and not padded either.
+    /// 24 significant bits, 4 bytes: as it is.
     F32,
 }
 
@@ -23,12 +23,9 @@ impl Operand {
         }
     }
 
-    /// `channels` rounded up to whole chunks of 16 bytes, which tensor cores need.
+    /// `channels` rounded up to whole chunks of 16 bytes.
     pub const fn padded(self, channels: usize) -> usize {
-        match self {
-            Self::Bf16 | Self::Tf32 => channels.next_multiple_of(16 / self.bytes()),
-            Self::F32 => channels,
-        }
+        channels.next_multiple_of(16 / self.bytes())
     }
 
     pub(crate) fn constant(self) -> (&'static str, u32) {

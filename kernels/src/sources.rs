@@ -12,13 +12,13 @@ pub(crate) const FAMILIES: &[(&str, &str)] = files!("cuda":
     "batch_norm.cu",
     "convolution.cu",
     "elementwise.cu",
+    "implicit_gemm.cu",
+    "implicit_gemm_wgrad.cu",
     "linear.cu",
     "loss.cu",
     "pack.cu",
     "reduce.cu",
     "single_channel.cu",
-    "tensor_core.cu",
-    "tensor_core_wgrad.cu",
 );
 
 /// What the families include, by file name.

@@ -11,8 +11,8 @@ use rayon::prelude::*;
 use crate::error::{Error, Result};
 use crate::files::write_atomically;
 
-/// The oldest architecture with the instructions of the tensor-core tier.
-const TENSOR_CORES_FROM: i32 = 80;
+/// The oldest architecture with the instructions of the tiled kernels.
+const TILED_FROM: i32 = 80;
 /// Compiled for unless told otherwise: the oldest that NVRTC 13 knows, and one of each generation with tensor cores.
 const ARCHITECTURES: [i32; 4] = [75, 80, 90, 100];
 
@@ -51,7 +51,7 @@ impl KernelsArguments {
         }
         let spilled: Vec<_> = rows
             .iter()
-            .filter(|row| row.kernel.tier == Tier::TensorCore)
+            .filter(|row| row.kernel.tier == Tier::Tiled)
             .flat_map(|row| row.found.iter().flatten())
             .filter(|found| found.spill_bytes > 0)
             .map(|found| found.kernel.clone())
@@ -65,7 +65,7 @@ impl KernelsArguments {
             return Ok(());
         }
         Err(Error::CheckFailed(format!(
-            "tensor-core kernels spill registers: {}",
+            "tiled kernels spill registers: {}",
             spilled.join(", ")
         )))
     }
@@ -108,7 +108,7 @@ fn compile(nvrtc: &Nvrtc, architectures: &[i32]) -> Result<Vec<Row>> {
     let compiled = jobs
         .par_iter()
         .map(|&(module, number)| {
-            if needs_tensor_cores(module) && number < TENSOR_CORES_FROM {
+            if is_tiled(module) && number < TILED_FROM {
                 return Ok(Vec::new());
             }
             let compiled = nvrtc.compile(module, &format!("sm_{number}"))?;
@@ -140,10 +140,10 @@ fn compile(nvrtc: &Nvrtc, architectures: &[i32]) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-fn needs_tensor_cores(module: &Module) -> bool {
+fn is_tiled(module: &Module) -> bool {
     MANIFEST
         .iter()
-        .any(|kernel| kernel.source == module.source && kernel.tier == Tier::TensorCore)
+        .any(|kernel| kernel.source == module.source && kernel.tier == Tier::Tiled)
 }
 
 /// A module's constants in the words of the field.
@@ -165,7 +165,7 @@ fn describe(module: &Module) -> String {
 fn tier(kernel: &Kernel) -> &'static str {
     match kernel.tier {
         Tier::Plain => "plain",
-        Tier::TensorCore => "tensor cores",
+        Tier::Tiled => "tiled",
     }
 }
 

@@ -184,13 +184,13 @@ impl Launcher for CudaLauncher {
         self.0.cache.probe()
     }
 
-    fn tensor_cores(&self) -> std::result::Result<(), String> {
+    fn tiled_kernels(&self) -> std::result::Result<(), String> {
         let device = &self.0.device;
         if device.capability >= 80 {
             return Ok(());
         }
         Err(format!(
-            "{} has compute capability {}.{}, and tensor-core kernels need 8.0; use --precision f32",
+            "{} has compute capability {}.{}, and tensor cores are used from 8.0 on; use --precision f32",
             device.name,
             device.capability / 10,
             device.capability % 10

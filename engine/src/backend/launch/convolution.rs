@@ -1,15 +1,22 @@
 //! The three products of a convolution, and the linear layers, which are convolutions of one-pixel images.
 //!
 //! Single-channel images have kernels of their own at every precision: they are limited by memory, and rounding their
-//! operands would buy nothing. Everything else goes to tensor cores if the precision says so.
+//! operands would buy nothing. Everything else is multiplied in tiles, on tensor cores if the precision says so, and by
+//! the plain kernels on GPUs that are too old for either.
 
 use cosmogan_kernels::convolution::{self, ConvShape};
 use cosmogan_kernels::pack::{self, Operand};
-use cosmogan_kernels::{Launch, linear, reduce, single_channel, tensor_core};
+use cosmogan_kernels::{Launch, implicit_gemm, linear, reduce, single_channel};
 
 use super::{Allocation, Arguments, LaunchBackend};
 use crate::error::Result;
 use crate::geometry::ConvGeometry;
+
+/// A packed operand: in memory of its own, or as it lies where there is nothing to pack.
+struct Packed {
+    address: u64,
+    _memory: Option<Box<dyn Allocation>>,
+}
 
 /// A geometry as the kernels take it.
 pub(super) fn shape_of(geometry: &ConvGeometry) -> ConvShape {
@@ -53,8 +60,8 @@ impl LaunchBackend {
         let x = self.pack_rows(operand, pixels, s.channels, x)?;
         let w = self.pack_transposed(operand, s, w)?;
         let depth = operand.padded(s.channels);
-        let addresses = [x.address(), w.address(), bias, y];
-        self.product(&tensor_core::fprop(operand, s), s, &[depth], addresses)
+        let addresses = [x.address, w.address(), bias, y];
+        self.product(&implicit_gemm::fprop(operand, s), s, &[depth], addresses)
     }
 
     /// x from y, w and a bias, which is 0 where there is none.
@@ -73,15 +80,16 @@ impl LaunchBackend {
         }
         let Some(operand) = self.operand_for(s) else {
             let w = self.pack_transposed(Operand::F32, s, w)?;
+            let padded = Operand::F32.padded(s.channels);
             let addresses = [y, w.address(), bias, x];
-            return self.product(&convolution::dgrad(s), s, &[], addresses);
+            return self.product(&convolution::dgrad(s), s, &[padded], addresses);
         };
         let pixels = s.batch * s.output[0] * s.output[1];
         let y = self.pack_rows(operand, pixels, s.outputs, y)?;
         let w = self.pack_rows(operand, s.taps() * s.channels, s.outputs, w)?;
         let depth = operand.padded(s.outputs);
-        let addresses = [y.address(), w.address(), bias, x];
-        self.product(&tensor_core::dgrad(operand, s), s, &[depth], addresses)
+        let addresses = [y.address, w.address, bias, x];
+        self.product(&implicit_gemm::dgrad(operand, s), s, &[depth], addresses)
     }
 
     /// w from x and y.
@@ -100,19 +108,19 @@ impl LaunchBackend {
         let x = self.pack_rows(operand, pixels, s.channels, x)?;
         let pixels = s.batch * s.output[0] * s.output[1];
         let y = self.pack_rows(operand, pixels, s.outputs, y)?;
-        let (launch, split) = tensor_core::wgrad(operand, s);
+        let (launch, split) = implicit_gemm::wgrad(operand, s);
         let extents = [
             operand.padded(s.channels),
             operand.padded(s.outputs),
             split.share,
         ];
-        let addresses = [x.address(), y.address(), w];
+        let addresses = [x.address, y.address, w];
         self.split_product(&launch, s, &extents, split.slices, addresses)
     }
 
-    /// The operand format of a shape's tensor-core product, if it has one: a product with a vector has none.
+    /// The operand format of a shape's tiled product, if it has one: a product with a vector has none.
     fn operand_for(&self, s: &ConvShape) -> Option<Operand> {
-        self.operand().filter(|_| s.channels > 1 && s.outputs > 1)
+        (self.tiled && s.channels > 1 && s.outputs > 1).then_some(self.operand())
     }
 
     /// Launches a product: the shape, extents of its own, two operands, a bias, a result.
@@ -166,8 +174,14 @@ impl LaunchBackend {
         rows: usize,
         channels: usize,
         values: u64,
-    ) -> Result<Box<dyn Allocation>> {
+    ) -> Result<Packed> {
         let padded = operand.padded(channels);
+        if operand == Operand::F32 && padded == channels {
+            return Ok(Packed {
+                address: values,
+                _memory: None,
+            });
+        }
         let packed = self.scratch(operand.bytes() * rows * padded)?;
         let arguments = Arguments::new()
             .int(rows)
@@ -176,7 +190,10 @@ impl LaunchBackend {
             .address(values)
             .address(packed.address());
         self.launch(&pack::rows(operand, rows, channels), &arguments)?;
-        Ok(packed)
+        Ok(Packed {
+            address: packed.address(),
+            _memory: Some(packed),
+        })
     }
 
     fn pack_transposed(

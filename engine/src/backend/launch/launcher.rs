@@ -16,8 +16,8 @@ pub trait Launcher: Send + Sync + fmt::Debug {
     /// What the user of the device should know, in one line: that compiled kernels cannot be kept, say.
     fn notice(&self) -> Option<String>;
 
-    /// Why tensor-core kernels cannot run here, if they cannot.
-    fn tensor_cores(&self) -> std::result::Result<(), String>;
+    /// Why tiled kernels, and with them tensor cores, cannot be used here, if they cannot.
+    fn tiled_kernels(&self) -> std::result::Result<(), String>;
 
     /// Compiles what is about to be used, all at once where that is faster. What cannot be compiled is reported when it
     /// is launched.

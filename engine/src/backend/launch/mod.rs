@@ -28,6 +28,8 @@ const MOST_BLOCKS: u32 = 65_535;
 pub struct LaunchBackend {
     launcher: Arc<dyn Launcher>,
     precision: Precision,
+    /// Whether products are tiled, or left to the plain kernels.
+    tiled: bool,
     /// Whether fresh memory is filled with NaN, so that an element that no kernel writes is noticed.
     poisoned: bool,
     /// Tells this backend's memory from that of any other.
@@ -41,17 +43,19 @@ impl LaunchBackend {
     /// Where the device lacks the tensor cores that the precision needs.
     pub fn new(launcher: Arc<dyn Launcher>, precision: Precision) -> Result<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
+        let able = launcher.tiled_kernels();
+        let tiled = able.is_ok();
         if precision != Precision::F32 {
-            launcher.tensor_cores().map_err(Error::Device)?;
+            able.map_err(Error::Device)?;
         }
         let backend = Self {
             launcher,
             precision,
+            tiled,
             poisoned: false,
             id: NEXT.fetch_add(1, Ordering::Relaxed),
         };
-        let operand = backend.operand().unwrap_or(Operand::F32);
-        backend.launcher.prepare(&modules_for(operand));
+        backend.launcher.prepare(&modules_for(backend.operand()));
         Ok(backend)
     }
 
@@ -64,12 +68,22 @@ impl LaunchBackend {
         }
     }
 
-    /// What tensor-core products multiply; none in f32.
-    fn operand(&self) -> Option<Operand> {
+    /// The same on the plain kernels, in f32: what a GPU without tensor cores runs.
+    #[must_use]
+    pub fn plain(self) -> Self {
+        Self {
+            tiled: false,
+            precision: Precision::F32,
+            ..self
+        }
+    }
+
+    /// What products multiply.
+    fn operand(&self) -> Operand {
         match self.precision {
-            Precision::F32 => None,
-            Precision::Tf32 => Some(Operand::Tf32),
-            Precision::Bf16 => Some(Operand::Bf16),
+            Precision::F32 => Operand::F32,
+            Precision::Tf32 => Operand::Tf32,
+            Precision::Bf16 => Operand::Bf16,
         }
     }
 

@@ -13,7 +13,8 @@ use crate::tensor::Tensor;
 
 impl Backend for LaunchBackend {
     fn description(&self) -> String {
-        format!("{}, {}", self.launcher.description(), self.precision)
+        let tier = if self.tiled { "" } else { ", plain kernels" };
+        format!("{}, {}{tier}", self.launcher.description(), self.precision)
     }
 
     fn empty(&self, shape: Shape) -> Result<Tensor> {

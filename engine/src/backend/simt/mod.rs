@@ -138,7 +138,7 @@ impl Launcher for SimtLauncher {
         self.0.cache.probe()
     }
 
-    fn tensor_cores(&self) -> std::result::Result<(), String> {
+    fn tiled_kernels(&self) -> std::result::Result<(), String> {
         Ok(())
     }
 

@@ -1,4 +1,5 @@
-// Convolution and transposed convolution as implicit matrix products on tensor cores.
+// Convolution and transposed convolution as implicit matrix products: on tensor cores for bf16 and tf32, by multiply-adds
+// for f32, with the same tiles, the same copies and the same place for every sum.
 //
 //   out[pixel, column] = sum over taps and channels of source[pixel moved by the tap, channel] * w[tap, column, channel]
 //
@@ -46,6 +47,58 @@ struct Product {
 __device__ inline int chunk_at(int row, int chunk) {
     return row / 2 * 8 + row % 2 * 4 + (chunk ^ (row / 2 % 4));
 }
+
+// Adds the product of a slab of the source and one of the weights to the sums of a warp: sum[i][j][2h + e] belongs to row
+// 16i + 8h + lane / 4 and column 8j + lane % 4 * 2 + e of the warp's part of the tile.
+#if OPERAND_BITS == 32
+__device__ inline void multiply_slab(float (&sum)[PRODUCTS_M][PRODUCTS_N][4], const uint4* a, const uint4* b,
+                                     int warp_row, int warp_column, int lane) {
+    const float4* const left_slab = (const float4*)a;
+    const float4* const right_slab = (const float4*)b;
+    // Unrolled, the loads of all chunks would be hoisted, and their registers would halve the occupancy.
+#pragma unroll 1
+    for (int chunk = 0; chunk < SLAB_CHUNKS; ++chunk) {
+        float4 left[2 * PRODUCTS_M];
+#pragma unroll
+        for (int i = 0; i < 2 * PRODUCTS_M; ++i) left[i] = left_slab[chunk_at(warp_row + 8 * i + lane / 4, chunk)];
+#pragma unroll
+        for (int j = 0; j < 2 * PRODUCTS_N; ++j) {
+            const int column = warp_column + j / 2 * 8 + lane % 4 * 2 + j % 2;
+            const float4 right = right_slab[chunk_at(column, chunk)];
+#pragma unroll
+            for (int i = 0; i < 2 * PRODUCTS_M; ++i) {
+                float& to = sum[i / 2][j / 2][i % 2 * 2 + j % 2];
+                to += left[i].x * right.x;
+                to += left[i].y * right.y;
+                to += left[i].z * right.z;
+                to += left[i].w * right.w;
+            }
+        }
+    }
+}
+#else
+__device__ inline void multiply_slab(float (&sum)[PRODUCTS_M][PRODUCTS_N][4], const uint4* a, const uint4* b,
+                                     int warp_row, int warp_column, int lane) {
+#pragma unroll
+    for (int step = 0; step < SLAB_CHUNKS / 2; ++step) {
+        unsigned right[PRODUCTS_N / 2][4];
+#pragma unroll
+        for (int j = 0; j < PRODUCTS_N / 2; ++j) {
+            const int row = warp_column + 16 * j + lane / 16 * 8 + lane % 8;
+            load_matrices(right[j], b + chunk_at(row, 2 * step + lane / 8 % 2));
+        }
+#pragma unroll
+        for (int i = 0; i < PRODUCTS_M; ++i) {
+            unsigned left[4];
+            load_matrices(left, a + chunk_at(warp_row + 16 * i + lane % 16, 2 * step + lane / 16));
+#pragma unroll
+            for (int j = 0; j < PRODUCTS_N; ++j) {
+                multiply_add(sum[i][j], left, right[j / 2][j % 2 * 2], right[j / 2][j % 2 * 2 + 1]);
+            }
+        }
+    }
+}
+#endif
 
 __device__ inline void implicit_product(const Product& g, const Operand* source, const Operand* w, const float* bias,
                                         float* out, uint4* storage) {
@@ -116,25 +169,7 @@ __device__ inline void implicit_product(const Product& g, const Operand* source,
         copy_commit();
 
         const uint4* const a = storage + done % STAGES * STAGE_CHUNKS;
-        const uint4* const b = a + TILE_M * SLAB_CHUNKS;
-#pragma unroll
-        for (int step = 0; step < SLAB_CHUNKS / 2; ++step) {
-            unsigned right[PRODUCTS_N / 2][4];
-#pragma unroll
-            for (int j = 0; j < PRODUCTS_N / 2; ++j) {
-                const int row = warp_column + 16 * j + lane / 16 * 8 + lane % 8;
-                load_matrices(right[j], b + chunk_at(row, 2 * step + lane / 8 % 2));
-            }
-#pragma unroll
-            for (int i = 0; i < PRODUCTS_M; ++i) {
-                unsigned from[4];
-                load_matrices(from, a + chunk_at(warp_row + 16 * i + lane % 16, 2 * step + lane / 16));
-#pragma unroll
-                for (int j = 0; j < PRODUCTS_N; ++j) {
-                    multiply_add(sum[i][j], from, right[j / 2][j % 2 * 2], right[j / 2][j % 2 * 2 + 1]);
-                }
-            }
-        }
+        multiply_slab(sum, a, a + TILE_M * SLAB_CHUNKS, warp_row, warp_column, lane);
     }
 
 #pragma unroll
@@ -158,7 +193,7 @@ __device__ inline void implicit_product(const Product& g, const Operand* source,
 
 // x: [batch, height, width, depth], w: [taps, outputs, depth], both packed; y in f32.
 extern "C" __global__ void __launch_bounds__(THREADS)
-    conv_fprop_tensor(const ConvShape s, int depth, const Operand* x, const Operand* w, const float* bias, float* y) {
+    conv_fprop_tiled(const ConvShape s, int depth, const Operand* x, const Operand* w, const float* bias, float* y) {
     __shared__ uint4 storage[STAGES * STAGE_CHUNKS];
     auto axis = [](int pixels, int begin, int stride, int taps, int extent) {
         return Axis{pixels, 0, 1, -begin, stride, 1, taps, 0, 1, extent, pixels};
@@ -171,7 +206,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 
 // y: [batch, rows, columns, depth], w: [taps, channels, depth], both packed; x in f32. blockIdx.z is the phase.
 extern "C" __global__ void __launch_bounds__(THREADS)
-    conv_dgrad_tensor(const ConvShape s, int depth, const Operand* y, const Operand* w, const float* bias, float* x) {
+    conv_dgrad_tiled(const ConvShape s, int depth, const Operand* y, const Operand* w, const float* bias, float* x) {
     __shared__ uint4 storage[STAGES * STAGE_CHUNKS];
     auto axis = [](int phase, int stride, int begin, int window, int extent, int source_extent) {
         const int tap = (phase + begin) % stride;

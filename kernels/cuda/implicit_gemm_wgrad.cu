@@ -1,4 +1,4 @@
-// The weight gradient as an implicit matrix product on tensor cores.
+// The weight gradient as an implicit matrix product: on tensor cores for bf16 and tf32, by multiply-adds for f32.
 //
 //   w[(tap, c), k] = sum over pixels of x[pixel moved by the tap, c] * y[pixel, k]
 //
@@ -21,7 +21,8 @@ constexpr int PRODUCTS_M = WARP_M / 16;
 constexpr int PRODUCTS_N = WARP_N / 8;
 
 // Where a chunk of a pixel lies. The exclusive or spreads what one warp reads at once over all banks: 8 pixels of one
-// chunk by ldmatrix for bf16, 4 pixels of two chunks by plain loads for tf32, which ldmatrix cannot transpose.
+// chunk by ldmatrix for bf16, 4 pixels of two chunks by plain loads for 32-bit
+// values, which ldmatrix cannot transpose.
 __device__ inline int chunk_at(int pixel, int chunk) {
     return pixel * ROW_CHUNKS + (chunk ^ (OPERAND_BITS == 16 ? pixel % 8 : pixel % 4 * 2));
 }
@@ -40,7 +41,7 @@ __device__ inline void load_right(unsigned (&fragment)[4], const uint4* slab, in
     load_matrices_transposed(fragment,
                              slab + chunk_at(pixel + matrix % 2 * 8 + lane % 8, column / CHUNK_VALUES + matrix / 2));
 }
-#else
+#elif OPERAND_BITS == 19
 __device__ inline unsigned value_at(const uint4* slab, int pixel, int row) {
     const float* const chunk = (const float*)(slab + chunk_at(pixel, row / CHUNK_VALUES));
     return __float_as_uint(chunk[row % CHUNK_VALUES]);
@@ -61,10 +62,52 @@ __device__ inline void load_right(unsigned (&fragment)[4], const uint4* slab, in
 }
 #endif
 
+// Adds the product of a slab of x and one of y to the sums of a warp: sum[i][j][2h + e] belongs to row 16i + 8h + lane / 4
+// and column 8j + lane % 4 * 2 + e of the warp's part of the tile.
+#if OPERAND_BITS == 32
+__device__ inline void multiply_slab(float (&sum)[PRODUCTS_M][PRODUCTS_N][4], const uint4* a, const uint4* b,
+                                     int warp_row, int warp_column, int lane) {
+    auto value_at = [](const uint4* slab, int pixel, int row) {
+        return ((const float*)(slab + chunk_at(pixel, row / CHUNK_VALUES)))[row % CHUNK_VALUES];
+    };
+#pragma unroll 2
+    for (int pixel = 0; pixel < SLAB_PIXELS; ++pixel) {
+        float left[2 * PRODUCTS_M];
+#pragma unroll
+        for (int i = 0; i < 2 * PRODUCTS_M; ++i) left[i] = value_at(a, pixel, warp_row + 8 * i + lane / 4);
+#pragma unroll
+        for (int j = 0; j < 2 * PRODUCTS_N; ++j) {
+            const float right = value_at(b, pixel, warp_column + j / 2 * 8 + lane % 4 * 2 + j % 2);
+#pragma unroll
+            for (int i = 0; i < 2 * PRODUCTS_M; ++i) sum[i / 2][j / 2][i % 2 * 2 + j % 2] += left[i] * right;
+        }
+    }
+}
+#else
+__device__ inline void multiply_slab(float (&sum)[PRODUCTS_M][PRODUCTS_N][4], const uint4* a, const uint4* b,
+                                     int warp_row, int warp_column, int lane) {
+#pragma unroll
+    for (int pixel = 0; pixel < SLAB_PIXELS; pixel += PRODUCT_VALUES) {
+        unsigned right[PRODUCTS_N / 2][4];
+#pragma unroll
+        for (int j = 0; j < PRODUCTS_N / 2; ++j) load_right(right[j], b, pixel, warp_column + 16 * j, lane);
+#pragma unroll
+        for (int i = 0; i < PRODUCTS_M; ++i) {
+            unsigned left[4];
+            load_left(left, a, pixel, warp_row + 16 * i, lane);
+#pragma unroll
+            for (int j = 0; j < PRODUCTS_N; ++j) {
+                multiply_add(sum[i][j], left, right[j / 2][j % 2 * 2], right[j / 2][j % 2 * 2 + 1]);
+            }
+        }
+    }
+}
+#endif
+
 // x: [batch, height, width, depth_x], y: [batch, rows, columns, depth_y], both packed. Block layer blockIdx.z sums over
 // `share` pixels, a multiple of SLAB_PIXELS.
 extern "C" __global__ void __launch_bounds__(THREADS)
-    conv_wgrad_tensor(const ConvShape s, int depth_x, int depth_y, int share, const Operand* x, const Operand* y,
+    conv_wgrad_tiled(const ConvShape s, int depth_x, int depth_y, int share, const Operand* x, const Operand* y,
                       float* partials) {
     __shared__ uint4 storage[STAGES * 2 * SLAB_CHUNKS];
     const int pixels = s.batch * s.rows * s.columns;
@@ -110,22 +153,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
         copy_commit();
 
         const uint4* const a = storage + slab % STAGES * 2 * SLAB_CHUNKS;
-        const uint4* const b = a + SLAB_CHUNKS;
-#pragma unroll
-        for (int pixel = 0; pixel < SLAB_PIXELS; pixel += PRODUCT_VALUES) {
-            unsigned right[PRODUCTS_N / 2][4];
-#pragma unroll
-            for (int j = 0; j < PRODUCTS_N / 2; ++j) load_right(right[j], b, pixel, warp_column + 16 * j, lane);
-#pragma unroll
-            for (int i = 0; i < PRODUCTS_M; ++i) {
-                unsigned left[4];
-                load_left(left, a, pixel, warp_row + 16 * i, lane);
-#pragma unroll
-                for (int j = 0; j < PRODUCTS_N; ++j) {
-                    multiply_add(sum[i][j], left, right[j / 2][j % 2 * 2], right[j / 2][j % 2 * 2 + 1]);
-                }
-            }
-        }
+        multiply_slab(sum, a, a + SLAB_CHUNKS, warp_row, warp_column, lane);
     }
 
     float* const to = partials + (long long)blockIdx.z * s.taps() * s.channels * s.outputs;

@@ -1,4 +1,5 @@
-//! Launches of `tensor_core.cu` and `tensor_core_wgrad.cu`: the three products on tensor cores.
+//! Launches of `implicit_gemm.cu` and `implicit_gemm_wgrad.cu`: the three products in tiles, on tensor cores unless the
+//! operands are f32.
 
 use crate::convolution::ConvShape;
 use crate::kernel::{Kernel, Launch, Tier, Work};
@@ -14,7 +15,7 @@ macro_rules! kernel {
         pub static $constant: Kernel = Kernel {
             name: $name,
             source: $source,
-            tier: Tier::TensorCore,
+            tier: Tier::Tiled,
             summary: $summary,
             ladder: $ladder,
         };
@@ -24,24 +25,24 @@ macro_rules! kernel {
 kernel!(
     /// y from x and w.
     FPROP,
-    "conv_fprop_tensor",
-    "tensor_core.cu",
+    "conv_fprop_tiled",
+    "implicit_gemm.cu",
     "convolution as an implicit matrix product",
-    "over conv_fprop: a block's 128×128 tile reads each operand 128 times less often; mma.sync multiplies, three stages of cp.async hide memory, ldmatrix without bank conflicts"
+    "over conv_fprop: a block's 128×128 tile reads each operand 128 times less often; three stages of cp.async hide memory; mma.sync multiplies (f32: 16 multiply-adds per shared read of 16 bytes), ldmatrix without bank conflicts"
 );
 kernel!(
     /// x from y and w.
     DGRAD,
-    "conv_dgrad_tensor",
-    "tensor_core.cu",
+    "conv_dgrad_tiled",
+    "implicit_gemm.cu",
     "transposed convolution as one implicit matrix product per sub-pixel phase",
-    "over conv_dgrad: as conv_fprop_tensor; the phases are separate products in one launch, none multiplies an inserted zero"
+    "over conv_dgrad: as conv_fprop_tiled; the phases are separate products in one launch, none multiplies an inserted zero"
 );
 kernel!(
     /// w from x and y.
     WGRAD,
-    "conv_wgrad_tensor",
-    "tensor_core_wgrad.cu",
+    "conv_wgrad_tiled",
+    "implicit_gemm_wgrad.cu",
     "weight gradient as an implicit matrix product, in partial sums",
     "over conv_wgrad: taps and channels share one tile axis, so that 64 channels fill a tile of 128; pixels are split over blocks and added in a fixed order"
 );
