@@ -82,7 +82,11 @@ fn prepare(operator: &Operator) -> Option<Job> {
             };
             (elements, Box::new(run))
         }
-        Operator::BatchNormTraining { rows, channels } => {
+        Operator::BatchNormTraining {
+            rows,
+            channels,
+            slope,
+        } => {
             let image = [rows, channels];
             let (x, scale, shift) = (noise(&image), noise(&[channels]), noise(&[channels]));
             let (mut mean, mut variance) = (noise(&[channels]), noise(&[channels]));
@@ -95,12 +99,13 @@ fn prepare(operator: &Operator) -> Option<Job> {
                     variance: &variance,
                     scale: &scale,
                     epsilon: EPSILON as f32,
+                    slope: slope as f32,
                 };
                 backend.normalise(&x, by, &shift, &mut y)?;
-                backend.normalise_gradient(&x, by, &y, &mut dx, &mut dscale, &mut dshift)
+                backend.normalise_gradient(&x, by, [&y, &y], &mut dx, &mut dscale, &mut dshift)
             };
-            // x for the statistics; x and y; x and dy for the sums; x, dy and dx.
-            (8 * rows * channels, Box::new(run))
+            // x for the statistics; x and y; x, y and dy for the sums; x, y, dy and dx.
+            (10 * rows * channels, Box::new(run))
         }
         Operator::Activation { activation, length } => {
             let activation = match activation {

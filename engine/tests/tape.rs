@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 use cosmogan_engine::adam::AdamStep;
 use cosmogan_engine::backend::cpu::CpuBackend;
 use cosmogan_engine::backend::{Activation, Backend, Normalisation};
+use cosmogan_engine::ops::BatchNormSettings;
 use cosmogan_engine::{ConvGeometry, Error, Padding, Result, Shape, Tape, Tensor};
 
 /// A backend that writes down which weight and input gradients it is asked for.
@@ -111,12 +112,13 @@ impl Backend for Witness {
         &self,
         x: &Tensor,
         by: Normalisation<'_>,
-        dy: &Tensor,
+        outputs: [&Tensor; 2],
         dx: &mut Tensor,
         dscale: &mut Tensor,
         dshift: &mut Tensor,
     ) -> Result<()> {
-        self.cpu.normalise_gradient(x, by, dy, dx, dscale, dshift)
+        self.cpu
+            .normalise_gradient(x, by, outputs, dx, dscale, dshift)
     }
     fn update_running(
         &self,
@@ -251,6 +253,10 @@ fn shape_errors_name_both_shapes() {
         |dims: &[usize]| tape.constant(tensor(&tape, dims, &vec![0.0; dims.iter().product()]));
     let (stride, padding) = ([2, 2], Padding::default());
     let image = zeros(&[2, 8, 8, 3]);
+    let settings = BatchNormSettings {
+        epsilon: 1e-5,
+        slope: 1.0,
+    };
     let complaints = [
         tape.linear(&zeros(&[2, 5]), &zeros(&[4, 6]), &zeros(&[4]))
             .unwrap_err(),
@@ -260,7 +266,7 @@ fn shape_errors_name_both_shapes() {
             .unwrap_err(),
         tape.conv_transpose2d(&image, &zeros(&[5, 5, 7, 4]), &zeros(&[7]), stride, padding)
             .unwrap_err(),
-        tape.batch_norm_training(&image, &zeros(&[4]), &zeros(&[4]), 1e-5)
+        tape.batch_norm_training(&image, &zeros(&[4]), &zeros(&[4]), settings)
             .unwrap_err(),
         tape.add(&image, &zeros(&[2, 8, 8, 4])).unwrap_err(),
         tape.reshape(&image, [2, 190]).unwrap_err(),

@@ -1,4 +1,5 @@
-// Batch normalisation over the rows of [rows, channels] (Ioffe & Szegedy 2015).
+// Batch normalisation over the rows of [rows, channels] (Ioffe & Szegedy 2015), and the rectifier behind it: what comes out
+// negative is multiplied by `slope`, which is 0 for a ReLU and 1 for none.
 //
 // Sums over rows take two launches. A block of the first is 32 channels by 8 lanes and handles SLICE rows: statistics
 // leave a mean and a sum of squared deviations from that very mean, so that nothing cancels; gradients leave two sums.
@@ -71,21 +72,25 @@ extern "C" __global__ void batch_norm_statistics(int rows, int channels, int sli
     }
 }
 
-// y = (x - mean) * scale / sqrt(variance + epsilon) + shift.
-extern "C" __global__ void batch_norm_normalise(int rows, int channels, float epsilon, const float* x,
+// `value` where `sign` is positive, slope * value elsewhere.
+__device__ inline float rectified(float sign, float value, float slope) { return sign > 0.0f ? value : slope * value; }
+
+// y = rectified (x - mean) * scale / sqrt(variance + epsilon) + shift.
+extern "C" __global__ void batch_norm_normalise(int rows, int channels, float epsilon, float slope, const float* x,
                                                 const float* mean, const float* variance, const float* scale,
                                                 const float* shift, float* y) {
     const long long i = global_thread();
     if (i >= (long long)rows * channels) return;
     const int channel = (int)(i % channels);
     const float factor = scale[channel] / sqrtf(variance[channel] + epsilon);
-    y[i] = (x[i] - mean[channel]) * factor + shift[channel];
+    const float value = (x[i] - mean[channel]) * factor + shift[channel];
+    y[i] = rectified(value, value, slope);
 }
 
-// Per slice: the sums of dy and of dy * normalised x.
-extern "C" __global__ void batch_norm_gradient_slices(int rows, int channels, float epsilon, const float* x,
-                                                      const float* mean, const float* variance, const float* dy,
-                                                      float* shifts, float* scales) {
+// Per slice: the sums of the gradient and of the gradient * normalised x.
+extern "C" __global__ void batch_norm_gradient_slices(int rows, int channels, float epsilon, float slope,
+                                                      const float* x, const float* mean, const float* variance,
+                                                      const float* y, const float* dy, float* shifts, float* scales) {
     __shared__ float sums[8][32];
     const int channel = blockIdx.y * 32 + threadIdx.x;
     const int first = blockIdx.x * SLICE, last = min(rows, first + SLICE);
@@ -95,8 +100,9 @@ extern "C" __global__ void batch_norm_gradient_slices(int rows, int channels, fl
         const float centre = mean[channel], deviation = sqrtf(variance[channel] + epsilon);
         for (int row = first + threadIdx.y; row < last; row += 8) {
             const long long at = (long long)row * channels + channel;
-            shift += dy[at];
-            scale += dy[at] * ((x[at] - centre) / deviation);
+            const float gradient = rectified(y[at], dy[at], slope);
+            shift += gradient;
+            scale += gradient * ((x[at] - centre) / deviation);
         }
     }
     shift = lane_sum(shift, sums);
@@ -107,15 +113,15 @@ extern "C" __global__ void batch_norm_gradient_slices(int rows, int channels, fl
     }
 }
 
-// dx = scale / deviation * (dy - dshift / rows - normalised x * dscale / rows).
-extern "C" __global__ void batch_norm_gradient(int rows, int channels, float epsilon, const float* x,
+// dx = scale / deviation * (gradient - dshift / rows - normalised x * dscale / rows).
+extern "C" __global__ void batch_norm_gradient(int rows, int channels, float epsilon, float slope, const float* x,
                                                const float* mean, const float* variance, const float* scale,
-                                               const float* dy, const float* dscale, const float* dshift, float* dx) {
+                                               const float* y, const float* dy, const float* dscale, const float* dshift, float* dx) {
     const long long i = global_thread();
     if (i >= (long long)rows * channels) return;
     const int channel = (int)(i % channels);
     const float deviation = sqrtf(variance[channel] + epsilon);
     const float normalised = (x[i] - mean[channel]) / deviation;
-    const float mean_dy = dshift[channel] / rows, mean_product = dscale[channel] / rows;
-    dx[i] = scale[channel] / deviation * (dy[i] - mean_dy - normalised * mean_product);
+    const float mean_gradient = dshift[channel] / rows, mean_product = dscale[channel] / rows;
+    dx[i] = scale[channel] / deviation * (rectified(y[i], dy[i], slope) - mean_gradient - normalised * mean_product);
 }

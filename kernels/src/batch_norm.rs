@@ -38,21 +38,21 @@ kernel!(
     /// y from x.
     NORMALISE,
     "batch_norm_normalise",
-    "y = (x − mean)·scale/√(variance + ε) + shift",
-    "plain: one thread per element"
+    "y = rectified (x − mean)·scale/√(variance + ε) + shift",
+    "normalises and rectifies in one pass: one read and one write of the image, and not two"
 );
 kernel!(
     /// First step of the gradients.
     GRADIENT_SLICES,
     "batch_norm_gradient_slices",
-    "Σ dy and Σ dy·x̂ of 512 rows each, per channel",
-    "plain: both sums in one pass"
+    "Σ g and Σ g·x̂ of 512 rows each, per channel, g being the gradient behind the rectifier",
+    "both sums in one pass, and no image of g in memory"
 );
 kernel!(
     /// dx from both sums.
     GRADIENT,
     "batch_norm_gradient",
-    "dx = scale/√(variance + ε)·(dy − Σdy/M − x̂·Σdy·x̂/M)",
+    "dx = scale/√(variance + ε)·(g − Σg/M − x̂·Σg·x̂/M)",
     "plain: one thread per element"
 );
 
@@ -81,17 +81,17 @@ pub fn statistics(rows: usize, channels: usize) -> Launch {
 
 /// y from x and the statistics.
 pub fn normalise(rows: usize, channels: usize) -> Launch {
-    elementwise(&NORMALISE, rows, channels, 2, 4)
+    elementwise(&NORMALISE, rows, channels, 2, 5)
 }
 
 /// Both sums of the gradients over x's slices: two matrices `[slices(rows), channels]`.
 pub fn gradient_slices(rows: usize, channels: usize) -> Launch {
-    first_step(&GRADIENT_SLICES, rows, channels, 2, 5)
+    first_step(&GRADIENT_SLICES, rows, channels, 3, 6)
 }
 
 /// dx from both sums.
 pub fn gradient(rows: usize, channels: usize) -> Launch {
-    elementwise(&GRADIENT, rows, channels, 3, 7)
+    elementwise(&GRADIENT, rows, channels, 4, 8)
 }
 
 fn first_step(

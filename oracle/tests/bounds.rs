@@ -211,7 +211,7 @@ proptest! {
     #[test]
     fn batch_norm_in_single_precision(seed in any::<u64>()) {
         let case = Case::random(Kind::BatchNormTraining, seed);
-        let Operator::BatchNormTraining { rows, channels } = case.operator else {
+        let Operator::BatchNormTraining { rows, channels, slope } = case.operator else {
             unreachable!("the kind says so")
         };
         let operands = case.operands();
@@ -227,17 +227,23 @@ proptest! {
         let (mut mean, mut variance, mut dscale) = (vec![0.0; channels], vec![0.0; channels], vec![0.0; channels]);
         let (mut y, mut dx) = (vec![0.0; rows * channels], vec![0.0; rows * channels]);
         for channel in 0..channels {
-            let (x, dy) = (column(&x, channel), column(&dy, channel));
+            let (x, mut dy) = (column(&x, channel), column(&dy, channel));
+            let slope = slope as f32;
             mean[channel] = reduce(&x) / count;
             let squares: Vec<f32> = x.iter().map(|x| (x - mean[channel]).powi(2)).collect();
             variance[channel] = reduce(&squares) / count;
             let inverse = 1.0 / (variance[channel] + 1e-5).sqrt();
             let normalised: Vec<f32> = x.iter().map(|x| (x - mean[channel]) * inverse).collect();
+            for row in 0..rows {
+                let value = normalised[row] * scale[channel] + shift[channel];
+                let factor = if value > 0.0 { 1.0 } else { slope };
+                y[row * channels + channel] = factor * value;
+                dy[row] *= factor;
+            }
             let products: Vec<f32> = dy.iter().zip(&normalised).map(|(dy, x)| dy * x).collect();
             dscale[channel] = reduce(&products);
             let dshift = reduce(&dy);
             for row in 0..rows {
-                y[row * channels + channel] = normalised[row] * scale[channel] + shift[channel];
                 dx[row * channels + channel] = scale[channel]
                     * inverse
                     * (dy[row] - dshift / count - normalised[row] * (dscale[channel] / count));

@@ -97,8 +97,18 @@ fn step(case: &Case, outputs: &[Expected]) -> f64 {
     STEP * (least + EPSILON).sqrt()
 }
 
+/// The case without its kink, if it has one that nothing can steer clear of.
+fn smooth(case: &Case) -> Case {
+    let mut case = *case;
+    if let Operator::BatchNormTraining { slope, .. } = &mut case.operator {
+        *slope = 1.0;
+    }
+    case
+}
+
 /// Compares one gradient with differences along a random direction.
 fn check(case: &Case, name: &str, gradient: &str) {
+    let case = &smooth(case);
     let operands = case.operands();
     let Some(operand) = find(&operands, name) else {
         return;
@@ -193,6 +203,45 @@ fn trilinear_size(shape: &Convolution, x: &[f64], w: &[f64], y: &[f64]) -> f64 {
 
 #[test]
 fn two_values_that_are_almost_equal() {
-    let line = "batch_norm_training rows=2 channels=19 seed=1771496269993645049";
+    let line = "batch_norm_training rows=2 channels=19 slope=1 seed=1771496269993645049";
     check(&line.parse().unwrap(), "x", "dx");
+}
+
+/// A rectifier behind a batch normalisation is a factor of the upstream gradient, by the sign of what comes out.
+#[test]
+fn a_rectifier_behind_batch_normalisation() {
+    for seed in 0..60 {
+        let case = Case::random(Kind::BatchNormTraining, seed);
+        let Operator::BatchNormTraining { slope, .. } = case.operator else {
+            unreachable!("the kind says so")
+        };
+        let plain = smooth(&case);
+        let mut operands = case.operands();
+        let rectified = case.expected_from(&operands, &F32, usize::MAX);
+        let before = plain.expected_from(&operands, &F32, usize::MAX);
+        let upstream = operands
+            .iter_mut()
+            .find(|operand| operand.name == "dy")
+            .unwrap();
+        for ((dy, y), after) in upstream
+            .values
+            .iter_mut()
+            .zip(&output(&before, "y").unwrap().values)
+            .zip(&output(&rectified, "y").unwrap().values)
+        {
+            let factor = if *y > 0.0 { 1.0 } else { slope };
+            assert!((after - factor * y).abs() < 1e-15);
+            *dy *= factor;
+        }
+        let expected = plain.expected_from(&operands, &F32, usize::MAX);
+        for name in ["dx", "dscale", "dshift"] {
+            let (found, expected) = (output(&rectified, name), output(&expected, name));
+            for (found, expected) in found.unwrap().values.iter().zip(&expected.unwrap().values) {
+                assert!(
+                    (found - expected).abs() <= 1e-12 * (1.0 + expected.abs()),
+                    "{case} {name}"
+                );
+            }
+        }
+    }
 }

@@ -31,7 +31,7 @@ pub fn forward(discriminator: &Bound<'_>, maps: &Variable) -> Result<(Variable, 
         image = if layer == 0 {
             tape.activate(&image, LEAKY_RELU)?
         } else {
-            discriminator.normalise_and_activate(layer, &image, LEAKY_RELU, &mut update)?
+            discriminator.normalise_and_rectify(layer, &image, LEAKY_SLOPE, &mut update)?
         };
     }
 

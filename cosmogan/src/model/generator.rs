@@ -6,6 +6,9 @@ use cosmogan_engine::backend::Activation;
 use super::network::{Bound, RunningUpdate, SAME, STRIDES};
 use crate::error::Result;
 
+/// Slope of a ReLU on its negative side.
+const RELU: f32 = 0.0;
+
 /// Maps `[N, S, S, c_dim]` in (−1, 1) from latents `[N, z_dim]`.
 ///
 /// # Errors
@@ -23,7 +26,7 @@ pub fn forward(generator: &Bound<'_>, latents: &Variable) -> Result<(Variable, R
     let batch = latents.shape().rows();
     let size = config.coarse_size();
     let image = tape.reshape(&features, [batch, size, size, config.generator_channels(0)])?;
-    let mut image = generator.normalise_and_activate(0, &image, Activation::Relu, &mut update)?;
+    let mut image = generator.normalise_and_rectify(0, &image, RELU, &mut update)?;
 
     for layer in 1..=config.layers {
         let full = tape.conv_transpose2d(
@@ -34,7 +37,7 @@ pub fn forward(generator: &Bound<'_>, latents: &Variable) -> Result<(Variable, R
             SAME,
         )?;
         image = if layer < config.layers {
-            generator.normalise_and_activate(layer, &full, Activation::Relu, &mut update)?
+            generator.normalise_and_rectify(layer, &full, RELU, &mut update)?
         } else {
             tape.activate(&full, Activation::Tanh)?
         };

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use cosmogan_engine::backend::{Activation, Backend};
-use cosmogan_engine::ops::{BatchStatistics, update_running_statistics};
+use cosmogan_engine::backend::Backend;
+use cosmogan_engine::ops::{BatchNormSettings, BatchStatistics, update_running_statistics};
 use cosmogan_engine::{Padding, Shape, Tape, Tensor, Variable};
 
 use super::config::{BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM, ModelConfig, STRIDE};
@@ -224,37 +224,35 @@ impl Bound<'_> {
         &self.variables[self.network.position(name)]
     }
 
-    /// Batch normalisation `bn{layer}` and the activation after it.
-    pub(crate) fn normalise_and_activate(
+    /// Batch normalisation `bn{layer}` and the rectifier after it, which multiplies what is negative by `slope`.
+    pub(crate) fn normalise_and_rectify(
         &self,
         layer: usize,
         x: &Variable,
-        activation: Activation,
+        slope: f32,
         update: &mut RunningUpdate,
     ) -> Result<Variable> {
         let scale = self.variable(&format!("bn{layer}.weight"));
         let shift = self.variable(&format!("bn{layer}.bias"));
-        let normalised = match self.mode {
+        let settings = BatchNormSettings {
+            epsilon: BATCH_NORM_EPSILON,
+            slope,
+        };
+        match self.mode {
             Mode::Training => {
-                let (y, statistics) =
-                    self.tape
-                        .batch_norm_training(x, scale, shift, BATCH_NORM_EPSILON)?;
+                let (y, statistics) = self.tape.batch_norm_training(x, scale, shift, settings)?;
                 update.0.push((layer, statistics));
-                y
+                Ok(y)
             }
             Mode::Inference => {
                 let mean = self.variable(&format!("bn{layer}.running_mean")).value();
                 let variance = self.variable(&format!("bn{layer}.running_var")).value();
-                self.tape.batch_norm_inference(
-                    x,
-                    (mean, variance),
-                    scale,
-                    shift,
-                    BATCH_NORM_EPSILON,
-                )?
+                let statistics = (mean, variance);
+                Ok(self
+                    .tape
+                    .batch_norm_inference(x, statistics, scale, shift, settings)?)
             }
-        };
-        Ok(self.tape.activate(&normalised, activation)?)
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use cosmogan_engine::adam::{AdamOperand, AdamSettings, AdamStep};
 use cosmogan_engine::backend::cpu::CpuBackend;
 use cosmogan_engine::backend::{self, Backend, Precision};
-use cosmogan_engine::ops::update_running_statistics;
+use cosmogan_engine::ops::{BatchNormSettings, update_running_statistics};
 use cosmogan_engine::{Padding, Shape, Tape, Tensor, Variable};
 use cosmogan_oracle::cases::{EPSILON, LEAKY_SLOPE, MOMENTUM};
 use cosmogan_oracle::operators::activation::Activation;
@@ -95,15 +95,16 @@ pub fn compute(case: &Case, backend: &Arc<dyn Backend>) -> Result<Outputs> {
                 .conv_transpose2d(&x, &weight, &bias, shape.stride, padding)?;
             job.differentiate(y, &[("dx", &x), ("dweight", &weight), ("dbias", &bias)])
         }
-        Operator::BatchNormTraining { .. } => job.batch_norm_training(),
-        Operator::BatchNormInference { .. } => {
+        Operator::BatchNormTraining { slope, .. } => job.batch_norm_training(slope),
+        Operator::BatchNormInference { slope, .. } => {
             let [x, scale, shift] =
                 ["x", "scale", "shift"].map(|name| job.tensor(name).map(|t| job.tape.constant(t)));
             let (mean, variance) = (job.tensor("running_mean")?, job.tensor("running_variance")?);
             let statistics = (&mean, &variance);
-            let y =
-                job.tape
-                    .batch_norm_inference(&x?, statistics, &scale?, &shift?, EPSILON as f32)?;
+            let settings = settings(slope);
+            let y = job
+                .tape
+                .batch_norm_inference(&x?, statistics, &scale?, &shift?, settings)?;
             Ok(HashMap::from([("y", job.download(y.value())?)]))
         }
         Operator::Activation { activation, .. } => {
@@ -173,11 +174,11 @@ impl Job<'_> {
         Ok(outputs)
     }
 
-    fn batch_norm_training(&self) -> Result<Outputs> {
+    fn batch_norm_training(&self, slope: f64) -> Result<Outputs> {
         let [x, scale, shift] = self.parameters(["x", "scale", "shift"])?;
         let (y, statistics) = self
             .tape
-            .batch_norm_training(&x, &scale, &shift, EPSILON as f32)?;
+            .batch_norm_training(&x, &scale, &shift, settings(slope))?;
         let (mut mean, mut variance) = (
             self.tensor("running_mean")?,
             self.tensor("running_variance")?,
@@ -229,6 +230,13 @@ impl Job<'_> {
             ("first", self.download(&first)?),
             ("second", self.download(&second)?),
         ]))
+    }
+}
+
+fn settings(slope: f64) -> BatchNormSettings {
+    BatchNormSettings {
+        epsilon: EPSILON as f32,
+        slope: slope as f32,
     }
 }
 

@@ -94,7 +94,7 @@ pub enum Activation {
     Tanh,
 }
 
-/// Operands of batch normalisation, one value per channel each.
+/// Batch normalisation with the rectifier behind it: operands with one value per channel each, and settings.
 #[derive(Clone, Copy, Debug)]
 pub struct Normalisation<'a> {
     /// Mean that is subtracted.
@@ -105,6 +105,8 @@ pub struct Normalisation<'a> {
     pub scale: &'a Tensor,
     /// ε under the square root.
     pub epsilon: f32,
+    /// Factor of what comes out negative: 1 leaves it, 0 makes a ReLU, what is between a LeakyReLU.
+    pub slope: f32,
 }
 
 /// The operators of a device.
@@ -175,7 +177,7 @@ pub trait Backend: Send + Sync + fmt::Debug {
     /// error grows with the logarithm of the count and not with the count.
     fn batch_statistics(&self, x: &Tensor, mean: &mut Tensor, variance: &mut Tensor) -> Result<()>;
 
-    /// y = (x − mean)·scale/√(variance + ε) + shift, per channel.
+    /// y = rectified (x − mean)·scale/√(variance + ε) + shift, per channel.
     fn normalise(
         &self,
         x: &Tensor,
@@ -184,14 +186,14 @@ pub trait Backend: Send + Sync + fmt::Debug {
         y: &mut Tensor,
     ) -> Result<()>;
 
-    /// Gradients of training-mode batch normalisation, whose `mean` and `variance` are those of x itself. With
-    /// x̂ = (x − mean)/√(variance + ε) and M values per channel: dshift = Σ dy, dscale = Σ dy·x̂,
-    /// dx = scale/√(variance + ε)·(dy − dshift/M − x̂·dscale/M).
+    /// Gradients of training-mode batch normalisation, whose `mean` and `variance` are those of x itself. With the
+    /// output y, g = dy where y > 0 and slope·dy elsewhere, x̂ = (x − mean)/√(variance + ε) and M values per channel:
+    /// dshift = Σ g, dscale = Σ g·x̂, dx = scale/√(variance + ε)·(g − dshift/M − x̂·dscale/M). `outputs` are y and dy.
     fn normalise_gradient(
         &self,
         x: &Tensor,
         by: Normalisation<'_>,
-        dy: &Tensor,
+        outputs: [&Tensor; 2],
         dx: &mut Tensor,
         dscale: &mut Tensor,
         dshift: &mut Tensor,

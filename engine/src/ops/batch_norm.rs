@@ -1,4 +1,4 @@
-//! Batch normalisation over all axes but the last (Ioffe & Szegedy 2015).
+//! Batch normalisation over all axes but the last (Ioffe & Szegedy 2015), with the rectifier that follows it.
 
 use super::expect_shape;
 use crate::backend::{Backend, Normalisation};
@@ -6,6 +6,15 @@ use crate::error::{Error, Result};
 use crate::shape::Shape;
 use crate::tape::{Backward, Tape, Variable};
 use crate::tensor::Tensor;
+
+/// What a batch normalisation does besides normalising.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct BatchNormSettings {
+    /// ε under the square root.
+    pub epsilon: f32,
+    /// Factor of what comes out negative: 1 leaves it, 0 makes a ReLU, what is between a LeakyReLU.
+    pub slope: f32,
+}
 
 /// What one batch says about each channel.
 #[derive(Clone, Debug)]
@@ -37,30 +46,32 @@ pub fn update_running_statistics(
 }
 
 impl Tape {
-    /// y = (x − mean)·scale/√(variance + ε) + shift with the mean and biased variance of x itself, per channel; x is
-    /// `[…, C]`, scale and shift are `[C]`.
+    /// y = rectified (x − mean)·scale/√(variance + ε) + shift with the mean and biased variance of x itself, per
+    /// channel; x is `[…, C]`, scale and shift are `[C]`.
     ///
     /// # Errors
-    /// Where the shapes do not fit.
+    /// Where the shapes do not fit, or the slope is not between 0 and 1.
     pub fn batch_norm_training(
         &self,
         x: &Variable,
         scale: &Variable,
         shift: &Variable,
-        epsilon: f32,
+        settings: BatchNormSettings,
     ) -> Result<(Variable, BatchStatistics)> {
-        let channels = check(x, scale, shift)?;
+        let channels = check(x, scale, shift, settings)?;
         let backend = self.backend();
         let mut mean = backend.empty(Shape::from([channels]))?;
         let mut variance = backend.empty(Shape::from([channels]))?;
         backend.batch_statistics(x.value(), &mut mean, &mut variance)?;
-        let y = normalise(self, x, (&mean, &variance), scale, shift, epsilon)?;
+        let y = normalise(self, x, (&mean, &variance), scale, shift, settings)?;
+        let saved = y.clone();
         let y = self.record(&[x, scale, shift], y, || BatchNormBackward {
             x: x.value().clone(),
             mean: mean.clone(),
             variance: variance.clone(),
             scale: scale.value().clone(),
-            epsilon,
+            y: saved,
+            settings,
         });
         let count = x.shape().rows();
         Ok((
@@ -73,20 +84,20 @@ impl Tape {
         ))
     }
 
-    /// y = (x − mean)·scale/√(variance + ε) + shift with given statistics, as at inference. It has no backward: the
-    /// operands must be constants.
+    /// y = rectified (x − mean)·scale/√(variance + ε) + shift with given statistics, as at inference. It has no
+    /// backward: the operands must be constants.
     ///
     /// # Errors
-    /// Where the shapes do not fit, or a gradient would be needed.
+    /// Where the shapes do not fit, the slope is not between 0 and 1, or a gradient would be needed.
     pub fn batch_norm_inference(
         &self,
         x: &Variable,
         statistics: (&Tensor, &Tensor),
         scale: &Variable,
         shift: &Variable,
-        epsilon: f32,
+        settings: BatchNormSettings,
     ) -> Result<Variable> {
-        check(x, scale, shift)?;
+        check(x, scale, shift, settings)?;
         for tensor in [statistics.0, statistics.1] {
             if tensor.shape() != scale.shape() {
                 return Err(Error::ShapeMismatch {
@@ -103,12 +114,27 @@ impl Tape {
                 "batch_norm at inference takes constants only".to_owned(),
             ));
         }
-        Ok(self.constant(normalise(self, x, statistics, scale, shift, epsilon)?))
+        let y = normalise(self, x, statistics, scale, shift, settings)?;
+        Ok(self.constant(y))
     }
 }
 
-fn check(x: &Variable, scale: &Variable, shift: &Variable) -> Result<usize> {
+fn check(
+    x: &Variable,
+    scale: &Variable,
+    shift: &Variable,
+    settings: BatchNormSettings,
+) -> Result<usize> {
     const NAME: &str = "batch_norm";
+    if !(0.0..=1.0).contains(&settings.slope) {
+        return Err(Error::InvalidOperand {
+            operator: NAME,
+            problem: format!(
+                "the rectifier's slope must lie between 0 and 1, not {}",
+                settings.slope
+            ),
+        });
+    }
     let channels = x.shape().channels();
     if x.shape().dims().len() < 2 || x.shape().is_empty() {
         return Err(super::mismatch(NAME, ("x", x), ("scale", scale)));
@@ -124,14 +150,15 @@ fn normalise(
     (mean, variance): (&Tensor, &Tensor),
     scale: &Variable,
     shift: &Variable,
-    epsilon: f32,
+    settings: BatchNormSettings,
 ) -> Result<Tensor> {
     let mut y = tape.backend().empty(x.shape().clone())?;
     let by = Normalisation {
         mean,
         variance,
         scale: scale.value(),
-        epsilon,
+        epsilon: settings.epsilon,
+        slope: settings.slope,
     };
     tape.backend()
         .normalise(x.value(), by, shift.value(), &mut y)?;
@@ -143,7 +170,8 @@ struct BatchNormBackward {
     mean: Tensor,
     variance: Tensor,
     scale: Tensor,
-    epsilon: f32,
+    y: Tensor,
+    settings: BatchNormSettings,
 }
 
 impl Backward for BatchNormBackward {
@@ -157,13 +185,15 @@ impl Backward for BatchNormBackward {
             mean: &self.mean,
             variance: &self.variance,
             scale: &self.scale,
-            epsilon: self.epsilon,
+            epsilon: self.settings.epsilon,
+            slope: self.settings.slope,
         };
         let mut dx = backend.empty(self.x.shape().clone())?;
         let mut dscale = backend.empty(self.scale.shape().clone())?;
         let mut dshift = backend.empty(self.scale.shape().clone())?;
         // dx needs both sums, so the three come together; a generator's loss discards the discriminator's two.
-        backend.normalise_gradient(&self.x, by, dy, &mut dx, &mut dscale, &mut dshift)?;
+        let outputs = [&self.y, dy];
+        backend.normalise_gradient(&self.x, by, outputs, &mut dx, &mut dscale, &mut dshift)?;
         Ok([dx, dscale, dshift]
             .into_iter()
             .zip(wanted)

@@ -12,7 +12,7 @@ mod conv_transpose2d;
 mod linear;
 mod reshape;
 
-pub use batch_norm::{BatchStatistics, update_running_statistics};
+pub use batch_norm::{BatchNormSettings, BatchStatistics, update_running_statistics};
 
 use crate::error::{Error, Result};
 use crate::shape::Shape;

@@ -33,12 +33,16 @@ impl Case {
             Operator::Linear(shape) => job.linear(shape),
             Operator::Conv2d(shape) => job.conv2d(&shape),
             Operator::ConvTranspose2d(shape) => job.conv_transpose2d(&shape),
-            Operator::BatchNormTraining { rows, channels } => {
-                job.batch_norm_training(rows, channels)
-            }
-            Operator::BatchNormInference { rows, channels } => {
-                job.batch_norm_inference(rows, channels)
-            }
+            Operator::BatchNormTraining {
+                rows,
+                channels,
+                slope,
+            } => job.batch_norm_training(rows, channels, slope),
+            Operator::BatchNormInference {
+                rows,
+                channels,
+                slope,
+            } => job.batch_norm_inference(rows, channels, slope),
             Operator::Activation { activation, length } => job.activation(activation, length),
             Operator::BceWithLogits { length, target } => job.bce(length, target),
             Operator::Adam { settings, length } => job.adam(&settings, length),
@@ -151,7 +155,7 @@ impl Job<'_> {
         ]
     }
 
-    fn batch_norm_training(&self, rows: usize, channels: usize) -> Vec<Expected> {
+    fn batch_norm_training(&self, rows: usize, channels: usize, slope: f64) -> Vec<Expected> {
         let (x, dy) = (self.get("x"), self.get("dy"));
         let arithmetic = self.arithmetic;
         let column = |values: &[f64], channel: usize| -> Vec<f64> {
@@ -166,7 +170,7 @@ impl Job<'_> {
             .map(|channel| {
                 let values = column(x, channel);
                 let [mean, variance] = batch_norm::statistics(values.iter().copied(), arithmetic);
-                let state = self.channel(channel, mean, variance);
+                let state = self.channel(channel, mean, variance, slope);
                 let pairs: Vec<_> = values.into_iter().zip(column(dy, channel)).collect();
                 let gradients = state.gradients(pairs.iter().copied(), arithmetic);
                 (state, gradients)
@@ -201,25 +205,26 @@ impl Job<'_> {
         ]
     }
 
-    fn batch_norm_inference(&self, rows: usize, channels: usize) -> Vec<Expected> {
+    fn batch_norm_inference(&self, rows: usize, channels: usize, slope: f64) -> Vec<Expected> {
         let x = self.get("x");
         let (means, variances) = (self.get("running_mean"), self.get("running_variance"));
         vec![self.evaluate("y", &[rows, channels], |element| {
             let channel = element % channels;
             let mean = Bounded::exact(means[channel]);
             let variance = Bounded::exact(variances[channel]);
-            self.channel(channel, mean, variance)
+            self.channel(channel, mean, variance, slope)
                 .normalise(x[element], self.arithmetic)
         })]
     }
 
-    fn channel(&self, channel: usize, mean: Bounded, variance: Bounded) -> Channel {
+    fn channel(&self, channel: usize, mean: Bounded, variance: Bounded, slope: f64) -> Channel {
         Channel {
             mean,
             variance,
             scale: self.get("scale")[channel],
             shift: self.get("shift")[channel],
             epsilon: EPSILON,
+            slope,
         }
     }
 

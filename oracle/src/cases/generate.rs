@@ -123,10 +123,12 @@ impl Case {
             Kind::BatchNormTraining => Operator::BatchNormTraining {
                 rows: random.between(2, 400),
                 channels: random.between(1, 20),
+                slope: random_slope(&mut random),
             },
             Kind::BatchNormInference => Operator::BatchNormInference {
                 rows: random.between(1, 100),
                 channels: random.between(1, 20),
+                slope: random_slope(&mut random),
             },
             Kind::Relu => activation(Activation::Relu, &mut random),
             Kind::LeakyRelu => {
@@ -192,8 +194,8 @@ impl Case {
                 normal("bias", &[shape.input_channels], 0.0, 0.5),
                 normal("dy", &shape.input_dims(), 0.05, 1.0),
             ],
-            Operator::BatchNormTraining { rows, channels }
-            | Operator::BatchNormInference { rows, channels } => {
+            Operator::BatchNormTraining { rows, channels, .. }
+            | Operator::BatchNormInference { rows, channels, .. } => {
                 let mut operands = vec![
                     // A mean well off zero: where one subtracts two large numbers, it shows.
                     normal("x", &[rows, channels], 3.0, 1.5),
@@ -282,4 +284,9 @@ fn random_convolution(random: &mut Random, from_input: bool) -> Convolution {
 /// The nearest number that f32 can hold.
 fn representable(value: f64) -> f64 {
     f64::from(value as f32)
+}
+
+/// No rectifier, a ReLU, or a LeakyReLU.
+fn random_slope(random: &mut Random) -> f64 {
+    [1.0, 0.0, LEAKY_SLOPE][random.between(0, 2)]
 }

@@ -39,6 +39,8 @@ pub enum Operator {
         rows: usize,
         /// Channels.
         channels: usize,
+        /// Factor of what comes out negative; 1 without a rectifier.
+        slope: f64,
     },
     /// Batch normalisation with running statistics.
     BatchNormInference {
@@ -46,6 +48,8 @@ pub enum Operator {
         rows: usize,
         /// Channels.
         channels: usize,
+        /// Factor of what comes out negative; 1 without a rectifier.
+        slope: f64,
     },
     /// An elementwise nonlinearity.
     Activation {
@@ -102,8 +106,8 @@ impl Case {
                 let taps = shape.kernel[0] * shape.kernel[1] * shape.input_channels;
                 2.0 * windows as f64 * taps as f64
             }
-            Operator::BatchNormTraining { rows, channels } => 7.0 * (rows * channels) as f64,
-            Operator::BatchNormInference { rows, channels } => 2.0 * (rows * channels) as f64,
+            Operator::BatchNormTraining { rows, channels, .. } => 7.0 * (rows * channels) as f64,
+            Operator::BatchNormInference { rows, channels, .. } => 2.0 * (rows * channels) as f64,
             Operator::Activation { length, .. } => length as f64,
             Operator::BceWithLogits { length, .. } => 6.0 * length as f64,
             Operator::Adam { length, .. } => 12.0 * length as f64,
@@ -150,24 +154,36 @@ impl Case {
                     try_operator(Operator::ConvTranspose2d(changed));
                 }
             }
-            Operator::BatchNormTraining { rows, channels } => {
+            Operator::BatchNormTraining {
+                rows,
+                channels,
+                slope,
+            } => {
                 try_operator(Operator::BatchNormTraining {
                     rows: half(rows),
                     channels,
+                    slope,
                 });
                 try_operator(Operator::BatchNormTraining {
                     rows,
                     channels: half(channels),
+                    slope,
                 });
             }
-            Operator::BatchNormInference { rows, channels } => {
+            Operator::BatchNormInference {
+                rows,
+                channels,
+                slope,
+            } => {
                 try_operator(Operator::BatchNormInference {
                     rows: half(rows),
                     channels,
+                    slope,
                 });
                 try_operator(Operator::BatchNormInference {
                     rows,
                     channels: half(channels),
+                    slope,
                 });
             }
             Operator::Activation { activation, length } => {

@@ -50,12 +50,7 @@ impl Case {
         }));
         let (mut size, mut channels) = (coarse, first);
         for layer in 1..=model.layers {
-            push_normalised(
-                &mut operators,
-                batch * size * size,
-                channels,
-                Activation::Relu,
-            );
+            push_normalised(&mut operators, batch * size * size, channels, 0.0);
             let outputs = if layer == model.layers {
                 model.c_dim
             } else {
@@ -85,7 +80,7 @@ impl Case {
                     length: batch * size * size * channels,
                 });
             } else {
-                push_normalised(&mut operators, batch * size * size, channels, leaky);
+                push_normalised(&mut operators, batch * size * size, channels, LEAKY_SLOPE);
             }
         }
         let features = size * size * channels;
@@ -123,17 +118,16 @@ impl Case {
     }
 }
 
-fn push_normalised(
-    operators: &mut Vec<Operator>,
-    rows: usize,
-    channels: usize,
-    activation: Activation,
-) {
-    operators.push(Operator::BatchNormTraining { rows, channels });
-    operators.push(Operator::BatchNormInference { rows, channels });
-    operators.push(Operator::Activation {
-        activation,
-        length: rows * channels,
+fn push_normalised(operators: &mut Vec<Operator>, rows: usize, channels: usize, slope: f64) {
+    operators.push(Operator::BatchNormTraining {
+        rows,
+        channels,
+        slope,
+    });
+    operators.push(Operator::BatchNormInference {
+        rows,
+        channels,
+        slope,
     });
 }
 

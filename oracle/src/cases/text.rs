@@ -31,16 +31,24 @@ impl fmt::Display for Case {
                 let sides = (shape.output, shape.output_channels, shape.input_channels);
                 write_convolution(formatter, "conv_transpose2d", shape, sides, shape.end())?;
             }
-            Operator::BatchNormTraining { rows, channels } => {
+            Operator::BatchNormTraining {
+                rows,
+                channels,
+                slope,
+            } => {
                 write!(
                     formatter,
-                    "batch_norm_training rows={rows} channels={channels}"
+                    "batch_norm_training rows={rows} channels={channels} slope={slope}"
                 )?;
             }
-            Operator::BatchNormInference { rows, channels } => {
+            Operator::BatchNormInference {
+                rows,
+                channels,
+                slope,
+            } => {
                 write!(
                     formatter,
-                    "batch_norm_inference rows={rows} channels={channels}"
+                    "batch_norm_inference rows={rows} channels={channels} slope={slope}"
                 )?;
             }
             Operator::Activation { activation, length } => {
@@ -113,10 +121,12 @@ impl FromStr for Case {
             "batch_norm_training" => Operator::BatchNormTraining {
                 rows: fields.positive("rows")?,
                 channels: fields.positive("channels")?,
+                slope: fields.get("slope")?,
             },
             "batch_norm_inference" => Operator::BatchNormInference {
                 rows: fields.positive("rows")?,
                 channels: fields.positive("channels")?,
+                slope: fields.get("slope")?,
             },
             "relu" => Operator::Activation {
                 activation: Activation::Relu,

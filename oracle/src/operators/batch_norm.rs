@@ -1,10 +1,11 @@
-//! Batch normalisation (Ioffe & Szegedy 2015) of x `[M, C]`, M values per channel.
+//! Batch normalisation (Ioffe & Szegedy 2015) of x `[M, C]`, M values per channel, and the rectifier behind it.
 //!
 //! Bounds. The mean is a blocked reduction: |δ_mean| ≤ γ_d·Σ|x|/M plus the division. The variance must be computed
 //! from differences to the mean: as Σ(x − mean) = 0, an error δ in the mean adds exactly δ² to Σ(x − mean − δ)²/M, and
 //! each square passes a subtraction, a multiplication and the reduction. `E[x²] − E[x]²` does not meet this bound, and
 //! should not. Everything after is [`Bounded`] arithmetic: the errors of mean and variance pass through x̂ = (x −
-//! mean)/√(variance + ε) into y, dscale and dx.
+//! mean)/√(variance + ε) into y, dscale and dx. Where the error of what is rectified reaches across the kink, either
+//! side's derivative is legitimate, and the bound of the upstream gradient spans both.
 
 use crate::{Arithmetic, Bounded};
 
@@ -21,6 +22,8 @@ pub struct Channel {
     pub shift: f64,
     /// ε under the square root.
     pub epsilon: f64,
+    /// Factor of what comes out negative: 1 leaves it, 0 makes a ReLU.
+    pub slope: f64,
 }
 
 /// Gradients of one channel in training mode.
@@ -70,8 +73,44 @@ pub fn unbiased_factor(count: usize) -> f64 {
 }
 
 impl Channel {
-    /// y = x̂·scale + shift.
+    /// y = rectified x̂·scale + shift.
     pub fn normalise(&self, x: f64, arithmetic: &Arithmetic) -> Bounded {
+        let y = self.scaled(x, arithmetic);
+        if self.slope == 1.0 || y.value > 0.0 {
+            // A computed value below 0 would be multiplied by at most 1: it is no further off.
+            return y;
+        }
+        let product = y.times(Bounded::exact(self.slope), arithmetic);
+        Bounded {
+            value: product.value,
+            // A computed value above 0 is not multiplied, and at most the whole error away.
+            error: if y.value.abs() <= y.error {
+                product.error.max(y.error)
+            } else {
+                product.error
+            },
+        }
+    }
+
+    /// The gradient with respect to x̂·scale + shift, given that with respect to y.
+    fn through_rectifier(&self, x: f64, dy: f64, arithmetic: &Arithmetic) -> Bounded {
+        if self.slope == 1.0 {
+            return Bounded::exact(dy);
+        }
+        let y = self.scaled(x, arithmetic);
+        let mut gradient = if y.value > 0.0 {
+            Bounded::exact(dy)
+        } else {
+            Bounded::exact(dy).times(Bounded::exact(self.slope), arithmetic)
+        };
+        if y.value.abs() <= y.error {
+            gradient.error += (1.0 - self.slope) * dy.abs();
+        }
+        gradient
+    }
+
+    /// x̂·scale + shift.
+    fn scaled(&self, x: f64, arithmetic: &Arithmetic) -> Bounded {
         self.normalised(x, arithmetic)
             .times(Bounded::exact(self.scale), arithmetic)
             .plus(Bounded::exact(self.shift), arithmetic)
@@ -83,12 +122,13 @@ impl Channel {
         values: impl Iterator<Item = (f64, f64)> + Clone,
         arithmetic: &Arithmetic,
     ) -> Gradients {
+        let upstream = |(x, dy)| self.through_rectifier(x, dy, arithmetic);
         let products = values
             .clone()
-            .map(|(x, dy)| Bounded::exact(dy).times(self.normalised(x, arithmetic), arithmetic));
+            .map(|(x, dy)| upstream((x, dy)).times(self.normalised(x, arithmetic), arithmetic));
         Gradients {
             scale: arithmetic.reduction(products),
-            shift: arithmetic.reduction(values.clone().map(|(_, dy)| Bounded::exact(dy))),
+            shift: arithmetic.reduction(values.clone().map(upstream)),
             count: values.count() as f64,
         }
     }
@@ -106,19 +146,13 @@ impl Channel {
         let through_variance = self
             .normalised(x, arithmetic)
             .times(gradients.scale.divided_by(count, arithmetic), arithmetic);
-        let inner = Bounded::exact(dy)
+        let inner = self
+            .through_rectifier(x, dy, arithmetic)
             .minus(through_mean, arithmetic)
             .minus(through_variance, arithmetic);
         Bounded::exact(self.scale)
             .divided_by(self.deviation(arithmetic), arithmetic)
             .times(inner, arithmetic)
-    }
-
-    /// dx = scale/√(variance + ε)·dy at inference, where the statistics do not depend on x.
-    pub fn dgrad_inference(&self, dy: f64, arithmetic: &Arithmetic) -> Bounded {
-        Bounded::exact(self.scale)
-            .divided_by(self.deviation(arithmetic), arithmetic)
-            .times(Bounded::exact(dy), arithmetic)
     }
 
     /// √(variance + ε).

@@ -379,6 +379,7 @@ impl Network {
             scale: self.tensor(name, "weight")[channel],
             shift: self.tensor(name, "bias")[channel],
             epsilon: EPSILON,
+            slope: 1.0,
         }
     }
 

@@ -37,7 +37,7 @@ pub(super) fn statistics(x: &[f32], mean: &mut [f32], variance: &mut [f32]) -> R
     Ok(())
 }
 
-/// y = (x − mean)·scale/√(variance + ε) + shift.
+/// y = rectified (x − mean)·scale/√(variance + ε) + shift.
 pub(super) fn normalise(
     x: &[f32],
     by: &Normalisation<'_>,
@@ -54,7 +54,8 @@ pub(super) fn normalise(
         .for_each(|(y, x)| {
             for (y, x) in y.chunks_exact_mut(channels).zip(x.chunks_exact(channels)) {
                 for channel in 0..channels {
-                    y[channel] = (x[channel] - mean[channel]) * factors[channel] + shift[channel];
+                    let value = (x[channel] - mean[channel]) * factors[channel] + shift[channel];
+                    y[channel] = rectified(value, value, by.slope);
                 }
             }
         });
@@ -65,24 +66,29 @@ pub(super) fn normalise(
 pub(super) fn gradient(
     x: &[f32],
     by: &Normalisation<'_>,
-    dy: &[f32],
+    [y, dy]: [&[f32]; 2],
     dx: &mut [f32],
     (dscale, dshift): (&mut [f32], &mut [f32]),
 ) -> Result<()> {
     let factors = factors(by);
     let (mean, channels) = (read(by.mean), factors.len());
     expect_length("batch_norm", x.len(), dx.len())?;
+    expect_length("batch_norm", y.len(), dx.len())?;
     expect_length("batch_norm", dy.len(), dx.len())?;
     expect_length("batch_norm", dscale.len(), channels)?;
     expect_length("batch_norm", dshift.len(), channels)?;
     let inverse = inverse_deviations(by);
     let [products, sums] = reduce::columns(channels, x.len(), |range, sums: &mut [Vec<f64>; 2]| {
         let [products, plain] = sums;
-        let rows = x[range.clone()].chunks_exact(channels);
-        for (x, dy) in rows.zip(dy[range].chunks_exact(channels)) {
+        let rows = x[range.clone()]
+            .chunks_exact(channels)
+            .zip(y[range.clone()].chunks_exact(channels))
+            .zip(dy[range].chunks_exact(channels));
+        for ((x, y), dy) in rows {
             for channel in 0..channels {
-                products[channel] += f64::from(dy[channel] * (x[channel] - mean[channel]));
-                plain[channel] += f64::from(dy[channel]);
+                let gradient = rectified(y[channel], dy[channel], by.slope);
+                products[channel] += f64::from(gradient * (x[channel] - mean[channel]));
+                plain[channel] += f64::from(gradient);
             }
         }
     });
@@ -100,13 +106,16 @@ pub(super) fn gradient(
     let size = chunk(channels);
     dx.par_chunks_mut(size)
         .zip(x.par_chunks(size))
-        .zip(dy.par_chunks(size))
-        .for_each(|((dx, x), dy)| {
-            let rows = x.chunks_exact(channels).zip(dy.chunks_exact(channels));
-            for (dx, (x, dy)) in dx.chunks_exact_mut(channels).zip(rows) {
+        .zip(y.par_chunks(size).zip(dy.par_chunks(size)))
+        .for_each(|((dx, x), (y, dy))| {
+            let rows = x
+                .chunks_exact(channels)
+                .zip(y.chunks_exact(channels))
+                .zip(dy.chunks_exact(channels));
+            for (dx, ((x, y), dy)) in dx.chunks_exact_mut(channels).zip(rows) {
                 for channel in 0..channels {
                     let difference = x[channel] - mean[channel];
-                    let inner = dy[channel]
+                    let inner = rectified(y[channel], dy[channel], by.slope)
                         - through_mean[channel]
                         - difference * through_variance[channel];
                     dx[channel] = factors[channel] * inner;
@@ -114,6 +123,11 @@ pub(super) fn gradient(
             }
         });
     Ok(())
+}
+
+/// `value` where `sign` is positive, slope·`value` elsewhere.
+fn rectified(sign: f32, value: f32, slope: f32) -> f32 {
+    if sign > 0.0 { value } else { slope * value }
 }
 
 /// 1/√(variance + ε) per channel.

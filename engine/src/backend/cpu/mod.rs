@@ -220,13 +220,19 @@ impl Backend for CpuBackend {
         &self,
         x: &Tensor,
         by: Normalisation<'_>,
-        dy: &Tensor,
+        outputs: [&Tensor; 2],
         dx: &mut Tensor,
         dscale: &mut Tensor,
         dshift: &mut Tensor,
     ) -> Result<()> {
         let sums = (write("batch_norm", dscale)?, write("batch_norm", dshift)?);
-        batch_norm::gradient(read(x), &by, read(dy), write("batch_norm", dx)?, sums)
+        batch_norm::gradient(
+            read(x),
+            &by,
+            outputs.map(read),
+            write("batch_norm", dx)?,
+            sums,
+        )
     }
 
     fn update_running(

@@ -194,6 +194,7 @@ impl Backend for LaunchBackend {
             .int(rows)
             .int(channels)
             .float(by.epsilon)
+            .float(by.slope)
             .address(self.input(NAME, x)?)
             .address(self.input_of(NAME, by.mean, channels)?)
             .address(self.input_of(NAME, by.variance, channels)?)
@@ -207,7 +208,7 @@ impl Backend for LaunchBackend {
         &self,
         x: &Tensor,
         by: Normalisation<'_>,
-        dy: &Tensor,
+        [y, dy]: [&Tensor; 2],
         dx: &mut Tensor,
         dscale: &mut Tensor,
         dshift: &mut Tensor,
@@ -216,6 +217,7 @@ impl Backend for LaunchBackend {
         let (rows, channels) = (x.shape().rows(), x.shape().channels());
         let slices = batch_norm::slices(rows);
         let x = self.input(NAME, x)?;
+        let y = self.input_of(NAME, y, rows * channels)?;
         let dy = self.input_of(NAME, dy, rows * channels)?;
         let mean = self.input_of(NAME, by.mean, channels)?;
         let variance = self.input_of(NAME, by.variance, channels)?;
@@ -230,11 +232,13 @@ impl Backend for LaunchBackend {
             .int(rows)
             .int(channels)
             .float(by.epsilon)
+            .float(by.slope)
             .address(x)
             .address(mean)
             .address(variance);
         let arguments = common
             .clone()
+            .address(y)
             .address(dy)
             .address(shifts.address())
             .address(scales.address());
@@ -243,6 +247,7 @@ impl Backend for LaunchBackend {
         self.column_totals(slices, channels, scales.address(), dscale)?;
         let arguments = common
             .address(scale)
+            .address(y)
             .address(dy)
             .address(dscale)
             .address(dshift)
