@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use cosmogan::model::{Network, NetworkKind, Preset};
-use cosmogan::train::{StepInputs, Trainer};
+use cosmogan::train::{RealMaps, StepInputs, Trainer};
 use cosmogan_engine::backend::Backend;
 use cosmogan_engine::backend::cpu::CpuBackend;
 
@@ -41,7 +41,7 @@ impl Step {
         let started = Instant::now();
         self.trainer
             .step(StepInputs {
-                maps: &self.maps,
+                maps: RealMaps::Values(&self.maps),
                 latents: &self.latents,
                 flip_labels: false,
             })

@@ -287,44 +287,103 @@ fn a_source_that_does_not_compile() {
     assert!(!problem.contains('\n'), "{problem}");
 }
 
-/// The norm of gradients has no case of its own in the oracle: its terms and their sum are bounded here.
-#[test]
-fn a_norm_over_several_tensors() {
+/// Operators without a case in the oracle, on the kernels and on the processor.
+mod backends {
+    use std::sync::Arc;
+
     use cosmogan_engine::Shape;
     use cosmogan_engine::backend::cpu::CpuBackend;
     use cosmogan_engine::backend::launch::LaunchBackend;
+    use cosmogan_engine::backend::simt::SimtLauncher;
     use cosmogan_engine::backend::{Backend, Precision};
 
-    let lengths = [1usize, 37, 4096, 9001];
-    let values = |length: usize| -> Vec<f32> {
+    fn backends() -> [Box<dyn Backend>; 2] {
+        let launcher = Arc::new(SimtLauncher::new(0).unwrap());
+        [
+            Box::new(LaunchBackend::new(launcher, Precision::F32).unwrap()),
+            Box::new(CpuBackend::checked()),
+        ]
+    }
+
+    fn values(length: usize) -> Vec<f32> {
         (0..length)
             .map(|i| ((i * 7919 + length) % 1009) as f32 / 504.5 - 1.0)
             .collect()
-    };
-    let exact: f64 = lengths
-        .iter()
-        .flat_map(|&length| values(length))
-        .map(|value| f64::from(value).powi(2))
-        .sum();
-    // A product, 16 additions in a lane, 5 and 3 among lanes and warps; the total is rounded once.
-    let bound = 26.0 * f64::from(f32::EPSILON / 2.0) * exact;
-    let launcher = std::sync::Arc::new(SimtLauncher::new(0).unwrap());
-    let kernels = LaunchBackend::new(launcher, Precision::F32).unwrap();
-    for device in [&kernels as &dyn Backend, &CpuBackend::checked()] {
-        let tensors: Vec<_> = lengths
+    }
+
+    /// Its terms and their sum are bounded here.
+    #[test]
+    fn a_norm_over_several_tensors() {
+        let lengths = [1usize, 37, 4096, 9001];
+        let exact: f64 = lengths
             .iter()
-            .map(|&length| {
-                device
-                    .upload(Shape::from([length]), &values(length))
-                    .unwrap()
-            })
-            .collect();
-        let mut sum = device.empty(Shape::from([])).unwrap();
-        device.squared_norm(&tensors, &mut sum).unwrap();
-        let found = f64::from(device.download(&sum).unwrap()[0]);
-        assert!(
-            (found - exact).abs() <= bound,
-            "{found} for {exact} ± {bound}"
-        );
+            .flat_map(|&length| values(length))
+            .map(|value| f64::from(value).powi(2))
+            .sum();
+        // A product, 16 additions in a lane, 5 and 3 among lanes and warps; the total is rounded once.
+        let bound = 26.0 * f64::from(f32::EPSILON / 2.0) * exact;
+        for device in backends() {
+            let tensors: Vec<_> = lengths
+                .iter()
+                .map(|&length| {
+                    device
+                        .upload(Shape::from([length]), &values(length))
+                        .unwrap()
+                })
+                .collect();
+            let mut sum = device.empty(Shape::from([])).unwrap();
+            device.squared_norm(&tensors, &mut sum).unwrap();
+            let found = f64::from(device.download(&sum).unwrap()[0]);
+            assert!(
+                (found - exact).abs() <= bound,
+                "{found} for {exact} ± {bound}"
+            );
+        }
+    }
+
+    #[test]
+    fn crops_are_where_the_table_says() {
+        let (maps, height, width, channels) = (5, 11, 13, 2);
+        let (rows, columns) = (4, 7);
+        let data = values(maps * height * width * channels);
+        // The last two would leave their maps: they are moved inside.
+        let table = [
+            [0, 0, 0, 0],
+            [4, 7, 6, 1],
+            [2, 3, 5, 0],
+            [2, 3, 5, 1],
+            [9, 9, 1, 0],
+            [1, 2, 12, 1],
+        ];
+        let inside = |line: [usize; 4]| {
+            [
+                line[0].min(maps - 1),
+                line[1].min(height - rows),
+                line[2].min(width - columns),
+                line[3],
+            ]
+        };
+        let mut expected = Vec::new();
+        for [map, top, left, mirrored] in table.map(inside) {
+            for i in 0..rows {
+                for j in 0..columns {
+                    let column = left + if mirrored == 1 { columns - 1 - j } else { j };
+                    let first = ((map * height + top + i) * width + column) * channels;
+                    expected.extend(&data[first..first + channels]);
+                }
+            }
+        }
+        let lines: Vec<f32> = table.iter().flatten().map(|&value| value as f32).collect();
+        for device in backends() {
+            let data = device.upload(Shape::from([maps, height, width, channels]), &data);
+            let lines = device
+                .upload(Shape::from([table.len(), 4]), &lines)
+                .unwrap();
+            let mut crops = device
+                .empty(Shape::from([table.len(), rows, columns, channels]))
+                .unwrap();
+            device.gather(&data.unwrap(), &lines, &mut crops).unwrap();
+            assert_eq!(device.download(&crops).unwrap(), expected);
+        }
     }
 }

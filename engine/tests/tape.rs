@@ -157,6 +157,9 @@ impl Backend for Witness {
     fn add(&self, a: &Tensor, b: &Tensor, y: &mut Tensor) -> Result<()> {
         self.cpu.add(a, b, y)
     }
+    fn gather(&self, maps: &Tensor, table: &Tensor, crops: &mut Tensor) -> Result<()> {
+        self.cpu.gather(maps, table, crops)
+    }
     fn squared_norm(&self, tensors: &[Tensor], sum: &mut Tensor) -> Result<()> {
         self.cpu.squared_norm(tensors, sum)
     }

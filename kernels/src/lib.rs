@@ -21,6 +21,7 @@
 pub mod adam;
 pub mod batch_norm;
 pub mod convolution;
+pub mod data;
 pub mod elementwise;
 pub mod implicit_gemm;
 mod kernel;

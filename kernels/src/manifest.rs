@@ -4,12 +4,12 @@ use crate::convolution::ConvShape;
 use crate::kernel::{Kernel, Module};
 use crate::pack::Operand;
 use crate::{
-    adam, batch_norm, convolution, elementwise, implicit_gemm, linear, loss, pack, reduce,
+    adam, batch_norm, convolution, data, elementwise, implicit_gemm, linear, loss, pack, reduce,
     single_channel,
 };
 
 /// Every kernel, family by family.
-pub static MANIFEST: [&Kernel; 29] = [
+pub static MANIFEST: [&Kernel; 30] = [
     &convolution::FPROP,
     &convolution::DGRAD,
     &convolution::WGRAD,
@@ -39,6 +39,7 @@ pub static MANIFEST: [&Kernel; 29] = [
     &reduce::TOTALS,
     &reduce::SQUARE_PARTIALS,
     &adam::ADAM,
+    &data::GATHER,
 ];
 
 /// Every module that the paper's model uses when its products multiply `operand`.

@@ -11,6 +11,7 @@ pub(crate) const FAMILIES: &[(&str, &str)] = files!("cuda":
     "adam.cu",
     "batch_norm.cu",
     "convolution.cu",
+    "data.cu",
     "elementwise.cu",
     "implicit_gemm.cu",
     "implicit_gemm_wgrad.cu",

@@ -24,8 +24,8 @@ pub struct Batches<'a> {
 /// The inputs of one step.
 #[derive(Debug)]
 pub struct Batch {
-    /// Real maps `[N, S, S]`.
-    pub maps: Vec<f32>,
+    /// Which maps of the data set.
+    pub maps: Vec<usize>,
     /// Latent vectors `[N, z_dim]`.
     pub latents: Vec<f32>,
     /// Whether the labels are flipped.
@@ -70,6 +70,13 @@ impl<'a> Batches<'a> {
         (self.maps.count() / self.batch) as u64
     }
 
+    /// The values of maps by their numbers: `[N, S, S]`.
+    pub fn values(&self, maps: &[usize]) -> Vec<f32> {
+        maps.iter()
+            .flat_map(|&index| self.maps.map(index).iter().copied())
+            .collect()
+    }
+
     /// The inputs of step `step`, counted from 0.
     pub fn at(&mut self, step: u64) -> Batch {
         let epoch = step / self.steps_per_epoch();
@@ -80,10 +87,7 @@ impl<'a> Batches<'a> {
             self.epoch = Some(epoch);
         }
         let first = (step % self.steps_per_epoch()) as usize * self.batch;
-        let maps = self.order[first..first + self.batch]
-            .iter()
-            .flat_map(|&index| self.maps.map(index).iter().copied())
-            .collect();
+        let maps = self.order[first..first + self.batch].to_vec();
         let draw: f64 = stream(self.seed, Purpose::LabelFlip, step).random();
         Batch {
             maps,

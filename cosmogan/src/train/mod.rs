@@ -7,4 +7,4 @@ pub mod run;
 pub mod step;
 
 pub use run::{Length, RunOptions};
-pub use step::{StepInputs, Trainer};
+pub use step::{RealMaps, StepInputs, Trainer};

@@ -12,7 +12,7 @@ use cosmogan_engine::backend::Backend;
 use super::batches::Batches;
 use super::checkpoint::{self, RunIdentity};
 use super::log::{Log, LogLine, is_sound, mean_probability};
-use super::step::{StepInputs, StepOutcome, Trainer};
+use super::step::{RealMaps, StepInputs, StepOutcome, Trainer};
 use crate::data::MapSet;
 use crate::error::{Error, Result};
 use crate::files::{create_folder, write_atomically};
@@ -113,7 +113,7 @@ pub fn train(options: &RunOptions, maps: &MapSet, backend: &Arc<dyn Backend>) ->
     )?;
     let folder = RunFolder::new(&options.folder);
     create_folder(folder.path())?;
-    let trainer = if folder.checkpoint().exists() {
+    let mut trainer = if folder.checkpoint().exists() {
         refuse_other_run(&folder.checkpoint(), identity)?;
         checkpoint::load(&folder.checkpoint(), backend)?
     } else {
@@ -124,6 +124,7 @@ pub fn train(options: &RunOptions, maps: &MapSet, backend: &Arc<dyn Backend>) ->
             identity.training.adam(),
         )?
     };
+    let data_is_kept = trainer.keep_data(maps.values());
     let log = Log::open(&folder.log(), trainer.steps_done())?;
     let total = match options.length {
         Length::Steps(steps) => steps,
@@ -133,6 +134,7 @@ pub fn train(options: &RunOptions, maps: &MapSet, backend: &Arc<dyn Backend>) ->
         options,
         folder,
         trainer,
+        data_is_kept,
         log,
         batches,
         total,
@@ -181,6 +183,8 @@ struct Run<'a> {
     options: &'a RunOptions,
     folder: RunFolder,
     trainer: Trainer,
+    /// Whether the trainer has the maps, so that their numbers will do.
+    data_is_kept: bool,
     log: Log,
     batches: Batches<'a>,
     total: u64,
@@ -254,8 +258,15 @@ impl Run<'_> {
     /// Takes a step; also says whether its labels were flipped.
     fn step(&mut self, step: u64) -> Result<(StepOutcome, bool)> {
         let batch = self.batches.at(step);
+        let values;
+        let maps = if self.data_is_kept {
+            RealMaps::Kept(&batch.maps)
+        } else {
+            values = self.batches.values(&batch.maps);
+            RealMaps::Values(&values)
+        };
         let outcome = self.trainer.step(StepInputs {
-            maps: &batch.maps,
+            maps,
             latents: &batch.latents,
             flip_labels: batch.flip_labels,
         })?;

@@ -22,11 +22,20 @@ use crate::model::{discriminator, generator};
 const REAL: f32 = 1.0;
 const FAKE: f32 = 0.0;
 
+/// The real maps of a step.
+#[derive(Clone, Copy, Debug)]
+pub enum RealMaps<'a> {
+    /// Their values `[N, S, S, c_dim]`.
+    Values(&'a [f32]),
+    /// Their numbers in the data set that the trainer keeps on its device.
+    Kept(&'a [usize]),
+}
+
 /// What goes into a step.
 #[derive(Clone, Copy, Debug)]
 pub struct StepInputs<'a> {
-    /// Real maps `[N, S, S, c_dim]`.
-    pub maps: &'a [f32],
+    /// Real maps.
+    pub maps: RealMaps<'a>,
     /// Latent vectors `[N, z_dim]`.
     pub latents: &'a [f32],
     /// Whether this step's labels are flipped in the discriminator's loss.
@@ -60,6 +69,8 @@ pub struct StepOutcome {
 #[derive(Debug)]
 struct DeviceInputs {
     maps: Tensor,
+    /// Where they are in the data set that is kept, `[N, 4]`.
+    table: Tensor,
     latents: Tensor,
     /// What changes in Adam from step to step.
     adam: Tensor,
@@ -113,6 +124,8 @@ pub struct Trainer {
     pub(crate) adam: AdamSettings,
     pub(crate) steps_done: u64,
     backend: Arc<dyn Backend>,
+    /// The whole data set `[M, S, S, c_dim]`, where the device has room for it.
+    data: Option<Tensor>,
     inputs: Option<DeviceInputs>,
     replay: Replay,
 }
@@ -132,6 +145,7 @@ impl Trainer {
             adam,
             steps_done: 0,
             backend,
+            data: None,
             inputs: None,
             replay: Replay::Cold,
         })
@@ -150,6 +164,30 @@ impl Trainer {
     /// Steps taken so far.
     pub fn steps_done(&self) -> u64 {
         self.steps_done
+    }
+
+    /// Brings the whole data set `[M, S, S, c_dim]` to a device with memory of its own, if it takes no more than a quarter
+    /// of what is free there; a step then takes maps by number. Says whether it did.
+    pub fn keep_data(&mut self, maps: &[f32]) -> bool {
+        let size = self.map_len();
+        let count = maps.len() / size;
+        let room = self.backend.free_memory().unwrap_or(0) / 4;
+        // Numbers of maps travel as f32.
+        if size_of_val(maps) > room || count > 1 << f32::MANTISSA_DIGITS {
+            return false;
+        }
+        let config = self.discriminator.config();
+        let side = config.output_size;
+        let shape = Shape::from([count, side, side, config.c_dim]);
+        // What the device then refuses after all stays where it is.
+        self.data = self.backend.upload(shape, maps).ok();
+        self.data.is_some()
+    }
+
+    /// Elements of one map.
+    fn map_len(&self) -> usize {
+        let config = self.discriminator.config();
+        config.output_size * config.output_size * config.c_dim
     }
 
     /// Whether steps are replayed from a recording.
@@ -184,33 +222,54 @@ impl Trainer {
     fn place(&mut self, inputs: StepInputs<'_>) -> Result<DeviceInputs> {
         let config = self.discriminator.config();
         let size = config.output_size;
-        let batch = inputs.maps.len() / (size * size * config.c_dim);
+        let batch = match inputs.maps {
+            RealMaps::Values(values) => values.len() / self.map_len(),
+            RealMaps::Kept(numbers) => numbers.len(),
+        };
         let maps = Shape::from([batch, size, size, config.c_dim]);
         let z_dim = self.generator.config().z_dim;
         let latents = Shape::from([inputs.latents.len() / z_dim, z_dim]);
         let adam = self.adam.state(self.steps_done + 1);
 
-        let earlier = self.inputs.take();
         let backend = &self.backend;
-        match earlier {
-            Some(mut earlier)
+        let mut placed = match self.inputs.take() {
+            Some(earlier)
                 if *earlier.maps.shape() == maps && *earlier.latents.shape() == latents =>
             {
-                backend.write(&mut earlier.maps, inputs.maps)?;
-                backend.write(&mut earlier.latents, inputs.latents)?;
-                backend.write(&mut earlier.adam, &adam)?;
-                Ok(earlier)
+                earlier
             }
             _ => {
                 self.replay = Replay::Cold;
-                Ok(DeviceInputs {
-                    maps: backend.upload(maps, inputs.maps)?,
-                    latents: backend.upload(latents, inputs.latents)?,
-                    adam: backend.upload(Shape::from([2]), &adam)?,
+                DeviceInputs {
+                    maps: backend.empty(maps)?,
+                    table: backend.empty(Shape::from([batch, 4]))?,
+                    latents: backend.empty(latents)?,
+                    adam: backend.empty(Shape::from([2]))?,
                     one: backend.upload(Shape::from([]), &[1.0])?,
-                })
+                }
+            }
+        };
+        backend.write(&mut placed.latents, inputs.latents)?;
+        backend.write(&mut placed.adam, &adam)?;
+        match (inputs.maps, &self.data) {
+            (RealMaps::Values(values), _) => backend.write(&mut placed.maps, values)?,
+            (RealMaps::Kept(numbers), Some(data)) => {
+                let table: Vec<f32> = numbers
+                    .iter()
+                    .flat_map(|&number| [number as f32, 0.0, 0.0, 0.0])
+                    .collect();
+                backend.write(&mut placed.table, &table)?;
+                backend.gather(data, &placed.table, &mut placed.maps)?;
+            }
+            (RealMaps::Kept(_), None) => {
+                return Err(Error::usage(
+                    "--data",
+                    "the trainer keeps no data set on its device",
+                    "pass the values of the maps",
+                ));
             }
         }
+        Ok(placed)
     }
 
     /// Queues one step, recorded or as it is.

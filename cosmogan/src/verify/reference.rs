@@ -18,7 +18,7 @@ use crate::model::network::{Mode, Network, download};
 use crate::model::weights::{CONFIG_KEY, TensorFile, read_file, write_tensors};
 use crate::model::{NetworkKind, Role, discriminator, sampler, weights};
 use crate::train::step::StepOutcome;
-use crate::train::{StepInputs, Trainer};
+use crate::train::{RealMaps, StepInputs, Trainer};
 
 /// ‖computed − reference‖ / ‖reference‖ of a forward pass.
 const FORWARD_LIMIT: f64 = 1e-5;
@@ -106,7 +106,7 @@ impl ReferenceSet {
         let mut dumped = Vec::new();
         for (index, &flip_labels) in flips.iter().enumerate() {
             let outcome = trainer.step(StepInputs {
-                maps: &data[index],
+                maps: RealMaps::Values(&data[index]),
                 latents: &latents[index],
                 flip_labels,
             })?;

@@ -16,7 +16,7 @@ use std::str::FromStr;
 
 use self::launch::Recording;
 use crate::adam::AdamStep;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::geometry::ConvGeometry;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
@@ -240,6 +240,16 @@ pub trait Backend: Send + Sync + fmt::Debug {
     /// sum = Σ of the squares of all elements of all `tensors`, a scalar, added as in [`Backend::batch_statistics`].
     fn squared_norm(&self, tensors: &[Tensor], sum: &mut Tensor) -> Result<()>;
 
+    /// Free memory in bytes, on a device with memory of its own, to which data must be brought.
+    fn free_memory(&self) -> Option<usize> {
+        None
+    }
+
+    /// Cuts crops `[N, h, w, C]` out of maps `[M, H, W, C]`. Line n of the table `[N, 4]` is map, first row, first column,
+    /// and 1 where the crop is mirrored left to right: whole numbers, which f32 holds exactly up to 2²⁴. A crop that
+    /// would leave its map is moved inside.
+    fn gather(&self, maps: &Tensor, table: &Tensor, crops: &mut Tensor) -> Result<()>;
+
     /// One step of Adam over all parameters at once; see [`AdamStep`].
     fn adam(&self, step: AdamStep<'_>) -> Result<()>;
 
@@ -248,5 +258,23 @@ pub trait Backend: Send + Sync + fmt::Debug {
     fn record(&self, body: &mut dyn FnMut() -> Result<()>) -> Result<Option<Box<dyn Recording>>> {
         let _ = body;
         Ok(None)
+    }
+}
+
+/// Extents of maps `[M, H, W, C]`, and number, rows and columns of the crops `[N, h, w, C]` to be cut out of them.
+fn gather_extents(maps: &Tensor, crops: &Tensor) -> Result<([usize; 4], [usize; 3])> {
+    match (maps.shape().dims(), crops.shape().dims()) {
+        (&[count, height, width, channels], &[taken, rows, columns, same])
+            if count > 0 && rows <= height && columns <= width && same == channels =>
+        {
+            Ok(([count, height, width, channels], [taken, rows, columns]))
+        }
+        _ => Err(Error::ShapeMismatch {
+            operator: "gather",
+            left_name: "the crops",
+            left: crops.shape().clone(),
+            right_name: "the maps",
+            right: maps.shape().clone(),
+        }),
     }
 }

@@ -15,7 +15,7 @@ mod reduce;
 
 use std::sync::Arc;
 
-use super::{Activation, Backend, Buffer, Normalisation};
+use super::{Activation, Backend, Buffer, Normalisation, gather_extents};
 use crate::adam::AdamStep;
 use crate::error::{Error, Result};
 use crate::geometry::ConvGeometry;
@@ -292,6 +292,33 @@ impl Backend for CpuBackend {
             .map(|tensor| reduce::squares(read(tensor)))
             .sum();
         sum[0] = total as f32;
+        Ok(())
+    }
+
+    fn gather(&self, maps: &Tensor, table: &Tensor, crops: &mut Tensor) -> Result<()> {
+        let ([count, height, width, channels], [taken, rows, columns]) =
+            gather_extents(maps, crops)?;
+        let (maps, table) = (read(maps), read(table));
+        let crops = write("gather", crops)?;
+        expect_length("gather", maps.len(), count * height * width * channels)?;
+        expect_length("gather", table.len(), 4 * taken)?;
+        expect_length("gather", crops.len(), taken * rows * columns * channels)?;
+        for (row, to) in crops.chunks_exact_mut(columns * channels).enumerate() {
+            let line = &table[row / rows * 4..][..4];
+            // A cast to an integer saturates.
+            let map = (line[0] as usize).min(count - 1);
+            let top = (line[1] as usize).min(height - rows);
+            let left = (line[2] as usize).min(width - columns);
+            let first = ((map * height + top + row % rows) * width + left) * channels;
+            let from = maps[first..][..to.len()].chunks_exact(channels);
+            let to = to.chunks_exact_mut(channels);
+            if line[3] == 0.0 {
+                to.zip(from).for_each(|(to, from)| to.copy_from_slice(from));
+            } else {
+                to.zip(from.rev())
+                    .for_each(|(to, from)| to.copy_from_slice(from));
+            }
+        }
         Ok(())
     }
 

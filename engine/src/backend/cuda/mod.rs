@@ -184,6 +184,11 @@ impl Launcher for CudaLauncher {
         self.0.cache.probe()
     }
 
+    fn free_memory(&self) -> usize {
+        let Ok(state) = self.0.enter() else { return 0 };
+        result::mem_get_info().map_or(0, |(free, _)| free + state.pool.cached)
+    }
+
     fn tiled_kernels(&self) -> std::result::Result<(), String> {
         let device = &self.0.device;
         if device.capability >= 80 {

@@ -19,6 +19,9 @@ pub trait Launcher: Send + Sync + fmt::Debug {
     /// Why tiled kernels, and with them tensor cores, cannot be used here, if they cannot.
     fn tiled_kernels(&self) -> std::result::Result<(), String>;
 
+    /// Free memory in bytes.
+    fn free_memory(&self) -> usize;
+
     /// Compiles what is about to be used, all at once where that is faster. What cannot be compiled is reported when it
     /// is launched.
     fn prepare(&self, modules: &[Module]) {

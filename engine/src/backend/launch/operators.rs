@@ -1,11 +1,11 @@
 //! [`Backend`] on kernels.
 
-use cosmogan_kernels::{adam, batch_norm, elementwise, loss, reduce};
+use cosmogan_kernels::{adam, batch_norm, data, elementwise, loss, reduce};
 
 use super::convolution::{linear_shape, shape_of};
 use super::{Arguments, LaunchBackend, Recording};
 use crate::adam::AdamStep;
-use crate::backend::{Activation, Backend, Buffer, Normalisation};
+use crate::backend::{Activation, Backend, Buffer, Normalisation, gather_extents};
 use crate::error::Result;
 use crate::geometry::ConvGeometry;
 use crate::shape::Shape;
@@ -371,6 +371,28 @@ impl Backend for LaunchBackend {
         }
         let sum = self.output_of(NAME, sum, 1)?;
         self.column_totals(all, 1, partials.address(), sum)
+    }
+
+    fn free_memory(&self) -> Option<usize> {
+        Some(self.launcher.free_memory())
+    }
+
+    fn gather(&self, maps: &Tensor, table: &Tensor, crops: &mut Tensor) -> Result<()> {
+        const NAME: &str = "gather";
+        let ([count, height, width, channels], [taken, rows, columns]) =
+            gather_extents(maps, crops)?;
+        let arguments = Arguments::new()
+            .int(taken)
+            .int(rows)
+            .int(columns)
+            .int(channels)
+            .int(count)
+            .int(height)
+            .int(width)
+            .address(self.input(NAME, maps)?)
+            .address(self.input_of(NAME, table, 4 * taken)?)
+            .address(self.output_of(NAME, crops, taken * rows * columns * channels)?);
+        self.launch(&data::gather(taken, rows * columns * channels), &arguments)
     }
 
     fn adam(&self, step: AdamStep<'_>) -> Result<()> {

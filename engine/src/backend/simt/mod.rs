@@ -138,6 +138,11 @@ impl Launcher for SimtLauncher {
         self.0.cache.probe()
     }
 
+    fn free_memory(&self) -> usize {
+        // It is the processor's, and made for small things.
+        1 << 30
+    }
+
     fn tiled_kernels(&self) -> std::result::Result<(), String> {
         Ok(())
     }
