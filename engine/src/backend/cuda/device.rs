@@ -1,11 +1,10 @@
 //! The driver, and which GPUs it shows.
 
-use std::ffi::c_char;
+use std::ffi::{CStr, c_char};
 use std::panic;
 
 use cudarc::driver::{result, sys};
 
-use super::nvrtc::static_text;
 use crate::error::{Error, Result};
 
 /// What the driver shows.
@@ -124,4 +123,15 @@ pub(super) fn describe(verb: &str, what: &str, error: result::DriverError) -> Er
         static_text(text),
         static_text(name)
     ))
+}
+
+/// A C string that a driver keeps.
+fn static_text(text: *const c_char) -> String {
+    if text.is_null() {
+        return String::new();
+    }
+    // SAFETY: the driver's texts are static and end with 0.
+    unsafe { CStr::from_ptr(text) }
+        .to_string_lossy()
+        .into_owned()
 }

@@ -1,21 +1,22 @@
 //! Runs blocks of coroutines, one per CUDA thread, and checks what they do.
 
 use std::collections::VecDeque;
-use std::ffi::{CStr, c_char, c_void};
+use std::ffi::c_void;
 use std::fmt;
 
 use corosensei::stack::{DefaultStack, Stack};
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 
-use super::library::{Call, Hooks, Module, Position};
+use super::hooks::hooks;
+use super::library::{Call, Module, Position};
 use super::memory::{Epoch, FIRST_EPOCH, Moment, Region};
 
-const WARP: usize = 32;
+pub(super) const WARP: usize = 32;
 const STACK_BYTES: usize = 128 << 10;
 
 /// Why a coroutine handed control back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Pause {
+pub(super) enum Pause {
     /// It waits for its block.
     Barrier(u32),
     /// It waits for its warp.
@@ -33,24 +34,24 @@ enum State {
 
 /// One asynchronous copy; where `valid` is 0 it brings zeros.
 #[derive(Clone, Copy, Debug)]
-struct Copy {
-    to: u64,
-    from: u64,
-    bytes: u32,
-    valid: u32,
+pub(super) struct Copy {
+    pub(super) to: u64,
+    pub(super) from: u64,
+    pub(super) bytes: u32,
+    pub(super) valid: u32,
 }
 
 /// What an executor keeps about one thread of the block.
 #[derive(Debug)]
-struct Thread {
-    yielder: *const Yielder<(), Pause>,
+pub(super) struct Thread {
+    pub(super) yielder: *const Yielder<(), Pause>,
     /// Its own stack, where it may do as it likes.
     stack: (u64, u64),
-    open_copies: Vec<Copy>,
-    committed_copies: VecDeque<Vec<Copy>>,
+    pub(super) open_copies: Vec<Copy>,
+    pub(super) committed_copies: VecDeque<Vec<Copy>>,
     /// What it gives to its warp, in turn: a lane may be one exchange ahead.
-    gift: [Vec<u8>; 2],
-    exchanges: usize,
+    pub(super) gift: [Vec<u8>; 2],
+    pub(super) exchanges: usize,
 }
 
 /// The executor's state, to which kernels call back.
@@ -61,14 +62,14 @@ pub(super) struct Executor {
     launch_began: Epoch,
     block_began: Epoch,
     stacks: Vec<DefaultStack>,
-    threads: Vec<Thread>,
-    current: usize,
+    pub(super) threads: Vec<Thread>,
+    pub(super) current: usize,
     /// The shared memory of the module that runs.
     shared: Region,
-    guards: Vec<(u64, u64)>,
+    pub(super) guards: Vec<(u64, u64)>,
     /// Which region was accessed last: the next access is likely to be there.
     recent: usize,
-    fault: Option<String>,
+    pub(super) fault: Option<String>,
     random: u64,
 }
 
@@ -190,7 +191,7 @@ impl Executor {
         }
     }
 
-    fn access(
+    pub(super) fn access(
         &mut self,
         address: u64,
         bytes: u32,
@@ -220,7 +221,7 @@ impl Executor {
         outcome.map_err(|problem| format!("at byte {offset} of {place}, it {problem}"))
     }
 
-    fn begin_copy(&mut self, copy: Copy) -> Result<(), String> {
+    pub(super) fn begin_copy(&mut self, copy: Copy) -> Result<(), String> {
         let now = self.moment();
         for (address, bytes) in [(copy.to, copy.bytes), (copy.from, copy.valid)] {
             if bytes > 0 && !address.is_multiple_of(u64::from(copy.bytes)) {
@@ -240,7 +241,7 @@ impl Executor {
     }
 
     /// Lets all but the last `pending` groups of copies land.
-    fn wait_copies(&mut self, pending: usize) {
+    pub(super) fn wait_copies(&mut self, pending: usize) {
         let now = self.moment();
         while self.threads[self.current].committed_copies.len() > pending {
             let group = self.threads[self.current].committed_copies.pop_front();
@@ -443,141 +444,4 @@ fn place(state: State) -> String {
         State::Waiting(Pause::Fault) | State::Ready => "runs".to_owned(),
         State::Done => "has ended".to_owned(),
     }
-}
-
-// ---- What kernels call. A hook may suspend its coroutine, and must hold no borrow then.
-
-fn hooks(executor: *mut c_void) -> Hooks {
-    Hooks {
-        executor,
-        access: on_access,
-        barrier: on_barrier,
-        exchange: on_exchange,
-        guard: on_guard,
-        copy_async: on_copy_async,
-        copy_commit: on_copy_commit,
-        copy_wait: on_copy_wait,
-        fault: on_fault,
-    }
-}
-
-/// The executor behind a hook's pointer.
-///
-/// # Safety
-/// Only for hooks, which run while nothing else borrows the executor; the borrow must end before the hook suspends.
-unsafe fn this<'a>(executor: *mut c_void) -> &'a mut Executor {
-    // SAFETY: `run_block` passed this pointer to the module, and keeps the executor alive while it runs.
-    unsafe { &mut *executor.cast::<Executor>() }
-}
-
-/// Hands control back until the executor resumes this thread.
-fn suspend(executor: *mut c_void, pause: Pause) {
-    // SAFETY: the yielder lies on the stack of the coroutine that is running now.
-    unsafe {
-        let this = this(executor);
-        let yielder = this.threads[this.current].yielder;
-        (*yielder).suspend(pause);
-    }
-}
-
-/// Ends this thread, and with it the launch.
-fn stop(executor: *mut c_void, problem: String) {
-    // SAFETY: the borrow ends with the statement.
-    unsafe { this(executor) }.fault = Some(problem);
-    loop {
-        // Never resumed.
-        suspend(executor, Pause::Fault);
-    }
-}
-
-extern "C" fn on_access(
-    executor: *mut c_void,
-    address: u64,
-    bytes: u32,
-    writes: u32,
-    aligned: u32,
-) {
-    // SAFETY: the borrow ends with the statement.
-    let outcome = unsafe { this(executor) }.access(address, bytes, writes != 0, aligned != 0);
-    if let Err(problem) = outcome {
-        stop(executor, problem);
-    }
-}
-
-extern "C" fn on_barrier(executor: *mut c_void, line: u32) {
-    suspend(executor, Pause::Barrier(line));
-}
-
-extern "C" fn on_exchange(
-    executor: *mut c_void,
-    mine: *const c_void,
-    bytes: u32,
-    all: *mut c_void,
-    line: u32,
-) {
-    let size = bytes as usize;
-    // SAFETY: `simt_exchange` passes a value of this size; the borrow ends with the block.
-    let (first, turn) = unsafe {
-        let this = this(executor);
-        let current = this.current;
-        let thread = &mut this.threads[current];
-        let turn = thread.exchanges % 2;
-        thread.exchanges += 1;
-        let gift = std::slice::from_raw_parts(mine.cast::<u8>(), size);
-        thread.gift[turn].clear();
-        thread.gift[turn].extend_from_slice(gift);
-        (current / WARP * WARP, turn)
-    };
-    suspend(executor, Pause::Exchange(line));
-    // SAFETY: `simt_exchange` passes room for 32 values; the borrow ends with the block.
-    unsafe {
-        let this = this(executor);
-        let lanes = this.threads.iter().skip(first).take(WARP);
-        for (lane, thread) in lanes.enumerate() {
-            let gift = &thread.gift[turn];
-            let to = all.cast::<u8>().add(lane * size);
-            to.copy_from_nonoverlapping(gift.as_ptr(), size.min(gift.len()));
-        }
-    }
-}
-
-extern "C" fn on_guard(executor: *mut c_void, address: u64, bytes: u32) {
-    // SAFETY: the borrow ends with the block.
-    let this = unsafe { this(executor) };
-    let guard = (address, address + u64::from(bytes));
-    if !this.guards.contains(&guard) {
-        this.guards.push(guard);
-    }
-}
-
-extern "C" fn on_copy_async(executor: *mut c_void, to: u64, from: u64, bytes: u32, valid: u32) {
-    let copy = Copy {
-        to,
-        from,
-        bytes,
-        valid,
-    };
-    // SAFETY: the borrow ends with the statement.
-    if let Err(problem) = unsafe { this(executor) }.begin_copy(copy) {
-        stop(executor, problem);
-    }
-}
-
-extern "C" fn on_copy_commit(executor: *mut c_void) {
-    // SAFETY: the borrow ends with the block.
-    let this = unsafe { this(executor) };
-    let thread = &mut this.threads[this.current];
-    let group = std::mem::take(&mut thread.open_copies);
-    thread.committed_copies.push_back(group);
-}
-
-extern "C" fn on_copy_wait(executor: *mut c_void, pending: u32) {
-    // SAFETY: the borrow ends with the statement.
-    unsafe { this(executor) }.wait_copies(pending as usize);
-}
-
-extern "C" fn on_fault(executor: *mut c_void, problem: *const c_char) {
-    // SAFETY: `simt.h` passes string literals.
-    let problem = unsafe { CStr::from_ptr(problem) };
-    stop(executor, problem.to_string_lossy().into_owned());
 }

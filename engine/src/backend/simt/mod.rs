@@ -14,6 +14,7 @@
 
 mod compile;
 mod executor;
+mod hooks;
 mod library;
 mod memory;
 

@@ -4,8 +4,10 @@
 //! not on the loader's path, or in the Python package that PyTorch brings along. So it is loaded here, by path, and
 //! `cudarc` gives the types.
 
-use std::env;
-use std::ffi::{CStr, CString, c_char, c_int};
+mod resources;
+mod search;
+
+use std::ffi::{CString, c_char, c_int};
 use std::path::{Path, PathBuf};
 use std::ptr;
 
@@ -13,13 +15,13 @@ use cosmogan_kernels::{HEADERS, Module};
 use cudarc::nvrtc::sys::{nvrtcProgram, nvrtcResult};
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW, Symbol};
 
+pub use resources::{Resources, resources};
+use search::given;
+pub use search::{NVRTC_VARIABLE, candidates};
+
 use crate::backend::cache::Cache;
 use crate::error::{Error, Result};
 
-/// Names the library, or the folder it is in.
-pub const NVRTC_VARIABLE: &str = "COSMOGAN_NVRTC";
-/// Library names, newest first.
-const NAMES: [&str; 2] = ["libnvrtc.so.13", "libnvrtc.so.12"];
 /// What gets the library where there is none.
 pub(super) const REMEDY: &str = "pip install nvidia-cuda-nvrtc, or install a CUDA toolkit, or name the library in COSMOGAN_NVRTC";
 
@@ -317,189 +319,6 @@ fn load_builtins(library: &Path) {
             if let Ok(builtins) = builtins {
                 std::mem::forget(builtins);
             }
-        }
-    }
-}
-
-/// What the user says about where it is.
-fn given() -> Option<PathBuf> {
-    env::var_os(NVRTC_VARIABLE)
-        .filter(|path| !path.is_empty())
-        .map(PathBuf::from)
-}
-
-/// Where the library may be, most specific first.
-pub fn candidates() -> Vec<PathBuf> {
-    let mut paths = Vec::new();
-    if let Some(given) = given() {
-        if given.is_dir() {
-            paths.extend(NAMES.iter().map(|name| given.join(name)));
-        } else {
-            paths.push(std::path::absolute(&given).unwrap_or(given));
-        }
-        // Who names a library means that one.
-        return paths;
-    }
-    paths.extend(NAMES.iter().map(PathBuf::from));
-    for folder in folders() {
-        paths.extend(NAMES.iter().map(|name| folder.join(name)));
-    }
-    paths
-}
-
-/// Folders of CUDA toolkits and of Python packages, as far as they exist.
-fn folders() -> Vec<PathBuf> {
-    let variable = |name: &str| env::var_os(name).map(PathBuf::from);
-    let mut toolkits: Vec<PathBuf> = ["CUDA_HOME", "CUDA_PATH"]
-        .iter()
-        .filter_map(|name| variable(name))
-        .collect();
-    toolkits.extend(children(Path::new("/usr/local"), "cuda"));
-    toolkits.push("/opt/cuda".into());
-    let mut folders = Vec::new();
-    for toolkit in toolkits {
-        folders.push(toolkit.join("lib64"));
-        folders.push(toolkit.join("targets/x86_64-linux/lib"));
-        folders.push(toolkit.join("targets/sbsa-linux/lib"));
-    }
-
-    // `PREFIX/lib/python3.N/{site,dist}-packages` of every Python that is in use here.
-    let mut prefixes: Vec<PathBuf> = ["VIRTUAL_ENV", "CONDA_PREFIX"]
-        .iter()
-        .filter_map(|name| variable(name))
-        .collect();
-    let path = env::var_os("PATH").unwrap_or_default();
-    prefixes.extend(
-        env::split_paths(&path)
-            .filter(|folder| folder.join("python3").exists())
-            .filter_map(|folder| folder.parent().map(Path::to_owned)),
-    );
-    prefixes.extend(variable("HOME").map(|home| home.join(".local")));
-    prefixes.extend(["/usr/local".into(), "/usr".into()]);
-    let mut packages: Vec<PathBuf> =
-        env::split_paths(&env::var_os("PYTHONPATH").unwrap_or_default()).collect();
-    for prefix in prefixes {
-        for python in children(&prefix.join("lib"), "python3") {
-            packages.push(python.join("site-packages"));
-            packages.push(python.join("dist-packages"));
-        }
-    }
-    for package in packages {
-        folders.push(package.join("nvidia/cu13/lib"));
-        folders.push(package.join("nvidia/cuda_nvrtc/lib"));
-    }
-    folders.retain(|folder| folder.is_dir());
-    let mut unique: Vec<PathBuf> = Vec::new();
-    for folder in folders {
-        if !unique.contains(&folder) {
-            unique.push(folder);
-        }
-    }
-    unique
-}
-
-/// The folders in `folder` whose names begin with `prefix`, the last in the alphabet first.
-fn children(folder: &Path, prefix: &str) -> Vec<PathBuf> {
-    let mut found: Vec<PathBuf> = folder
-        .read_dir()
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter(|entry| entry.file_name().to_string_lossy().starts_with(prefix))
-        .map(|entry| entry.path())
-        .collect();
-    found.sort_unstable();
-    found.reverse();
-    found
-}
-
-/// What a compiler's log says about one kernel.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Resources {
-    /// The kernel.
-    pub kernel: String,
-    /// Registers of a thread.
-    pub registers: u32,
-    /// Bytes of shared memory of a block.
-    pub shared_bytes: u32,
-    /// Bytes of a thread's stack.
-    pub stack_bytes: u32,
-    /// Bytes that are stored and loaded because registers ran out.
-    pub spill_bytes: u32,
-}
-
-/// The resources of every kernel in a log of `--ptxas-options=-v`.
-pub fn resources(log: &str) -> Vec<Resources> {
-    let mut all: Vec<Resources> = Vec::new();
-    for line in log.lines() {
-        if let Some(rest) = line.split("Compiling entry function '").nth(1) {
-            all.push(Resources {
-                kernel: rest.split('\'').next().unwrap_or_default().to_owned(),
-                ..Resources::default()
-            });
-        }
-        let Some(last) = all.last_mut() else { continue };
-        let before = |unit: &str| {
-            let text = line
-                .split(unit)
-                .next()
-                .filter(|text| text.len() < line.len())?;
-            text.split_whitespace().last()?.parse::<u32>().ok()
-        };
-        if let Some(registers) = before(" registers") {
-            last.registers = registers;
-        }
-        if let Some(bytes) = before(" bytes smem") {
-            last.shared_bytes = bytes;
-        }
-        if let Some(bytes) = before(" bytes stack frame") {
-            last.stack_bytes = bytes;
-        }
-        if let Some(bytes) = before(" bytes spill stores") {
-            last.spill_bytes = bytes + before(" bytes spill loads").unwrap_or(0);
-        }
-    }
-    all
-}
-
-/// A C string that a driver keeps.
-pub(super) fn static_text(text: *const c_char) -> String {
-    if text.is_null() {
-        return String::new();
-    }
-    // SAFETY: the driver's texts are static and end with 0.
-    unsafe { CStr::from_ptr(text) }
-        .to_string_lossy()
-        .into_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_log_is_read() {
-        let log = "ptxas info    : 0 bytes gmem\n\
-            ptxas info    : Compiling entry function 'first' for 'sm_90'\n\
-            ptxas info    : Function properties for first\n    \
-            8 bytes stack frame, 4 bytes spill stores, 12 bytes spill loads\n\
-            ptxas info    : Used 128 registers, used 1 barriers, 49152 bytes smem\n\
-            ptxas info    : Compiling entry function 'second' for 'sm_90'\n\
-            ptxas info    : Function properties for second\n    \
-            0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads\n\
-            ptxas info    : Used 10 registers, used 0 barriers, 384 bytes cmem[0]\n";
-        let expected = [("first", [128, 49152, 8, 16]), ("second", [10, 0, 0, 0])];
-        let found = resources(log);
-        assert_eq!(found.len(), expected.len());
-        for (found, (kernel, numbers)) in found.iter().zip(expected) {
-            assert_eq!(found.kernel, kernel);
-            let all = [
-                found.registers,
-                found.shared_bytes,
-                found.stack_bytes,
-                found.spill_bytes,
-            ];
-            assert_eq!(all, numbers);
         }
     }
 }
