@@ -3,7 +3,8 @@
 //
 // Sums over rows take two launches. A block of the first is 32 channels by 8 lanes and handles SLICE rows: statistics
 // leave a mean and a sum of squared deviations from that very mean, so that nothing cancels; gradients leave two sums.
-// The second launch combines the slices in double precision (Chan, Golub & LeVeque 1983), one thread per channel lane.
+// The second launch, of 32 lanes, combines the slices in double precision (Chan, Golub & LeVeque 1983). What is computed
+// per element has the first launch's blocks, so that a thread stays with its channel and prepares its factors once.
 #include "index.cuh"
 
 constexpr int SLICE = 512;
@@ -41,23 +42,23 @@ extern "C" __global__ void batch_norm_slices(int rows, int channels, const float
 
 extern "C" __global__ void batch_norm_statistics(int rows, int channels, int slices, const float* means,
                                                  const float* squares, float* mean, float* variance) {
-    __shared__ double sums[8][32];
+    __shared__ double sums[32][32];
     const int channel = blockIdx.x * 32 + threadIdx.x;
     const bool valid = channel < channels;
 
     double sum = 0.0;
-    for (int slice = threadIdx.y; valid && slice < slices; slice += 8) {
+    for (int slice = threadIdx.y; valid && slice < slices; slice += 32) {
         sum += (double)means[(long long)slice * channels + channel] * min(SLICE, rows - slice * SLICE);
     }
     sums[threadIdx.y][threadIdx.x] = sum;
     __syncthreads();
     double average = 0.0;
-    for (int lane = 0; lane < 8; ++lane) average += sums[lane][threadIdx.x];
+    for (int lane = 0; lane < 32; ++lane) average += sums[lane][threadIdx.x];
     average /= rows;
     __syncthreads();
 
     sum = 0.0;
-    for (int slice = threadIdx.y; valid && slice < slices; slice += 8) {
+    for (int slice = threadIdx.y; valid && slice < slices; slice += 32) {
         const long long at = (long long)slice * channels + channel;
         const double offset = means[at] - average;
         sum += squares[at] + offset * offset * min(SLICE, rows - slice * SLICE);
@@ -66,7 +67,7 @@ extern "C" __global__ void batch_norm_statistics(int rows, int channels, int sli
     __syncthreads();
     if (valid && threadIdx.y == 0) {
         double total = 0.0;
-        for (int lane = 0; lane < 8; ++lane) total += sums[lane][threadIdx.x];
+        for (int lane = 0; lane < 32; ++lane) total += sums[lane][threadIdx.x];
         mean[channel] = (float)average;
         variance[channel] = (float)(total / rows);
     }
@@ -79,12 +80,16 @@ __device__ inline float rectified(float sign, float value, float slope) { return
 extern "C" __global__ void batch_norm_normalise(int rows, int channels, float epsilon, float slope, const float* x,
                                                 const float* mean, const float* variance, const float* scale,
                                                 const float* shift, float* y) {
-    const long long i = global_thread();
-    if (i >= (long long)rows * channels) return;
-    const int channel = (int)(i % channels);
+    const int channel = blockIdx.y * 32 + threadIdx.x;
+    const int first = blockIdx.x * SLICE, last = min(rows, first + SLICE);
+    if (channel >= channels) return;
+    const float centre = mean[channel], offset = shift[channel];
     const float factor = scale[channel] / sqrtf(variance[channel] + epsilon);
-    const float value = (x[i] - mean[channel]) * factor + shift[channel];
-    y[i] = rectified(value, value, slope);
+    for (int row = first + threadIdx.y; row < last; row += 8) {
+        const long long at = (long long)row * channels + channel;
+        const float value = (x[at] - centre) * factor + offset;
+        y[at] = rectified(value, value, slope);
+    }
 }
 
 // Per slice: the sums of the gradient and of the gradient * normalised x.
@@ -97,12 +102,12 @@ extern "C" __global__ void batch_norm_gradient_slices(int rows, int channels, fl
     const bool valid = channel < channels;
     float shift = 0.0f, scale = 0.0f;
     if (valid) {
-        const float centre = mean[channel], deviation = sqrtf(variance[channel] + epsilon);
+        const float centre = mean[channel], inverse = 1.0f / sqrtf(variance[channel] + epsilon);
         for (int row = first + threadIdx.y; row < last; row += 8) {
             const long long at = (long long)row * channels + channel;
             const float gradient = rectified(y[at], dy[at], slope);
             shift += gradient;
-            scale += gradient * ((x[at] - centre) / deviation);
+            scale += gradient * ((x[at] - centre) * inverse);
         }
     }
     shift = lane_sum(shift, sums);
@@ -117,11 +122,15 @@ extern "C" __global__ void batch_norm_gradient_slices(int rows, int channels, fl
 extern "C" __global__ void batch_norm_gradient(int rows, int channels, float epsilon, float slope, const float* x,
                                                const float* mean, const float* variance, const float* scale,
                                                const float* y, const float* dy, const float* dscale, const float* dshift, float* dx) {
-    const long long i = global_thread();
-    if (i >= (long long)rows * channels) return;
-    const int channel = (int)(i % channels);
-    const float deviation = sqrtf(variance[channel] + epsilon);
-    const float normalised = (x[i] - mean[channel]) / deviation;
-    const float mean_gradient = dshift[channel] / rows, mean_product = dscale[channel] / rows;
-    dx[i] = scale[channel] / deviation * (rectified(y[i], dy[i], slope) - mean_gradient - normalised * mean_product);
+    const int channel = blockIdx.y * 32 + threadIdx.x;
+    const int first = blockIdx.x * SLICE, last = min(rows, first + SLICE);
+    if (channel >= channels) return;
+    const float centre = mean[channel], deviation = sqrtf(variance[channel] + epsilon);
+    const float factor = scale[channel] / deviation;
+    const float mean_gradient = dshift[channel] / rows, mean_product = dscale[channel] / deviation / rows;
+    for (int row = first + threadIdx.y; row < last; row += 8) {
+        const long long at = (long long)row * channels + channel;
+        const float gradient = rectified(y[at], dy[at], slope);
+        dx[at] = factor * (gradient - mean_gradient - (x[at] - centre) * mean_product);
+    }
 }

@@ -6,10 +6,9 @@
 #include "index.cuh"
 
 extern "C" __global__ void conv_fprop(const ConvShape s, const float* x, const float* w, const float* bias, float* y) {
-    const long long i = global_thread();
-    if (i >= (long long)s.batch * s.rows * s.columns * s.outputs) return;
-    const int k = (int)(i % s.outputs);
-    const int pixel = (int)(i / s.outputs);
+    const unsigned i = global_thread();
+    if (i >= (unsigned)(s.batch * s.rows * s.columns * s.outputs)) return;
+    const int k = i % s.outputs, pixel = i / s.outputs;
     const int q = pixel % s.columns, p = pixel / s.columns % s.rows, n = pixel / s.columns / s.rows;
 
     float sum = 0.0f;
@@ -29,10 +28,9 @@ extern "C" __global__ void conv_fprop(const ConvShape s, const float* x, const f
 
 // Every stride-th tap reaches a row: the first one, and from there on in steps of the stride.
 extern "C" __global__ void conv_dgrad(const ConvShape s, int padded, const float* y, const float* w, const float* bias, float* x) {
-    const long long i = global_thread();
-    if (i >= (long long)s.batch * s.height * s.width * s.channels) return;
-    const int c = (int)(i % s.channels);
-    const int pixel = (int)(i / s.channels);
+    const unsigned i = global_thread();
+    if (i >= (unsigned)(s.batch * s.height * s.width * s.channels)) return;
+    const int c = i % s.channels, pixel = i / s.channels;
     const int v = pixel % s.width, h = pixel / s.width % s.height, n = pixel / s.width / s.height;
 
     float sum = 0.0f;
@@ -53,11 +51,9 @@ extern "C" __global__ void conv_dgrad(const ConvShape s, int padded, const float
 // Block row blockIdx.y sums over its share of the image rows of the batch; column_totals adds the shares.
 extern "C" __global__ void conv_wgrad(const ConvShape s, int rows_per_slice, const float* x, const float* y,
                                       float* partials) {
-    const long long i = global_thread(), weights = (long long)s.taps() * s.channels * s.outputs;
+    const unsigned i = global_thread(), weights = s.taps() * s.channels * s.outputs;
     if (i >= weights) return;
-    const int k = (int)(i % s.outputs);
-    const int c = (int)(i / s.outputs % s.channels);
-    const int tap = (int)(i / s.outputs / s.channels);
+    const int k = i % s.outputs, c = i / s.outputs % s.channels, tap = i / s.outputs / s.channels;
     const int r = tap / s.window_columns(), t = tap % s.window_columns();
 
     float sum = 0.0f;
@@ -72,5 +68,5 @@ extern "C" __global__ void conv_wgrad(const ConvShape s, int rows_per_slice, con
                    y[((long long)row * s.columns + q) * s.outputs + k];
         }
     }
-    partials[blockIdx.y * weights + i] = sum;
+    partials[(long long)blockIdx.y * weights + i] = sum;
 }

@@ -5,9 +5,9 @@
 // the table is (map, row, column, mirrored), whole numbers in f32; a crop that would leave its map is moved inside.
 extern "C" __global__ void gather_crops(int crops, int rows, int columns, int channels, int maps, int height, int width,
                                         const float* data, const float* table, float* out) {
-    const long long i = global_thread();
-    if (i >= (long long)crops * rows * columns * channels) return;
-    const int channel = (int)(i % channels), pixel = (int)(i / channels);
+    const unsigned i = global_thread();
+    if (i >= (unsigned)(crops * rows * columns * channels)) return;
+    const int channel = i % channels, pixel = i / channels;
     const int column = pixel % columns, row = pixel / columns % rows;
     const float* const line = table + pixel / columns / rows * 4;
 

@@ -3,34 +3,34 @@
 
 // ReLU is a LeakyReLU of slope 0.
 extern "C" __global__ void leaky_relu(int length, float slope, const float* x, float* y) {
-    const long long i = global_thread();
-    if (i < length) y[i] = x[i] > 0.0f ? x[i] : slope * x[i];
+    const unsigned i = global_thread();
+    if (i < (unsigned)length) y[i] = x[i] > 0.0f ? x[i] : slope * x[i];
 }
 
 // From the output: its sign is that of the input. At the kink the derivative is that of the negative side.
 extern "C" __global__ void leaky_relu_gradient(int length, float slope, const float* y, const float* dy, float* dx) {
-    const long long i = global_thread();
-    if (i < length) dx[i] = y[i] > 0.0f ? dy[i] : slope * dy[i];
+    const unsigned i = global_thread();
+    if (i < (unsigned)length) dx[i] = y[i] > 0.0f ? dy[i] : slope * dy[i];
 }
 
 extern "C" __global__ void hyperbolic_tangent(int length, const float* x, float* y) {
-    const long long i = global_thread();
-    if (i < length) y[i] = tanhf(x[i]);
+    const unsigned i = global_thread();
+    if (i < (unsigned)length) y[i] = tanhf(x[i]);
 }
 
 // (1 - y)(1 + y) keeps its digits where 1 - y*y would cancel.
 extern "C" __global__ void hyperbolic_tangent_gradient(int length, const float* y, const float* dy, float* dx) {
-    const long long i = global_thread();
-    if (i < length) dx[i] = dy[i] * ((1.0f - y[i]) * (1.0f + y[i]));
+    const unsigned i = global_thread();
+    if (i < (unsigned)length) dx[i] = dy[i] * ((1.0f - y[i]) * (1.0f + y[i]));
 }
 
 extern "C" __global__ void add(int length, const float* a, const float* b, float* y) {
-    const long long i = global_thread();
-    if (i < length) y[i] = a[i] + b[i];
+    const unsigned i = global_thread();
+    if (i < (unsigned)length) y[i] = a[i] + b[i];
 }
 
 // running <- keep * running + gain * batch.
 extern "C" __global__ void update_running(int length, float keep, float gain, const float* batch, float* running) {
-    const long long i = global_thread();
-    if (i < length) running[i] = keep * running[i] + gain * batch[i];
+    const unsigned i = global_thread();
+    if (i < (unsigned)length) running[i] = keep * running[i] + gain * batch[i];
 }

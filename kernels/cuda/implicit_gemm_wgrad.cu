@@ -119,20 +119,35 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     const int row = first_row + chunk * CHUNK_VALUES, column = first_column + chunk * CHUNK_VALUES;
     const int tap = row / depth_x, channel = row % depth_x;
     const int tap_row = tap / s.window_columns() - s.begin_row, tap_column = tap % s.window_columns() - s.begin_column;
+    // The pixels that it copies next: slabs are copied in order, so that no division is needed again.
+    int n[2], p[2], q[2];
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+        const int pixel = first + first_pixel + i * (SLAB_PIXELS / 2);
+        q[i] = pixel % s.columns, p[i] = pixel / s.columns % s.rows, n[i] = pixel / s.columns / s.rows;
+    }
     auto copy_slab = [&](int slab) {
         uint4* const a = storage + slab % STAGES * 2 * SLAB_CHUNKS;
         uint4* const b = a + SLAB_CHUNKS;
 #pragma unroll
         for (int i = 0; i < 2; ++i) {
             const int within = first_pixel + i * (SLAB_PIXELS / 2), pixel = first + slab * SLAB_PIXELS + within;
-            const int q = pixel % s.columns, p = pixel / s.columns % s.rows, n = pixel / s.columns / s.rows;
-            const int h = p * s.stride_rows() + tap_row, v = q * s.stride_columns() + tap_column;
+            const int h = p[i] * s.stride_rows() + tap_row, v = q[i] * s.stride_columns() + tap_column;
             const bool inside = pixel < last;
             const bool valid_x = inside && tap < s.taps() && h >= 0 && h < s.height && v >= 0 && v < s.width;
-            const long long at = ((long long)(n * s.height + h) * s.width + v) * depth_x + channel;
+            const long long at = ((long long)(n[i] * s.height + h) * s.width + v) * depth_x + channel;
             copy_async(a + chunk_at(within, chunk), x + (valid_x ? at : 0), valid_x);
             const bool valid_y = inside && column < depth_y;
             copy_async(b + chunk_at(within, chunk), y + (valid_y ? (long long)pixel * depth_y + column : 0), valid_y);
+
+            q[i] += SLAB_PIXELS;
+            while (q[i] >= s.columns) {
+                q[i] -= s.columns;
+                if (++p[i] == s.rows) {
+                    p[i] = 0;
+                    ++n[i];
+                }
+            }
         }
     };
 

@@ -17,8 +17,8 @@ extern "C" __global__ void bce_with_logits(int length, float target, const float
 // The exponential is always of a negative number, so that nothing overflows.
 extern "C" __global__ void bce_with_logits_gradient(int length, float target, const float* logits, const float* dloss,
                                                     float* dlogits) {
-    const long long i = global_thread();
-    if (i >= length) return;
+    const unsigned i = global_thread();
+    if (i >= (unsigned)length) return;
     const float small = expf(-fabsf(logits[i]));
     const float sigmoid = (logits[i] >= 0.0f ? 1.0f : small) / (1.0f + small);
     dlogits[i] = dloss[0] * (sigmoid - target) / (float)length;

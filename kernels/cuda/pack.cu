@@ -3,12 +3,34 @@
 #include "index.cuh"
 #include "operand.cuh"
 
-// packed[row, 0 ... padded - 1] from values[row, 0 ... channels - 1].
-extern "C" __global__ void pack_rows(int rows, int channels, int padded, const float* values, Operand* packed) {
-    const long long i = global_thread();
-    if (i >= (long long)rows * padded) return;
-    const int channel = (int)(i % padded);
-    packed[i] = round_operand(channel < channels ? values[i / padded * channels + channel] : 0.0f);
+struct alignas(16) Chunk {
+    Operand value[CHUNK_VALUES];
+};
+
+// packed[row, 0 ... padded - 1] from values[row, 0 ... channels - 1], one chunk per thread.
+extern "C" __global__ void pack_rows(int rows, int channels, int padded, const float* values, Chunk* packed) {
+    const unsigned i = global_thread(), chunks = padded / CHUNK_VALUES;
+    if (i >= rows * chunks) return;
+    const int channel = i % chunks * CHUNK_VALUES;
+    const float* const from = values + (long long)(i / chunks) * channels + channel;
+    Chunk chunk;
+#pragma unroll
+    for (int j = 0; j < CHUNK_VALUES; j += 4) {
+        float4 four = {};
+        if (channels % 4 == 0) {
+            if (channel + j < channels) four = *(const float4*)(from + j);
+        } else {
+            if (channel + j < channels) four.x = from[j];
+            if (channel + j + 1 < channels) four.y = from[j + 1];
+            if (channel + j + 2 < channels) four.z = from[j + 2];
+            if (channel + j + 3 < channels) four.w = from[j + 3];
+        }
+        chunk.value[j] = round_operand(four.x);
+        chunk.value[j + 1] = round_operand(four.y);
+        chunk.value[j + 2] = round_operand(four.z);
+        chunk.value[j + 3] = round_operand(four.w);
+    }
+    packed[i] = chunk;
 }
 
 // packed[tap, k, 0 ... padded - 1] from w[tap, 0 ... channels - 1, k], through a tile, so that both sides coalesce.

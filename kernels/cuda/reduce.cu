@@ -1,7 +1,8 @@
 // Column sums of a row-major matrix [rows, columns], and sums of squares, in two launches and in a fixed order.
 //
 // For columns, a block is 32 columns by 8 lanes. The first launch gives one partial row per SLICE rows, so that no more than
-// SLICE / 8 additions follow one another; the second adds the partial rows in double precision, of which there are few.
+// SLICE / 8 additions follow one another; the second, of 32 lanes, adds the partial rows in double precision: there are
+// few of them, and few blocks to share them.
 #include "index.cuh"
 #include "reduce.cuh"
 
@@ -26,17 +27,17 @@ extern "C" __global__ void column_partials(int rows, int columns, const float* x
 }
 
 extern "C" __global__ void column_totals(int rows, int columns, const float* partials, float* totals) {
-    __shared__ double sums[8][32];
+    __shared__ double sums[32][32];
     const int column = blockIdx.x * 32 + threadIdx.x;
     double sum = 0.0;
     if (column < columns) {
-        for (int row = threadIdx.y; row < rows; row += 8) sum += partials[(long long)row * columns + column];
+        for (int row = threadIdx.y; row < rows; row += 32) sum += partials[(long long)row * columns + column];
     }
     sums[threadIdx.y][threadIdx.x] = sum;
     __syncthreads();
     if (threadIdx.y == 0 && column < columns) {
         double total = 0.0;
-        for (int lane = 0; lane < 8; ++lane) total += sums[lane][threadIdx.x];
+        for (int lane = 0; lane < 32; ++lane) total += sums[lane][threadIdx.x];
         totals[column] = (float)total;
     }
 }

@@ -44,7 +44,7 @@ pub static ROWS: Kernel = Kernel {
     source: "pack.cu",
     tier: Tier::Plain,
     summary: "rows of f32 to rows of operands, padded to whole chunks of 16 bytes",
-    ladder: "lets the products copy 16 aligned bytes at a time, and round to nearest, which the hardware does not",
+    ladder: "lets the products copy 16 aligned bytes at a time, and rounds to nearest, which the hardware does not; 16 bytes per thread",
 };
 
 /// The two innermost axes change places.
@@ -62,7 +62,7 @@ pub fn rows(operand: Operand, rows: usize, channels: usize) -> Launch {
     Launch::specialised(
         &ROWS,
         vec![operand.constant()],
-        [packed.div_ceil(256), 1, 1],
+        [(packed * operand.bytes() / 16).div_ceil(256), 1, 1],
         [256, 1, 1],
         work(operand, rows * channels, packed),
     )

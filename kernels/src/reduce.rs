@@ -7,6 +7,7 @@ pub const SLICE: usize = 512;
 /// Values whose squares one block adds.
 pub const SQUARES: usize = 4096;
 const BLOCK: [u32; 3] = [32, 8, 1];
+const TOTALS_BLOCK: [u32; 3] = [32, 32, 1];
 
 /// First step: partial sums of [`SLICE`] rows each.
 pub static PARTIALS: Kernel = Kernel {
@@ -58,7 +59,7 @@ pub fn totals(rows: usize, columns: usize) -> Launch {
     Launch::new(
         &TOTALS,
         [columns.div_ceil(32), 1, 1],
-        BLOCK,
+        TOTALS_BLOCK,
         Work {
             operations: (rows * columns) as f64,
             bytes: f32_bytes((rows + 1) * columns),
