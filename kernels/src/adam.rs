@@ -1,20 +1,21 @@
 //! Launches of `adam.cu`: one step over many tensors.
 
-use crate::kernel::{Kernel, Launch, Tier, Work, f32_bytes};
+use crate::kernel::{Launch, Work, f32_bytes, kernel};
 
 /// Elements that one block updates.
 pub const CHUNK: usize = 1024;
 /// Tensors in one launch at most: the table is an argument, and arguments have at most 4 KiB.
 pub const MOST_TENSORS: usize = 64;
 
-/// One step over all tensors of its table.
-pub static ADAM: Kernel = Kernel {
-    name: "adam",
-    source: "adam.cu",
-    tier: Tier::Plain,
-    summary: "one step of Adam over all parameters",
-    ladder: "all tensors in one launch, by a table in the arguments: 30 launches of a few blocks each become one",
-};
+kernel!(
+    /// One step over all tensors of its table.
+    ADAM,
+    "adam.cu",
+    Plain,
+    "adam",
+    "one step of Adam over all parameters",
+    "all tensors in one launch, by a table in the arguments: 30 launches of a few blocks each become one"
+);
 
 /// Blocks that a tensor of `length` elements takes.
 pub fn blocks(length: usize) -> usize {

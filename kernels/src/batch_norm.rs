@@ -1,28 +1,17 @@
 //! Launches of `batch_norm.cu`: statistics, normalisation and gradients over the rows of `[rows, channels]`.
 
-use crate::kernel::{Kernel, Launch, Tier, Work, f32_bytes};
+use crate::kernel::{Kernel, Launch, Work, f32_bytes, kernel};
 
 /// Rows that one block of a reduction's first step handles.
 pub const SLICE: usize = 512;
 const LANES: [u32; 3] = [32, 8, 1];
 const STATISTICS_LANES: [u32; 3] = [32, 32, 1];
 
-macro_rules! kernel {
-    ($(#[$meta:meta])* $constant:ident, $name:literal, $summary:literal, $ladder:literal) => {
-        $(#[$meta])*
-        pub static $constant: Kernel = Kernel {
-            name: $name,
-            source: "batch_norm.cu",
-            tier: Tier::Plain,
-            summary: $summary,
-            ladder: $ladder,
-        };
-    };
-}
-
 kernel!(
     /// First step of the statistics.
     SLICES,
+    "batch_norm.cu",
+    Plain,
     "batch_norm_slices",
     "mean and sum of squared deviations of 512 rows each, per channel",
     "plain: two passes over a slice that the cache holds, so that nothing cancels"
@@ -30,6 +19,8 @@ kernel!(
 kernel!(
     /// Second step of the statistics.
     STATISTICS,
+    "batch_norm.cu",
+    Plain,
     "batch_norm_statistics",
     "mean and biased variance per channel, from those of the slices",
     "plain: combines in double precision"
@@ -37,6 +28,8 @@ kernel!(
 kernel!(
     /// y from x.
     NORMALISE,
+    "batch_norm.cu",
+    Plain,
     "batch_norm_normalise",
     "y = rectified (x − mean)·scale/√(variance + ε) + shift",
     "normalises and rectifies in one pass: one read and one write of the image, and not two; a thread stays with its channel"
@@ -44,6 +37,8 @@ kernel!(
 kernel!(
     /// First step of the gradients.
     GRADIENT_SLICES,
+    "batch_norm.cu",
+    Plain,
     "batch_norm_gradient_slices",
     "Σ g and Σ g·x̂ of 512 rows each, per channel, g being the gradient behind the rectifier",
     "both sums in one pass, and no image of g in memory"
@@ -51,6 +46,8 @@ kernel!(
 kernel!(
     /// dx from both sums.
     GRADIENT,
+    "batch_norm.cu",
+    Plain,
     "batch_norm_gradient",
     "dx = scale/√(variance + ε)·(g − Σg/M − x̂·Σg·x̂/M)",
     "a thread stays with its channel: factors are prepared once, and no element costs a division"
@@ -63,7 +60,8 @@ pub fn slices(rows: usize) -> usize {
 
 /// Means and squared deviations of x's slices: two matrices `[slices(rows), channels]`.
 pub fn statistics_slices(rows: usize, channels: usize) -> Launch {
-    first_step(&SLICES, rows, channels, 1, 4)
+    let elements = (rows + 2 * slices(rows)) * channels;
+    over_slices(&SLICES, rows, channels, elements, 4)
 }
 
 /// Mean and variance `[channels]` from those of the slices.
@@ -81,24 +79,26 @@ pub fn statistics(rows: usize, channels: usize) -> Launch {
 
 /// y from x and the statistics.
 pub fn normalise(rows: usize, channels: usize) -> Launch {
-    elementwise(&NORMALISE, rows, channels, 2, 5)
+    over_slices(&NORMALISE, rows, channels, (2 * rows + 4) * channels, 5)
 }
 
 /// Both sums of the gradients over x's slices: two matrices `[slices(rows), channels]`.
 pub fn gradient_slices(rows: usize, channels: usize) -> Launch {
-    first_step(&GRADIENT_SLICES, rows, channels, 3, 6)
+    let elements = (3 * rows + 2 * slices(rows) + 2) * channels;
+    over_slices(&GRADIENT_SLICES, rows, channels, elements, 6)
 }
 
 /// dx from both sums.
 pub fn gradient(rows: usize, channels: usize) -> Launch {
-    elementwise(&GRADIENT, rows, channels, 4, 8)
+    over_slices(&GRADIENT, rows, channels, (4 * rows + 5) * channels, 8)
 }
 
-fn first_step(
+/// A launch whose blocks are slices of the rows by 32 channels, and which moves `elements` values.
+fn over_slices(
     kernel: &'static Kernel,
     rows: usize,
     channels: usize,
-    tensors: usize,
+    elements: usize,
     operations: usize,
 ) -> Launch {
     Launch::new(
@@ -107,26 +107,7 @@ fn first_step(
         LANES,
         Work {
             operations: (operations * rows * channels) as f64,
-            bytes: f32_bytes((tensors * rows + 2 * slices(rows)) * channels),
-        },
-    )
-}
-
-fn elementwise(
-    kernel: &'static Kernel,
-    rows: usize,
-    channels: usize,
-    tensors: usize,
-    operations: usize,
-) -> Launch {
-    let length = rows * channels;
-    Launch::new(
-        kernel,
-        [slices(rows), channels.div_ceil(32), 1],
-        LANES,
-        Work {
-            operations: (operations * length) as f64,
-            bytes: f32_bytes(tensors * length + 4 * channels),
+            bytes: f32_bytes(elements),
         },
     )
 }

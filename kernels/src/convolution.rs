@@ -1,6 +1,6 @@
 //! Launches of `convolution.cu`: the three products of a convolution, one thread per output element.
 
-use crate::kernel::{Kernel, Launch, Tier, Work, f32_bytes};
+use crate::kernel::{Kernel, Launch, Work, f32_bytes, kernel};
 
 const THREADS: u32 = 256;
 
@@ -90,36 +90,32 @@ impl ConvShape {
     }
 }
 
-macro_rules! kernel {
-    ($(#[$meta:meta])* $constant:ident, $name:literal, $summary:literal) => {
-        $(#[$meta])*
-        pub static $constant: Kernel = Kernel {
-            name: $name,
-            source: "convolution.cu",
-            tier: Tier::Plain,
-            summary: $summary,
-            ladder: "plain: one thread per output, weights coalesce, the other operand is broadcast",
-        };
-    };
-}
-
 kernel!(
     /// y from x and w.
     FPROP,
+    "convolution.cu",
+    Plain,
     "conv_fprop",
-    "convolution: y from x and w"
+    "convolution: y from x and w",
+    "plain: one thread per output, weights coalesce, the other operand is broadcast"
 );
 kernel!(
     /// x from y and w.
     DGRAD,
+    "convolution.cu",
+    Plain,
     "conv_dgrad",
-    "transposed convolution: x from y and w, only the taps that reach a pixel"
+    "transposed convolution: x from y and w, only the taps that reach a pixel",
+    "plain: one thread per output, weights coalesce, the other operand is broadcast"
 );
 kernel!(
     /// w from x and y.
     WGRAD,
+    "convolution.cu",
+    Plain,
     "conv_wgrad",
-    "weight gradient: w from x and y, in partial sums over shares of the image rows"
+    "weight gradient: w from x and y, in partial sums over shares of the image rows",
+    "plain: one thread per output, weights coalesce, the other operand is broadcast"
 );
 
 /// y = conv(x, w) + bias.

@@ -1,15 +1,16 @@
 //! Launches of `data.cu`: batches cut out of training data on the device.
 
-use crate::kernel::{Kernel, Launch, Tier, Work, f32_bytes};
+use crate::kernel::{Launch, Work, f32_bytes, kernel};
 
-/// Crops of maps, by a table.
-pub static GATHER: Kernel = Kernel {
-    name: "gather_crops",
-    source: "data.cu",
-    tier: Tier::Plain,
-    summary: "crops of maps, mirrored or not, by a table",
-    ladder: "plain: one thread per pixel; a batch crosses the bus as 16 bytes per map",
-};
+kernel!(
+    /// Crops of maps, by a table.
+    GATHER,
+    "data.cu",
+    Plain,
+    "gather_crops",
+    "crops of maps, mirrored or not, by a table",
+    "plain: one thread per pixel; a batch crosses the bus as 16 bytes per map"
+);
 
 /// Gathers `crops` crops of `elements` values each.
 pub fn gather(crops: usize, elements: usize) -> Launch {

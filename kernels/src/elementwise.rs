@@ -1,58 +1,62 @@
 //! Launches of `elementwise.cu`: one thread per element.
 
-use crate::kernel::{Kernel, Launch, Tier, Work, f32_bytes};
+use crate::kernel::{Kernel, Launch, Work, f32_bytes, kernel};
 
 const THREADS: u32 = 256;
-const SOURCE: &str = "elementwise.cu";
-
-macro_rules! kernel {
-    ($(#[$meta:meta])* $constant:ident, $name:literal, $summary:literal) => {
-        $(#[$meta])*
-        pub static $constant: Kernel = Kernel {
-            name: $name,
-            source: SOURCE,
-            tier: Tier::Plain,
-            summary: $summary,
-            ladder: "plain: memory-bound, there is nothing to share",
-        };
-    };
-}
 
 kernel!(
     /// y = x or slope·x; a ReLU has slope 0.
     LEAKY_RELU,
+    "elementwise.cu",
+    Plain,
     "leaky_relu",
-    "y = x where x > 0, slope·x elsewhere"
+    "y = x where x > 0, slope·x elsewhere",
+    "plain: memory-bound, there is nothing to share"
 );
 kernel!(
     /// dx from y and dy.
     LEAKY_RELU_GRADIENT,
+    "elementwise.cu",
+    Plain,
     "leaky_relu_gradient",
-    "dx = dy where y > 0, slope·dy elsewhere"
+    "dx = dy where y > 0, slope·dy elsewhere",
+    "plain: memory-bound, there is nothing to share"
 );
 kernel!(
     /// y = tanh x.
     TANH,
+    "elementwise.cu",
+    Plain,
     "hyperbolic_tangent",
-    "y = tanh(x)"
+    "y = tanh(x)",
+    "plain: memory-bound, there is nothing to share"
 );
 kernel!(
     /// dx from y and dy.
     TANH_GRADIENT,
+    "elementwise.cu",
+    Plain,
     "hyperbolic_tangent_gradient",
-    "dx = dy·(1 − y)(1 + y)"
+    "dx = dy·(1 − y)(1 + y)",
+    "plain: memory-bound, there is nothing to share"
 );
 kernel!(
     /// y = a + b.
     ADD,
+    "elementwise.cu",
+    Plain,
     "add",
-    "y = a + b"
+    "y = a + b",
+    "plain: memory-bound, there is nothing to share"
 );
 kernel!(
     /// A running statistic moves towards the batch's.
     UPDATE_RUNNING,
+    "elementwise.cu",
+    Plain,
     "update_running",
-    "running ← keep·running + gain·batch"
+    "running ← keep·running + gain·batch",
+    "plain: memory-bound, there is nothing to share"
 );
 
 /// Tensors read or written, and operations, per element.

@@ -2,47 +2,37 @@
 //! operands are f32.
 
 use crate::convolution::ConvShape;
-use crate::kernel::{Kernel, Launch, Tier, Work};
+use crate::kernel::{Kernel, Launch, Work, kernel};
 use crate::pack::Operand;
 
 /// Pixels in a block of fprop and dgrad, and both extents of a block of wgrad.
 pub const TILE: usize = 128;
 const THREADS: u32 = 256;
 
-macro_rules! kernel {
-    ($(#[$meta:meta])* $constant:ident, $name:literal, $source:literal, $summary:literal, $ladder:literal) => {
-        $(#[$meta])*
-        pub static $constant: Kernel = Kernel {
-            name: $name,
-            source: $source,
-            tier: Tier::Tiled,
-            summary: $summary,
-            ladder: $ladder,
-        };
-    };
-}
-
 kernel!(
     /// y from x and w.
     FPROP,
-    "conv_fprop_tiled",
     "implicit_gemm.cu",
+    Tiled,
+    "conv_fprop_tiled",
     "convolution as an implicit matrix product",
     "over conv_fprop: a block's 128×128 tile reads each operand 128 times less often; three stages of cp.async hide memory; mma.sync multiplies (f32: 16 multiply-adds per shared read of 16 bytes), ldmatrix without bank conflicts"
 );
 kernel!(
     /// x from y and w.
     DGRAD,
-    "conv_dgrad_tiled",
     "implicit_gemm.cu",
+    Tiled,
+    "conv_dgrad_tiled",
     "transposed convolution as one implicit matrix product per sub-pixel phase",
     "over conv_dgrad: as conv_fprop_tiled; the phases are separate products in one launch, none multiplies an inserted zero"
 );
 kernel!(
     /// w from x and y.
     WGRAD,
-    "conv_wgrad_tiled",
     "implicit_gemm_wgrad.cu",
+    Tiled,
+    "conv_wgrad_tiled",
     "weight gradient as an implicit matrix product, in partial sums",
     "over conv_wgrad: taps and channels share one tile axis, so that 64 channels fill a tile of 128; pixels are split over blocks and added in a fixed order"
 );

@@ -25,6 +25,21 @@ pub struct Kernel {
     pub ladder: &'static str,
 }
 
+/// Declares a kernel: its file and tier, then its name, what it computes, and its ladder note.
+macro_rules! kernel {
+    ($(#[$meta:meta])* $constant:ident, $source:literal, $tier:ident, $name:literal, $summary:literal, $ladder:literal $(,)?) => {
+        $(#[$meta])*
+        pub static $constant: $crate::Kernel = $crate::Kernel {
+            name: $name,
+            source: $source,
+            tier: $crate::Tier::$tier,
+            summary: $summary,
+            ladder: $ladder,
+        };
+    };
+}
+pub(crate) use kernel;
+
 /// What is compiled at once: a source with its constants.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Module {

@@ -1,15 +1,16 @@
 //! Launches of `linear.cu`: a linear layer with one output. Every other one is a convolution of one-pixel images.
 
-use crate::kernel::{Kernel, Launch, Tier, Work, f32_bytes};
+use crate::kernel::{Launch, Work, f32_bytes, kernel};
 
-/// One dot product per row.
-pub static DOT: Kernel = Kernel {
-    name: "linear_dot",
-    source: "linear.cu",
-    tier: Tier::Plain,
-    summary: "y[row] = x[row, :]·weight + bias",
-    ladder: "plain: a block per row, where a thread per output would leave the device idle",
-};
+kernel!(
+    /// One dot product per row.
+    DOT,
+    "linear.cu",
+    Plain,
+    "linear_dot",
+    "y[row] = x[row, :]·weight + bias",
+    "plain: a block per row, where a thread per output would leave the device idle"
+);
 
 /// `rows` dot products of `inputs` terms.
 pub fn dot(rows: usize, inputs: usize) -> Launch {

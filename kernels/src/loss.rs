@@ -1,26 +1,28 @@
 //! Launches of `loss.cu`: binary cross-entropy on logits.
 
-use crate::kernel::{Kernel, Launch, Tier, Work, f32_bytes};
+use crate::kernel::{Kernel, Launch, Work, f32_bytes, kernel};
 
 const THREADS: u32 = 256;
 
-/// The mean loss of all logits.
-pub static BCE: Kernel = Kernel {
-    name: "bce_with_logits",
-    source: "loss.cu",
-    tier: Tier::Plain,
-    summary: "mean of max(x, 0) − x·target + ln(1 + e^−|x|)",
-    ladder: "plain: one block, because a batch has few logits",
-};
+kernel!(
+    /// The mean loss of all logits.
+    BCE,
+    "loss.cu",
+    Plain,
+    "bce_with_logits",
+    "mean of max(x, 0) − x·target + ln(1 + e^−|x|)",
+    "plain: one block, because a batch has few logits"
+);
 
-/// Its gradient.
-pub static BCE_GRADIENT: Kernel = Kernel {
-    name: "bce_with_logits_gradient",
-    source: "loss.cu",
-    tier: Tier::Plain,
-    summary: "dx = dloss·(σ(x) − target)/count",
-    ladder: "plain: one thread per logit",
-};
+kernel!(
+    /// Its gradient.
+    BCE_GRADIENT,
+    "loss.cu",
+    Plain,
+    "bce_with_logits_gradient",
+    "dx = dloss·(σ(x) − target)/count",
+    "plain: one thread per logit"
+);
 
 /// The loss of `length` logits.
 pub fn bce(length: usize) -> Launch {

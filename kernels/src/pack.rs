@@ -1,7 +1,7 @@
 //! Launches of `pack.cu`: operands of products, rounded, padded and transposed.
 
 use crate::convolution::ConvShape;
-use crate::kernel::{Kernel, Launch, Tier, Work};
+use crate::kernel::{Launch, Work, kernel};
 
 /// What a product multiplies; it adds in f32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -38,23 +38,25 @@ impl Operand {
     }
 }
 
-/// The innermost axis stays where it is.
-pub static ROWS: Kernel = Kernel {
-    name: "pack_rows",
-    source: "pack.cu",
-    tier: Tier::Plain,
-    summary: "rows of f32 to rows of operands, padded to whole chunks of 16 bytes",
-    ladder: "lets the products copy 16 aligned bytes at a time, and rounds to nearest, which the hardware does not; 16 bytes per thread",
-};
+kernel!(
+    /// The innermost axis stays where it is.
+    ROWS,
+    "pack.cu",
+    Plain,
+    "pack_rows",
+    "rows of f32 to rows of operands, padded to whole chunks of 16 bytes",
+    "lets the products copy 16 aligned bytes at a time, and rounds to nearest, which the hardware does not; 16 bytes per thread"
+);
 
-/// The two innermost axes change places.
-pub static TRANSPOSED: Kernel = Kernel {
-    name: "pack_transposed",
-    source: "pack.cu",
-    tier: Tier::Plain,
-    summary: "weights [taps, C, K] of f32 to operands [taps, K, C], padded to whole chunks of 16 bytes",
-    ladder: "through a tile in shared memory, so that both sides coalesce",
-};
+kernel!(
+    /// The two innermost axes change places.
+    TRANSPOSED,
+    "pack.cu",
+    Plain,
+    "pack_transposed",
+    "weights [taps, C, K] of f32 to operands [taps, K, C], padded to whole chunks of 16 bytes",
+    "through a tile in shared memory, so that both sides coalesce"
+);
 
 /// Packs `[rows, channels]`.
 pub fn rows(operand: Operand, rows: usize, channels: usize) -> Launch {

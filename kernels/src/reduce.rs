@@ -1,6 +1,6 @@
 //! Launches of `reduce.cu`: column sums of a matrix and sums of squares, in two steps.
 
-use crate::kernel::{Kernel, Launch, Tier, Work, f32_bytes};
+use crate::kernel::{Launch, Work, f32_bytes, kernel};
 
 /// Rows that one block of the first step adds.
 pub const SLICE: usize = 512;
@@ -9,32 +9,35 @@ pub const SQUARES: usize = 4096;
 const BLOCK: [u32; 3] = [32, 8, 1];
 const TOTALS_BLOCK: [u32; 3] = [32, 32, 1];
 
-/// First step: partial sums of [`SLICE`] rows each.
-pub static PARTIALS: Kernel = Kernel {
-    name: "column_partials",
-    source: "reduce.cu",
-    tier: Tier::Plain,
-    summary: "sums of 512 rows each of a matrix, per column",
-    ladder: "plain: a block reads 32 columns at a time, so that rows coalesce; chains of 64 additions, then 8",
-};
+kernel!(
+    /// First step: partial sums of [`SLICE`] rows each.
+    PARTIALS,
+    "reduce.cu",
+    Plain,
+    "column_partials",
+    "sums of 512 rows each of a matrix, per column",
+    "plain: a block reads 32 columns at a time, so that rows coalesce; chains of 64 additions, then 8"
+);
 
-/// Second step: the sum of the partial sums.
-pub static TOTALS: Kernel = Kernel {
-    name: "column_totals",
-    source: "reduce.cu",
-    tier: Tier::Plain,
-    summary: "sums of all rows of a matrix of partial sums, per column",
-    ladder: "plain: adds in double precision, because there is little to add",
-};
+kernel!(
+    /// Second step: the sum of the partial sums.
+    TOTALS,
+    "reduce.cu",
+    Plain,
+    "column_totals",
+    "sums of all rows of a matrix of partial sums, per column",
+    "plain: adds in double precision, because there is little to add"
+);
 
-/// First step of a sum of squares.
-pub static SQUARE_PARTIALS: Kernel = Kernel {
-    name: "square_partials",
-    source: "reduce.cu",
-    tier: Tier::Plain,
-    summary: "sums of squares of 4,096 values each",
-    ladder: "plain: a warp adds by shuffles, so that a block needs one barrier",
-};
+kernel!(
+    /// First step of a sum of squares.
+    SQUARE_PARTIALS,
+    "reduce.cu",
+    Plain,
+    "square_partials",
+    "sums of squares of 4,096 values each",
+    "plain: a warp adds by shuffles, so that a block needs one barrier"
+);
 
 /// Partial rows of a matrix of `rows` rows.
 pub fn slices(rows: usize) -> usize {

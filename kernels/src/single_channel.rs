@@ -1,7 +1,7 @@
 //! Launches of `single_channel.cu`: the three products where x has one channel.
 
 use crate::convolution::{ConvShape, Split};
-use crate::kernel::{Kernel, Launch, Tier};
+use crate::kernel::{Launch, kernel};
 
 /// Channels of y in a block of fprop and wgrad.
 pub const LANES: usize = 32;
@@ -20,22 +20,11 @@ pub const STAGED: usize = 9600;
 /// Taps that a thread of wgrad can keep.
 pub const MOST_TAPS: usize = 25;
 
-macro_rules! kernel {
-    ($(#[$meta:meta])* $constant:ident, $name:literal, $summary:literal, $ladder:literal) => {
-        $(#[$meta])*
-        pub static $constant: Kernel = Kernel {
-            name: $name,
-            source: "single_channel.cu",
-            tier: Tier::Plain,
-            summary: $summary,
-            ladder: $ladder,
-        };
-    };
-}
-
 kernel!(
     /// 1 → K.
     FPROP,
+    "single_channel.cu",
+    Plain,
     "single_channel_fprop",
     "convolution of a one-channel image",
     "over conv_fprop: the patch of x in shared memory, 8 pixels per thread: one weight read serves 8 multiply-adds"
@@ -43,6 +32,8 @@ kernel!(
 kernel!(
     /// K → 1.
     DGRAD,
+    "single_channel.cu",
+    Plain,
     "single_channel_dgrad",
     "transposed convolution to a one-channel image",
     "over conv_dgrad: y staged in shared memory: read from device memory once and not 6 times"
@@ -50,6 +41,8 @@ kernel!(
 kernel!(
     /// The weights between.
     WGRAD,
+    "single_channel.cu",
+    Plain,
     "single_channel_wgrad",
     "weight gradient where x has one channel, in partial sums",
     "over conv_wgrad: all taps of a channel in registers: y read once and not 25 times"

@@ -278,3 +278,14 @@ fn gather_extents(maps: &Tensor, crops: &Tensor) -> Result<([usize; 4], [usize; 
         }),
     }
 }
+
+/// Refuses an operand without the number of elements that the operator is about to touch.
+fn expect_length(operator: &'static str, found: usize, expected: usize) -> Result<()> {
+    if found == expected {
+        return Ok(());
+    }
+    Err(Error::InvalidOperand {
+        operator,
+        problem: format!("an operand has {found} elements where {expected} are needed"),
+    })
+}

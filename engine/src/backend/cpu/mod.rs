@@ -15,7 +15,7 @@ mod reduce;
 
 use std::sync::Arc;
 
-use super::{Activation, Backend, Buffer, Normalisation, gather_extents};
+use super::{Activation, Backend, Buffer, Normalisation, expect_length, gather_extents};
 use crate::adam::AdamStep;
 use crate::error::{Error, Result};
 use crate::geometry::ConvGeometry;
@@ -77,17 +77,6 @@ fn write<'a>(operator: &'static str, tensor: &'a mut Tensor) -> Result<&'a mut [
         Buffer::Cpu(buffer) => Ok(buffer.values_mut()),
         Buffer::Device(_) => Ok(&mut []),
     }
-}
-
-/// Refuses an operand without the number of elements that the operator is about to touch.
-fn expect_length(operator: &'static str, found: usize, expected: usize) -> Result<()> {
-    if found == expected {
-        return Ok(());
-    }
-    Err(Error::InvalidOperand {
-        operator,
-        problem: format!("an operand has {found} elements where {expected} are needed"),
-    })
 }
 
 impl Backend for CpuBackend {

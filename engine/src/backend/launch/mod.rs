@@ -15,7 +15,7 @@ use cosmogan_kernels::{Launch, modules_for};
 
 pub use launcher::{Allocation, Arguments, DeviceBuffer, Launcher, Recording};
 
-use super::{Buffer, Precision};
+use super::{Buffer, Precision, expect_length};
 use crate::error::{Error, Result};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
@@ -173,14 +173,4 @@ fn foreign(operator: &'static str) -> Error {
         operator,
         problem: "an operand lives on another device".to_owned(),
     }
-}
-
-fn expect_length(operator: &'static str, found: usize, expected: usize) -> Result<()> {
-    if found == expected {
-        return Ok(());
-    }
-    Err(Error::InvalidOperand {
-        operator,
-        problem: format!("an operand has {found} elements where {expected} are needed"),
-    })
 }
