@@ -90,19 +90,17 @@ impl DeviceArguments {
                 // Its memory is poisoned, and watched, as it is.
                 Ok(self.launch_on(Arc::new(launcher), false)?)
             }
-            Device::Auto => match cuda::inventory() {
-                // No driver: there is nothing to tell.
-                Err(_) => self.cpu(checked),
-                Ok(_) => match self.cuda(0, checked) {
-                    Ok(backend) => {
-                        eprintln!("computing on {}", backend.description());
-                        Ok(backend)
-                    }
-                    Err(error) => {
-                        eprintln!("the GPU is not used: {error}");
-                        self.cpu(checked)
-                    }
-                },
+            // Without a driver there is nothing to tell.
+            Device::Auto if !cuda::is_driver_present() => self.cpu(checked),
+            Device::Auto => match self.cuda(0, checked) {
+                Ok(backend) => {
+                    eprintln!("computing on {}", backend.description());
+                    Ok(backend)
+                }
+                Err(error) => {
+                    eprintln!("the GPU is not used: {error}");
+                    self.cpu(checked)
+                }
             },
         }
     }

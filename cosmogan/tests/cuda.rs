@@ -123,7 +123,11 @@ fn a_device_number_that_does_not_exist() {
     let output = machine.train("run", &["--device", "cuda:3"], &[]);
     expect_failure(&output, &["--device cuda:3", "no GPU number 3", "shows 1"]);
     let output = machine.train("run", &["--device", "cuda"], &[("FAKE_GPUS", "0")]);
-    expect_failure(&output, &["--device cuda:0", "the NVIDIA driver"]);
+    expect_failure(&output, &["--device cuda:0", "shows no GPU", "nvidia-smi"]);
+    // Asked for nothing in particular, the program says so and goes on.
+    let output = machine.train("auto", &[], &[("FAKE_GPUS", "0")]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    expect_line(&output, &["the GPU is not used", "shows no GPU"]);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use cosmogan_oracle::Case;
 use cosmogan_oracle::cases::Model;
 use serde::Serialize;
 
-use crate::device::DeviceArguments;
+use crate::device::{Device, DeviceArguments};
 use crate::error::{Error, Result};
 use crate::files::write_atomically;
 use crate::model::Preset;
@@ -24,14 +24,9 @@ const SAMPLE: usize = 400;
 pub(super) struct VerifyArguments {
     #[command(flatten)]
     device: DeviceArguments,
-    /// Check the operators at the shapes of this preset's model
-    #[arg(
-        long,
-        value_enum,
-        default_value = "paper",
-        conflicts_with = "reference"
-    )]
-    preset: Preset,
+    /// Check the operators at the shapes of this preset's model [default: paper; tiny on simt]
+    #[arg(long, value_enum, conflicts_with = "reference")]
+    preset: Option<Preset>,
     /// Maps in a batch, for the model's shapes
     #[arg(
         long,
@@ -138,7 +133,12 @@ impl VerifyArguments {
         if self.batch == 0 {
             return Err(Error::usage("--batch", "0 maps", "give 1 or more"));
         }
-        let config = self.preset.model();
+        let preset = self.preset.unwrap_or(match self.device.device {
+            // At the paper's shapes a processor would take hours, kernel by kernel and thread by thread.
+            Device::Simt(_) => Preset::Tiny,
+            _ => Preset::Paper,
+        });
+        let config = preset.model();
         let model = Model {
             output_size: config.output_size,
             layers: config.layers,

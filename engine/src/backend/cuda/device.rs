@@ -34,13 +34,18 @@ pub struct CudaDevice {
 /// The oldest CUDA whose driver has everything that is called here.
 const OLDEST_DRIVER: i32 = 12;
 
+/// Whether a driver is installed.
+pub fn is_driver_present() -> bool {
+    // SAFETY: the driver's library has no initialisers that need anything of us.
+    unsafe { sys::is_culib_present() }
+}
+
 /// Asks the driver what there is.
 ///
 /// # Errors
 /// Where there is no driver, or it is too old or does not work; the message says what to do.
 pub fn inventory() -> Result<CudaInventory> {
-    // SAFETY: the driver's library has no initialisers that need anything of us.
-    if !unsafe { sys::is_culib_present() } {
+    if !is_driver_present() {
         return Err(Error::Device(
             "there is no NVIDIA driver: libcuda.so.1 is not on the loader's path; install the driver, or use --device cpu"
                 .to_owned(),
@@ -72,14 +77,17 @@ fn ask() -> Result<CudaInventory> {
             driver[0], driver[1]
         )));
     }
-    result::init().map_err(failed)?;
+    // A driver without a GPU fails to start, or shows none.
+    let none = |reason: String| {
+        Error::Device(format!(
+            "the NVIDIA driver shows no GPU{reason}; check nvidia-smi and CUDA_VISIBLE_DEVICES, or use --device cpu"
+        ))
+    };
+    result::init().map_err(|error| none(format!(": {}", failed(error))))?;
     let count = result::device::get_count().map_err(failed)?;
     let devices = (0..count).map(device).collect::<Result<Vec<_>>>()?;
     if devices.is_empty() {
-        return Err(Error::Device(
-            "the NVIDIA driver shows no GPU; check nvidia-smi and CUDA_VISIBLE_DEVICES, or use --device cpu"
-                .to_owned(),
-        ));
+        return Err(none(String::new()));
     }
     Ok(CudaInventory { driver, devices })
 }

@@ -17,7 +17,7 @@ use cosmogan_kernels::{Launch, Module};
 use cudarc::driver::{result, sys};
 use rayon::prelude::*;
 
-pub use device::{CudaDevice, CudaInventory, inventory};
+pub use device::{CudaDevice, CudaInventory, inventory, is_driver_present};
 use device::{describe, set_current};
 use nvrtc::Nvrtc;
 use pool::{Blocks, Pool, rounded};
