@@ -184,9 +184,9 @@ __device__ inline void implicit_product(const Product& g, const Operand* source,
 #pragma unroll
         for (int j = 0; j < PRODUCTS_N; ++j) {
             const int k = first_column + warp_column + 8 * j + lane % 4 * 2;
-            float* const to = out + at * g.columns + k;
-            if (k < g.columns) to[0] = sum[i / 2][j][i % 2 * 2] + (bias ? bias[k] : 0.0f);
-            if (k + 1 < g.columns) to[1] = sum[i / 2][j][i % 2 * 2 + 1] + (bias ? bias[k + 1] : 0.0f);
+            const float first = sum[i / 2][j][i % 2 * 2] + (bias && k < g.columns ? bias[k] : 0.0f);
+            const float second = sum[i / 2][j][i % 2 * 2 + 1] + (bias && k + 1 < g.columns ? bias[k + 1] : 0.0f);
+            store_pair(out + at * g.columns, k, g.columns, first, second);
         }
     }
 }

@@ -180,9 +180,8 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 #pragma unroll
         for (int j = 0; j < PRODUCTS_N; ++j) {
             const int k = first_column + warp_column + 8 * j + lane % 4 * 2;
-            float* const at = to + ((long long)tap * s.channels + c) * s.outputs + k;
-            if (k < s.outputs) at[0] = sum[i / 2][j][i % 2 * 2];
-            if (k + 1 < s.outputs) at[1] = sum[i / 2][j][i % 2 * 2 + 1];
+            float* const at = to + ((long long)tap * s.channels + c) * s.outputs;
+            store_pair(at, k, s.outputs, sum[i / 2][j][i % 2 * 2], sum[i / 2][j][i % 2 * 2 + 1]);
         }
     }
 }

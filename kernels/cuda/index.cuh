@@ -7,6 +7,17 @@ __device__ inline unsigned global_thread() { return blockIdx.x * blockDim.x + th
 
 __device__ inline int ceil_div(int a, int b) { return (a + b - 1) / b; }
 
+// Stores the values of columns k and k + 1 of a row, k being even, as far as there are that many columns. Both at once
+// where rows are aligned to it: apart, each would fill half of what memory takes.
+__device__ inline void store_pair(float* row, int k, int columns, float first, float second) {
+    if (columns % 2 == 0) {
+        if (k < columns) *(float2*)(row + k) = make_float2(first, second);
+        return;
+    }
+    if (k < columns) row[k] = first;
+    if (k + 1 < columns) row[k + 1] = second;
+}
+
 // The window may be fixed when the kernel is compiled: loops over it unroll, and divisions by the stride become shifts.
 #ifndef WINDOW_ROWS
 #define WINDOW_ROWS 0
