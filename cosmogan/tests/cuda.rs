@@ -92,6 +92,8 @@ fn a_gpu_is_taken_and_named() {
     expect_line(&output, &["computing on cuda:0 (Imaginary 0, sm_90), f32"]);
     // The first step runs as it is, and the others as one graph each, unless their labels are flipped.
     expect_line(&output, &["graph launched"]);
+    // Nothing is left behind.
+    expect_line(&output, &["closed with 0 bytes in use"]);
 
     // Compiled once, and for the architecture that is there; the second run compiles nothing.
     let entries = |machine: &Machine| machine.path("cache").read_dir().unwrap().count();

@@ -113,7 +113,7 @@ fn device(number: i32) -> Result<CudaDevice> {
 
 /// Makes a context current on this thread.
 pub(super) fn set_current(context: sys::CUcontext) -> Result<()> {
-    // SAFETY: contexts are retained for good.
+    // SAFETY: the context is retained as long as its device is open.
     unsafe { result::ctx::set_current(context) }.map_err(|error| describe("use", "the GPU", error))
 }
 

@@ -88,7 +88,7 @@ impl CudaLauncher {
         let target = nvrtc.target(device.capability)?;
         let failed = |error| describe("open", &device.name, error);
         let handle = result::device::get(device.number).map_err(failed)?;
-        // SAFETY: `handle` is a device, and the context is used only while it is retained, which is for good.
+        // SAFETY: `handle` is a device, and the context is used only while it is retained.
         let context = unsafe { result::primary_ctx::retain(handle) }.map_err(failed)?;
         set_current(context)?;
         let stream =
@@ -141,7 +141,7 @@ impl Shared {
             }
         };
         let name = CString::new(launch.kernel.name).unwrap_or_default();
-        // SAFETY: modules are never unloaded.
+        // SAFETY: modules are unloaded in the end.
         let function = unsafe { result::module::get_function(module, name) }.map_err(failed)?;
         state.functions.insert(key, function);
         Ok(function)
@@ -217,7 +217,7 @@ impl Launcher for CudaLauncher {
         let address = match state.pool.take(size) {
             Some(address) => address,
             None => {
-                // SAFETY: allocations are freed once, by `drain` below.
+                // SAFETY: allocations are freed once, by `drain` here or in the end.
                 let fresh = unsafe { result::malloc_sync(size) }.or_else(|error| {
                     if state.pool.is_recording() {
                         return Err(error);
@@ -330,6 +330,30 @@ impl Launcher for CudaLauncher {
                     |error| self.0.failed(&state, "record on", error),
                 ))
             }
+        }
+    }
+}
+
+impl Drop for Shared {
+    /// Gives everything back. At the end of a process the driver may be gone already: then there is nothing to do.
+    fn drop(&mut self) {
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if set_current(self.context).is_err() {
+            return;
+        }
+        // SAFETY: nothing else holds these handles any more, and the stream has run out.
+        unsafe {
+            let _ = result::stream::synchronize(self.stream);
+            for block in state.pool.drain() {
+                let _ = result::free_sync(block);
+            }
+            state.staging.free();
+            for module in state.modules.values() {
+                let _ = result::module::unload(*module);
+            }
+            let _ = result::stream::destroy(self.stream);
+            let _ = result::device::get(self.device.number)
+                .and_then(|handle| result::primary_ctx::release(handle));
         }
     }
 }

@@ -7,7 +7,7 @@ use cudarc::driver::{result, sys};
 /// Values in one of the two halves.
 const VALUES: usize = 1 << 20;
 
-/// Two page-locked pieces of memory, made at first use and kept for good.
+/// Two page-locked pieces of memory, made at first use.
 #[derive(Debug, Default)]
 pub(super) struct Staging {
     halves: Option<[Half; 2]>,
@@ -71,6 +71,20 @@ impl Staging {
         pending.map_or(Ok(()), take)
     }
 
+    /// Gives the memory back.
+    ///
+    /// # Safety
+    /// No copy may be under way.
+    pub(super) unsafe fn free(&mut self) {
+        for half in self.halves.take().into_iter().flatten() {
+            // SAFETY: both were made by `Half::new`, and are not used again.
+            unsafe {
+                let _ = result::free_host(half.memory.cast());
+                let _ = result::event::destroy(half.free);
+            }
+        }
+    }
+
     fn halves(&mut self) -> Outcome<&[Half; 2]> {
         if self.halves.is_none() {
             self.halves = Some([Half::new()?, Half::new()?]);
@@ -82,7 +96,7 @@ impl Staging {
 impl Half {
     fn new() -> Outcome<Self> {
         let flags = sys::CUevent_flags::CU_EVENT_DISABLE_TIMING;
-        // SAFETY: the memory is never freed; a program has one such piece per GPU.
+        // SAFETY: the memory is freed once, by `Staging::free`.
         let memory = unsafe { result::malloc_host(4 * VALUES, 0) }?;
         Ok(Self {
             memory: memory.cast(),
