@@ -219,3 +219,31 @@ fn a_cache_that_cannot_be_written() {
     assert!(output.status.success(), "{}", stderr(&output));
     expect_line(&output, &["kernels are not cached", "COSMOGAN_CACHE"]);
 }
+
+#[test]
+fn kernels_are_listed_and_compiled() {
+    let machine = Machine::new();
+    let listed = machine.run(&["kernels"], &[]);
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    for name in ["conv_dgrad_tiled", "single_channel_wgrad", "adam"] {
+        assert!(listed.contains(name), "{name} is not in: {listed}");
+    }
+    let table = machine.path("kernels.md");
+    let compile = ["kernels", "--compile", "--table", text(&table)];
+    let output = machine.run(&compile, &[]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    // Of those that are compiled for unless told otherwise, this compiler does not know sm_100.
+    expect_line(&output, &["compile for [75, 80, 90]"]);
+    assert!(
+        std::fs::read_to_string(&table)
+            .unwrap()
+            .contains("| sm_75 | sm_80 | sm_90 |")
+    );
+
+    let output = machine.run(&["kernels", "--compile", "--architectures", "86"], &[]);
+    expect_failure(&output, &["--architectures", "sm_86", "[75, 80, 90]"]);
+    let output = machine.run(&compile, &[("COSMOGAN_NVRTC", "/nowhere")]);
+    expect_failure(&output, &["COSMOGAN_NVRTC", "/nowhere"]);
+    let output = machine.run(&["kernels", "--table", text(&table)], &[]);
+    expect_failure(&output, &["--compile"]);
+}
