@@ -28,6 +28,8 @@ pub enum Purpose {
     Crops = 8,
     /// Latents of the picture grids shown during training; index 0.
     PreviewLatents = 9,
+    /// Resamples of a test; the index is the resample.
+    Bootstrap = 10,
 }
 
 /// The generator of random numbers for one purpose and index under a seed.

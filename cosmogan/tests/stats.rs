@@ -1,4 +1,4 @@
-//! Statistics against the values of LensTools 1.2 for the same maps.
+//! Statistics against the values of LensTools 1.2 and SciPy 1.17 for the same maps and samples.
 #![allow(
     clippy::unwrap_used,
     reason = "a test that cannot prepare its data has failed"
@@ -9,6 +9,7 @@ mod support;
 use std::fs;
 use std::path::Path;
 
+use cosmogan::stats::two_sample::{KolmogorovSmirnov, anderson_darling};
 use serde_json::Value;
 use support::{run, succeed, text, write_noise};
 
@@ -62,7 +63,7 @@ fn spectra_and_functionals_are_those_of_lenstools() {
     for name in names {
         assert_eq!(found[name], expected[name]);
     }
-    for name in ["power", "minkowski", "minkowski_sigma"] {
+    for name in ["power", "minkowski", "minkowski_sigma", "peak_counts"] {
         let (found, expected) = (numbers(&found[name]), numbers(&expected[name]));
         assert_eq!(found.len(), expected.len(), "{name}");
         let size = expected.iter().fold(0.0_f64, |a, b| a.max(b.abs()));
@@ -76,6 +77,33 @@ fn spectra_and_functionals_are_those_of_lenstools() {
     }
     let counted: f64 = numbers(&found["pixels"]["counts"]).iter().sum();
     assert_eq!(counted, 4.0 * 128.0 * 128.0, "every pixel is in a bin");
+}
+
+#[test]
+fn tests_of_samples_are_those_of_scipy() {
+    let expected = read(&golden("stats_lenstools.json"));
+    let samples = ["a", "b", "d"].map(|name| numbers(&expected["samples"][name]));
+    let [a, b, d] = &samples;
+    let pairs = [(&a[..], &b[..]), (a, d), (&a[..40], &b[..25])];
+    for (index, (first, second)) in pairs.into_iter().enumerate() {
+        let test = KolmogorovSmirnov::of(first, second);
+        let ks = &expected["ks"][index];
+        assert_close(test.statistic(), &ks["statistic"], 1e-12);
+        assert_close(test.asymptotic_p(), &ks["pvalue_asymptotic"], 1e-6);
+        let statistic = anderson_darling(first, second);
+        assert_close(statistic, &expected["ad_ksamp_midrank"][index], 1e-12);
+    }
+    let exact = KolmogorovSmirnov::of(&a[..40], &b[..25]).exact_p();
+    assert_close(exact, &expected["ks_exact_40_25"]["pvalue"], 1e-12);
+}
+
+fn assert_close(found: f64, expected: &Value, limit: f64) {
+    let expected = expected.as_f64().unwrap();
+    println!(
+        "{found} for {expected}: off by {:.1e}",
+        (found - expected).abs()
+    );
+    assert!((found - expected).abs() < limit);
 }
 
 #[test]

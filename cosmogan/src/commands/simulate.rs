@@ -86,7 +86,7 @@ impl SimulateArguments {
         while first < self.maps {
             let last = (first + CHUNK).min(self.maps);
             for map in simulation.maps(self.seed, first..last) {
-                moments.add(&map);
+                moments = moments.and(&Moments::of(&map));
                 writer.push(&map)?;
             }
             progress.advance(last - first, "");

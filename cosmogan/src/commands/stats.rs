@@ -11,7 +11,7 @@ use super::evaluate::side_degrees;
 use crate::data::MapSet;
 use crate::error::{Error, Result};
 use crate::files::write_atomically;
-use crate::stats::{Histogram, Minkowski, PowerSpectrum, Thresholds, linear_edges};
+use crate::stats::{Minkowski, Moments, Peaks, PixelBins, PowerSpectrum, Thresholds, linear_edges};
 
 /// Thresholds of the paper's Minkowski functionals.
 const THRESHOLDS: usize = 19;
@@ -54,7 +54,35 @@ struct Statistics {
     power: Vec<Vec<f64>>,
     minkowski: Vec<[Vec<f64>; 3]>,
     minkowski_sigma: Vec<[Vec<f64>; 3]>,
+    /// Peaks per unit of κ between `nu_edges`, one row per map.
+    peak_counts: Vec<Vec<f64>>,
+    moments: Vec<MapMoments>,
     pixels: PixelCounts,
+}
+
+/// Of one map.
+#[derive(Serialize)]
+struct MapMoments {
+    mean: f64,
+    standard_deviation: f64,
+    skewness: f64,
+    kurtosis: f64,
+    minimum: f32,
+    maximum: f32,
+}
+
+impl MapMoments {
+    fn of(map: &[f32]) -> Self {
+        let moments = Moments::of(map);
+        Self {
+            mean: moments.mean(),
+            standard_deviation: moments.standard_deviation(),
+            skewness: moments.skewness(),
+            kurtosis: moments.kurtosis(),
+            minimum: moments.minimum(),
+            maximum: moments.maximum(),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -106,10 +134,17 @@ impl StatsArguments {
         )?;
         // The last bin is to hold the largest pixel, which a half-open bin would leave out.
         let widened = high + (high - low) * 1e-6;
-        let mut histogram = Histogram::new(linear_edges(low, widened, HISTOGRAM_BINS + 1))?;
-        maps.iter().for_each(|map| histogram.add(map));
+        let pixel_bins = PixelBins::new(linear_edges(low, widened, HISTOGRAM_BINS + 1))?;
+        let peaks = Peaks::new(absolute.edges().to_vec(), Thresholds::Absolute)?;
 
         let list: Vec<&[f32]> = maps.iter().collect();
+        let mut counts = vec![0_u64; HISTOGRAM_BINS];
+        for map in pixel_bins.count_all(&list) {
+            // The first and the last count are of pixels outside the bins: here there are none.
+            for (sum, count) in counts.iter_mut().zip(&map[1..]) {
+                *sum += u64::from(*count);
+            }
+        }
         let measured = |functionals: &Minkowski| -> Vec<[Vec<f64>; 3]> {
             list.par_iter()
                 .map(|map| functionals.measure(map, size))
@@ -125,9 +160,14 @@ impl StatsArguments {
             power: power.measure_all(&list),
             minkowski: measured(&absolute),
             minkowski_sigma: measured(&scaled),
+            peak_counts: list
+                .par_iter()
+                .map(|map| peaks.measure(map, size))
+                .collect(),
+            moments: list.iter().map(|map| MapMoments::of(map)).collect(),
             pixels: PixelCounts {
-                edges: histogram.edges().to_vec(),
-                counts: histogram.counts().to_vec(),
+                edges: pixel_bins.edges().to_vec(),
+                counts,
             },
         };
         let json = serde_json::to_vec(&statistics).expect("plain data has a JSON form");

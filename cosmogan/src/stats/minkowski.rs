@@ -1,18 +1,11 @@
 //! Minkowski functionals: area, perimeter and genus of the regions above a threshold, as LensTools 1.2 measures them.
 
-use std::f64::consts::PI;
+use std::f64::consts::TAU;
 
-use super::{bin_of, check_edges};
+use pulp::{Arch, Simd, WithSimd};
+
+use super::bins::{Thresholds, check_edges, count_reached, middles, reached_from};
 use crate::error::Result;
-
-/// What thresholds ν are measured in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Thresholds {
-    /// κ.
-    Absolute,
-    /// Each map's own standard deviation.
-    Deviations,
-}
 
 /// Measures V0, V1 and V2 in bins [ν_i, ν_{i+1}).
 #[derive(Clone, Debug)]
@@ -21,17 +14,20 @@ pub struct Minkowski {
     thresholds: Thresholds,
 }
 
+/// Sums over neighbouring pixels go to different accumulators: most lie in the same bin, and one sum would have to
+/// wait for the last.
+const ACCUMULATORS: usize = 4;
+
+/// Pixels, Σ|∇κ| and Σ of the genus density; the fourth number fills a vector register.
+type Sums = [f64; 4];
+
 impl Minkowski {
     /// In bins between `edges`.
     ///
     /// # Errors
     /// Where the edges are out of order.
     pub fn new(edges: Vec<f64>, thresholds: Thresholds) -> Result<Self> {
-        let name = match thresholds {
-            Thresholds::Absolute => "nu_edges",
-            Thresholds::Deviations => "sigma_edges",
-        };
-        check_edges(name, &edges)?;
+        check_edges(thresholds.name(), &edges)?;
         Ok(Self { edges, thresholds })
     }
 
@@ -44,73 +40,132 @@ impl Minkowski {
     /// the mean of |∇κ|/4 and V2 that of (2κ_xκ_yκ_xy − κ_x²κ_yy − κ_y²κ_xx)/(2π|∇κ|²) over the pixels in the bin,
     /// both divided by its width. Derivatives are central differences with periodic wrapping; x is the first axis.
     pub fn measure(&self, map: &[f32], pixels: usize) -> [Vec<f64>; 3] {
-        let unit = match self.thresholds {
-            Thresholds::Absolute => 1.0,
-            Thresholds::Deviations => deviation(map),
-        };
+        let unit = self.thresholds.unit(map);
         let edges: Vec<f64> = self.edges.iter().map(|edge| edge * unit).collect();
+        // The edges with the bins' middles between them.
+        let mut levels = Vec::with_capacity(2 * edges.len());
+        for (edge, middle) in edges.iter().zip(middles(&edges)) {
+            levels.extend([reached_from(*edge), reached_from(middle)]);
+        }
+        levels.extend(edges.last().map(|&edge| reached_from(edge)));
+        let sums = Arch::new().dispatch(SumsByLevel {
+            map,
+            pixels,
+            levels: &levels,
+        });
+
         let bins = edges.len() - 1;
         let total = map.len() as f64;
-        let mut sorted = map.to_vec();
-        sorted.sort_unstable_by(f32::total_cmp);
-        let area = edges
-            .windows(2)
-            .map(|pair| {
-                let middle = 0.5 * (pair[0] + pair[1]);
-                let below = sorted.partition_point(|&value| f64::from(value) < middle);
-                (map.len() - below) as f64 / total
-            })
-            .collect();
-        let (mut perimeter, mut genus) = (vec![0.0; bins], vec![0.0; bins]);
-        for row in 0..pixels {
-            for column in 0..pixels {
-                let value = f64::from(map[row * pixels + column]);
-                let Some(bin) = bin_of(&edges, value) else {
-                    continue;
-                };
-                let [gradient, curvature] = densities(map, pixels, row, column);
-                perimeter[bin] += gradient;
-                genus[bin] += curvature;
-            }
+        // A pixel that reaches 2i + 1 or 2i + 2 levels is in bin i, and in the second case above its middle.
+        let mut area = vec![0.0; bins];
+        let mut above: f64 = sums[2 * bins + 1][0];
+        for bin in (0..bins).rev() {
+            above += sums[2 * bin + 2][0];
+            area[bin] = above / total;
+            above += sums[2 * bin + 1][0];
         }
         // The width is that of the bin as it was given: in standard deviations where thresholds are.
-        for (bin, pair) in self.edges.windows(2).enumerate() {
-            let width = total * (pair[1] - pair[0]);
-            perimeter[bin] /= width;
-            genus[bin] /= width;
-        }
-        [area, perimeter, genus]
+        let density = |which: usize| {
+            let widths = self.edges.windows(2).map(|pair| pair[1] - pair[0]);
+            widths
+                .enumerate()
+                .map(|(bin, width)| {
+                    let sum = sums[2 * bin + 1][which] + sums[2 * bin + 2][which];
+                    sum / (total * width)
+                })
+                .collect::<Vec<f64>>()
+        };
+        let perimeter = density(1).into_iter().map(|sum| sum / 4.0).collect();
+        [area, perimeter, density(2)]
     }
 }
 
-/// The integrands of V1 and V2 at one pixel.
-fn densities(map: &[f32], pixels: usize, row: usize, column: usize) -> [f64; 2] {
-    let wrap = |index: usize, step: usize| (index + step) % pixels;
-    let at = |row: usize, column: usize| f64::from(map[row * pixels + column]);
-    let (up, down) = (wrap(row, 1), wrap(row, pixels - 1));
-    let (right, left) = (wrap(column, 1), wrap(column, pixels - 1));
-    let x = (at(up, column) - at(down, column)) / 2.0;
-    let y = (at(row, right) - at(row, left)) / 2.0;
-    let center = at(row, column);
-    let xx = (at(wrap(row, 2), column) + at(wrap(row, pixels - 2), column) - 2.0 * center) / 4.0;
-    let yy = (at(row, wrap(column, 2)) + at(row, wrap(column, pixels - 2)) - 2.0 * center) / 4.0;
-    let xy = (at(up, right) + at(down, left) - at(down, right) - at(up, left)) / 4.0;
-    let squared = x * x + y * y;
-    let curvature = if squared == 0.0 {
-        (2.0 * xy - xx - yy) / (4.0 * PI)
-    } else {
-        (2.0 * x * y * xy - x * x * yy - y * y * xx) / (squared * 2.0 * PI)
-    };
-    [squared.sqrt() / 4.0, curvature]
+/// One row and two columns of its neighbours on either side, widened.
+#[inline(always)]
+fn fill_padded(padded: &mut [f64], map: &[f32], pixels: usize, row: usize) {
+    let values = &map[row * pixels..(row + 1) * pixels];
+    for (padded, &value) in padded[2..].iter_mut().zip(values) {
+        *padded = f64::from(value);
+    }
+    for (index, column) in [(0, 2 * pixels - 2), (1, 2 * pixels - 1)] {
+        padded[index] = f64::from(values[column % pixels]);
+        padded[index + pixels + 2] = f64::from(values[index % pixels]);
+    }
 }
 
-/// Population standard deviation, in two passes.
-pub(super) fn deviation(map: &[f32]) -> f64 {
-    let count = map.len() as f64;
-    let mean = map.iter().map(|&value| f64::from(value)).sum::<f64>() / count;
-    let squares: f64 = map
-        .iter()
-        .map(|&value| (f64::from(value) - mean).powi(2))
-        .sum();
-    (squares / count).sqrt()
+/// Sums over the pixels that reach none, one, two … of `levels`.
+struct SumsByLevel<'a> {
+    map: &'a [f32],
+    pixels: usize,
+    levels: &'a [f32],
+}
+
+impl WithSimd for SumsByLevel<'_> {
+    type Output = Vec<Sums>;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> Vec<Sums> {
+        let Self {
+            map,
+            pixels,
+            levels,
+        } = self;
+        let mut sums = vec![[Sums::default(); ACCUMULATORS]; levels.len() + 1];
+        let mut rows: Vec<Vec<f64>> = vec![vec![0.0; pixels + 4]; 5];
+        for (offset, padded) in rows.iter_mut().enumerate() {
+            fill_padded(padded, map, pixels, (2 * pixels + offset - 2) % pixels);
+        }
+        let mut reached = vec![0; pixels];
+        let (mut gradients, mut genera) = (vec![0.0; pixels], vec![0.0; pixels]);
+        for row in 0..pixels {
+            if row > 0 {
+                rows.rotate_left(1);
+                fill_padded(&mut rows[4], map, pixels, (row + 2) % pixels);
+            }
+            let five = [0, 1, 2, 3, 4].map(|row| &rows[row][..]);
+            row_densities(five, &mut gradients, &mut genera);
+            let values = &map[row * pixels..(row + 1) * pixels];
+            count_reached(simd, values, levels, &mut reached);
+            let pixels = reached.iter().zip(&gradients).zip(&genera);
+            for (column, ((level, gradient), genus)) in pixels.enumerate() {
+                let sums = &mut sums[*level as usize][column % ACCUMULATORS];
+                let added = [1.0, *gradient, *genus, 0.0];
+                for (sum, value) in sums.iter_mut().zip(added) {
+                    *sum += value;
+                }
+            }
+        }
+        let total = |all: [Sums; ACCUMULATORS]| {
+            std::array::from_fn(|which| all.iter().map(|sums| sums[which]).sum())
+        };
+        sums.into_iter().map(total).collect()
+    }
+}
+
+/// |∇κ| and the genus density at the pixels of the middle row of five.
+#[inline(always)]
+fn row_densities(five: [&[f64]; 5], gradients: &mut [f64], genera: &mut [f64]) {
+    let pixels = gradients.len();
+    // Slices of one length, so that bounds are checked once and not for every pixel.
+    let shifted = |row: usize, columns: usize| &five[row][columns..columns + pixels];
+    let genera = &mut genera[..pixels];
+    let (far_up, far_down) = (shifted(0, 2), shifted(4, 2));
+    let [up_left, up, up_right] = [1, 2, 3].map(|columns| shifted(1, columns));
+    let [down_left, down, down_right] = [1, 2, 3].map(|columns| shifted(3, columns));
+    let [far_left, left, here, right, far_right] = [0, 1, 2, 3, 4].map(|c| shifted(2, c));
+    for i in 0..pixels {
+        let x = (down[i] - up[i]) / 2.0;
+        let y = (right[i] - left[i]) / 2.0;
+        let twice = 2.0 * here[i];
+        let xx = (far_down[i] + far_up[i] - twice) / 4.0;
+        let yy = (far_right[i] + far_left[i] - twice) / 4.0;
+        let xy = (down_right[i] + up_left[i] - up_right[i] - down_left[i]) / 4.0;
+        let squared = x * x + y * y;
+        let flat = squared == 0.0;
+        let curved = 2.0 * x * y * xy - x * x * yy - y * y * xx;
+        let numerator = if flat { 2.0 * xy - xx - yy } else { curved };
+        let denominator = if flat { 2.0 } else { squared };
+        gradients[i] = squared.sqrt();
+        genera[i] = numerator / (denominator * TAU);
+    }
 }

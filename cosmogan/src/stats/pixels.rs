@@ -1,13 +1,18 @@
-//! One-point statistics: moments and histograms of pixel values.
+//! One-point statistics: moments of pixel values, and bins of them.
 
-use super::{bin_of, check_edges};
+use pulp::{Arch, Simd, WithSimd};
+use rayon::prelude::*;
+
+use super::bins::{check_edges, count_reached, reached_from};
 use crate::error::Result;
 
-/// Running sums of powers of κ, from which moments follow.
+/// The first four moments of κ, from one map or from many.
 #[derive(Clone, Copy, Debug)]
 pub struct Moments {
     count: f64,
-    sums: [f64; 3],
+    mean: f64,
+    /// Σ(κ − ⟨κ⟩)², …³ and …⁴.
+    central: [f64; 3],
     minimum: f32,
     maximum: f32,
 }
@@ -16,7 +21,8 @@ impl Default for Moments {
     fn default() -> Self {
         Self {
             count: 0.0,
-            sums: [0.0; 3],
+            mean: 0.0,
+            central: [0.0; 3],
             minimum: f32::INFINITY,
             maximum: f32::NEG_INFINITY,
         }
@@ -24,37 +30,79 @@ impl Default for Moments {
 }
 
 impl Moments {
-    /// Adds the pixels of a map.
-    pub fn add(&mut self, map: &[f32]) {
-        self.count += map.len() as f64;
-        for &value in map {
-            self.minimum = self.minimum.min(value);
-            self.maximum = self.maximum.max(value);
-            let value = f64::from(value);
-            self.sums[0] += value;
-            self.sums[1] += value * value;
-            self.sums[2] += value * value * value;
+    /// Of the pixels of one map, in two passes.
+    pub fn of(map: &[f32]) -> Self {
+        Arch::new().dispatch(MomentsOf(map))
+    }
+
+    /// Of all pixels of `maps`, on all cores; added up in the order of the maps.
+    pub fn of_all(maps: &[&[f32]]) -> Self {
+        let each: Vec<Self> = maps.par_iter().map(|map| Self::of(map)).collect();
+        each.iter().fold(Self::default(), |sum, map| sum.and(map))
+    }
+
+    /// Of the pixels of both (P. Pébay, 2008, Sandia report SAND2008-6212, equations 2.1 and 3.1).
+    pub fn and(&self, other: &Self) -> Self {
+        let count = self.count + other.count;
+        if self.count == 0.0 || other.count == 0.0 {
+            return if self.count == 0.0 { *other } else { *self };
+        }
+        let (a, b) = (self.count / count, other.count / count);
+        let step = other.mean - self.mean;
+        let [second, third, fourth] = self.central;
+        let [other_second, other_third, other_fourth] = other.central;
+        let between = step * step * a * b * count;
+        Self {
+            count,
+            mean: self.mean + step * b,
+            central: [
+                second + other_second + between,
+                third
+                    + other_third
+                    + between * step * (a - b)
+                    + 3.0 * step * (a * other_second - b * second),
+                fourth
+                    + other_fourth
+                    + between * step * step * (a * a - a * b + b * b)
+                    + 6.0 * step * step * (a * a * other_second + b * b * second)
+                    + 4.0 * step * (a * other_third - b * third),
+            ],
+            minimum: self.minimum.min(other.minimum),
+            maximum: self.maximum.max(other.maximum),
         }
     }
 
     /// ⟨κ⟩.
     pub fn mean(&self) -> f64 {
-        self.sums[0] / self.count
+        self.mean
     }
 
     /// Population standard deviation.
     pub fn standard_deviation(&self) -> f64 {
-        // κ has a mean near zero, so that nothing cancels here.
-        (self.sums[1] / self.count - self.mean().powi(2))
-            .max(0.0)
-            .sqrt()
+        (self.central[0] / self.count).sqrt()
     }
 
-    /// ⟨(κ − ⟨κ⟩)³⟩/σ³.
+    /// ⟨(κ − ⟨κ⟩)³⟩/σ³; 0 where all pixels are equal.
     pub fn skewness(&self) -> f64 {
-        let (mean, second) = (self.mean(), self.sums[1] / self.count);
-        let third = self.sums[2] / self.count - 3.0 * mean * second + 2.0 * mean.powi(3);
-        third / self.standard_deviation().powi(3)
+        self.standardised(self.central[1], 3)
+    }
+
+    /// ⟨(κ − ⟨κ⟩)⁴⟩/σ⁴ − 3, 0 for a Gaussian field and where all pixels are equal.
+    pub fn kurtosis(&self) -> f64 {
+        if self.central[0] > 0.0 {
+            self.standardised(self.central[2], 4) - 3.0
+        } else {
+            0.0
+        }
+    }
+
+    fn standardised(&self, central: f64, power: i32) -> f64 {
+        let scale = self.standard_deviation().powi(power);
+        if scale > 0.0 {
+            central / self.count / scale
+        } else {
+            0.0
+        }
     }
 
     /// The smallest pixel.
@@ -68,31 +116,78 @@ impl Moments {
     }
 }
 
-/// Counts of pixel values in bins `[edges[i], edges[i + 1])`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Histogram {
-    edges: Vec<f64>,
-    counts: Vec<u64>,
+struct MomentsOf<'a>(&'a [f32]);
+
+impl WithSimd for MomentsOf<'_> {
+    type Output = Moments;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> Moments {
+        let Self(map) = self;
+        let count = map.len() as f64;
+        let mean = lane_sums(map, |value| [value])[0] / count.max(1.0);
+        let central = lane_sums(map, |value| {
+            let off = value - mean;
+            let square = off * off;
+            [square, square * off, square * square]
+        });
+        let (minimum, maximum) = map
+            .iter()
+            .fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), &value| {
+                (low.min(value), high.max(value))
+            });
+        Moments {
+            count,
+            mean,
+            central,
+            minimum,
+            maximum,
+        }
+    }
 }
 
-impl Histogram {
-    /// An empty histogram.
+/// Sums of `terms` over all values, in several lanes: one sum after the other would wait for each addition.
+#[inline(always)]
+fn lane_sums<const N: usize>(map: &[f32], terms: impl Fn(f64) -> [f64; N]) -> [f64; N] {
+    const LANES: usize = 16;
+    let mut lanes = [[0.0; LANES]; N];
+    let (chunks, rest) = map.as_chunks::<LANES>();
+    for chunk in chunks {
+        for (lane, &value) in chunk.iter().enumerate() {
+            for (sums, term) in lanes.iter_mut().zip(terms(f64::from(value))) {
+                sums[lane] += term;
+            }
+        }
+    }
+    for &value in rest {
+        for (sums, term) in lanes.iter_mut().zip(terms(f64::from(value))) {
+            sums[0] += term;
+        }
+    }
+    lanes.map(|sums| sums.iter().sum())
+}
+
+/// Bins `[edges[i], edges[i + 1])` of pixel values.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PixelBins {
+    edges: Vec<f64>,
+    thresholds: Vec<f32>,
+}
+
+impl PixelBins {
+    /// Bins between `edges`.
     ///
     /// # Errors
     /// Where the edges are out of order.
     pub fn new(edges: Vec<f64>) -> Result<Self> {
         check_edges("the histogram", &edges)?;
-        let counts = vec![0; edges.len() - 1];
-        Ok(Self { edges, counts })
+        Ok(Self::from_edges(edges))
     }
 
-    /// Adds the pixels of a map; values outside the edges are left out.
-    pub fn add(&mut self, map: &[f32]) {
-        for &value in map {
-            if let Some(bin) = bin_of(&self.edges, f64::from(value)) {
-                self.counts[bin] += 1;
-            }
-        }
+    /// Between edges that are known to ascend.
+    pub(super) fn from_edges(edges: Vec<f64>) -> Self {
+        let thresholds = edges.iter().map(|&edge| reached_from(edge)).collect();
+        Self { edges, thresholds }
     }
 
     /// The bins' edges.
@@ -100,8 +195,79 @@ impl Histogram {
         &self.edges
     }
 
-    /// Pixels in each bin.
-    pub fn counts(&self) -> &[u64] {
-        &self.counts
+    /// Pixels of a map in each bin; before them those below all bins, after them those above.
+    pub fn count(&self, map: &[f32]) -> Vec<u32> {
+        Arch::new().dispatch(CountPixels {
+            map,
+            thresholds: &self.thresholds,
+        })
+    }
+
+    /// [`PixelBins::count`] of each map, on all cores.
+    pub fn count_all(&self, maps: &[&[f32]]) -> Vec<Vec<u32>> {
+        maps.par_iter().map(|map| self.count(map)).collect()
+    }
+}
+
+struct CountPixels<'a> {
+    map: &'a [f32],
+    thresholds: &'a [f32],
+}
+
+impl WithSimd for CountPixels<'_> {
+    type Output = Vec<u32>;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> Vec<u32> {
+        let mut counts = vec![0; self.thresholds.len() + 1];
+        let mut reached = [0; 1024];
+        for values in self.map.chunks(reached.len()) {
+            let reached = &mut reached[..values.len()];
+            count_reached(simd, values, self.thresholds, reached);
+            for &level in &*reached {
+                counts[level as usize] += 1;
+            }
+        }
+        counts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_of_a_small_sample() {
+        let moments = Moments::of(&[0.0, 0.0, 0.0, 4.0]);
+        assert_eq!(moments.mean(), 1.0);
+        assert!((moments.standard_deviation() - 3_f64.sqrt()).abs() < 1e-12);
+        assert!((moments.skewness() - 6.0 / 3_f64.powf(1.5)).abs() < 1e-12);
+        assert!((moments.kurtosis() - (21.0 / 9.0 - 3.0)).abs() < 1e-12);
+        assert_eq!((moments.minimum(), moments.maximum()), (0.0, 4.0));
+        let constant = Moments::of(&[2.0, 2.0]);
+        assert_eq!((constant.skewness(), constant.kurtosis()), (0.0, 0.0));
+    }
+
+    #[test]
+    fn parts_add_up_to_the_whole() {
+        let values: Vec<f32> = (0..100)
+            .map(|i| 5.0 + (i as f32 * 0.7).sin() + 0.01 * i as f32)
+            .collect();
+        let whole = Moments::of(&values);
+        let parts = Moments::of_all(&[&values[..30], &values[30..31], &values[31..]]);
+        for of in [
+            Moments::mean,
+            Moments::standard_deviation,
+            Moments::skewness,
+            Moments::kurtosis,
+        ] {
+            assert!((of(&whole) - of(&parts)).abs() < 1e-12);
+        }
+    }
+
+    #[test]
+    fn every_pixel_is_counted_once() {
+        let bins = PixelBins::new(vec![0.0, 1.0, 2.0]).expect("edges");
+        assert_eq!(bins.count(&[-1.0, 0.0, 0.5, 1.0, 2.0, 7.0]), [1, 2, 1, 2]);
     }
 }

@@ -8,7 +8,7 @@ use realfft::num_complex::Complex64;
 use realfft::{RealFftPlanner, RealToComplex};
 use rustfft::{Fft, FftPlanner};
 
-use super::check_edges;
+use super::bins::check_edges;
 use crate::error::{Error, Result};
 
 /// Modes of the paper's spectra.
@@ -18,13 +18,27 @@ const MOST_BINS: usize = 248;
 /// 0 … n/2 counted once each, times (θ/n²)² for a side of θ radian. Empty bins give 0.
 pub struct PowerSpectrum {
     pixels: usize,
+    side_degrees: f64,
     edges: Vec<f64>,
     normalisation: f64,
-    /// The bin of every mode of the half-plane, or none.
-    bins: Vec<Option<u32>>,
+    /// The bin of each mode of rows 0 … n/2, column by column; modes outside all bins are in one more at the end.
+    bins: Vec<u32>,
     counts: Vec<u32>,
     along_rows: Arc<dyn RealToComplex<f64>>,
     along_columns: Arc<dyn Fft<f64>>,
+}
+
+/// Rows that are transformed before they are stored as columns, so that whole cache lines are written.
+const ROWS_AT_ONCE: usize = 8;
+
+/// What one measurement after the other can use again.
+struct Workspace {
+    input: Vec<f64>,
+    /// The modes of [`ROWS_AT_ONCE`] rows.
+    rows: Vec<Complex64>,
+    /// The modes of all columns, one after the other.
+    columns: Vec<Complex64>,
+    scratch: Vec<Complex64>,
 }
 
 impl PowerSpectrum {
@@ -48,21 +62,21 @@ impl PowerSpectrum {
                 "give larger maps",
             ));
         }
-        let columns = pixels / 2 + 1;
-        let step = 360.0 / side_degrees;
-        let mut counts = vec![0; edges.len() - 1];
-        let bins = (0..pixels * columns)
-            .map(|index| {
-                let (row, column) = (index / columns, index % columns);
-                let ell = step * (row.min(pixels - row) as f64).hypot(column as f64);
-                let bin = bin_below(&edges, ell)?;
-                counts[bin] += 1;
-                u32::try_from(bin).ok()
-            })
-            .collect();
+        let outside = edges.len() - 1;
+        let mut counts = vec![0; outside + 1];
+        let mut bins = Vec::with_capacity((pixels / 2 + 1).pow(2));
+        for column in 0..=pixels / 2 {
+            for row in 0..=pixels / 2 {
+                let ell = multipole(side_degrees, row, column);
+                let bin = bin_below(&edges, ell).unwrap_or(outside);
+                counts[bin] += if is_alone(row, pixels) { 1 } else { 2 };
+                bins.push(bin as u32);
+            }
+        }
         let side = side_degrees.to_radians();
         Ok(Self {
             pixels,
+            side_degrees,
             edges,
             normalisation: (side / (pixels * pixels) as f64).powi(2),
             bins,
@@ -72,15 +86,15 @@ impl PowerSpectrum {
         })
     }
 
-    /// Edges from the fundamental mode to the Nyquist mode at equal distances, one bin per fundamental mode but no
-    /// more than the paper's 248.
+    /// Edges from the fundamental mode to the Nyquist mode at equal distances: the paper's 248 bins, but none narrower
+    /// than half the fundamental mode, so that none is empty.
     pub fn default_edges(pixels: usize, side_degrees: f64) -> Vec<f64> {
         let fundamental = 360.0 / side_degrees;
         let modes = (pixels / 2).max(2);
         super::linear_edges(
             fundamental,
             fundamental * modes as f64,
-            (modes - 1).min(MOST_BINS) + 1,
+            (2 * (modes - 1)).min(MOST_BINS) + 1,
         )
     }
 
@@ -91,10 +105,12 @@ impl PowerSpectrum {
 
     /// The bins' centres in ℓ.
     pub fn multipoles(&self) -> Vec<f64> {
-        self.edges
-            .windows(2)
-            .map(|pair| 0.5 * (pair[0] + pair[1]))
-            .collect()
+        super::middles(&self.edges)
+    }
+
+    /// Modes in each bin.
+    pub fn modes(&self) -> &[u32] {
+        &self.counts[..self.edges.len() - 1]
     }
 
     /// C_ℓ of one map, in steradian.
@@ -102,67 +118,112 @@ impl PowerSpectrum {
     /// # Panics
     /// Where the map has another number of pixels.
     pub fn measure(&self, map: &[f32]) -> Vec<f64> {
+        self.measure_with(&mut self.workspace(), map)
+    }
+
+    /// C_ℓ of each map, measured on all cores.
+    ///
+    /// # Panics
+    /// Where a map has another number of pixels.
+    pub fn measure_all(&self, maps: &[&[f32]]) -> Vec<Vec<f64>> {
+        maps.par_iter()
+            .map_init(
+                || self.workspace(),
+                |workspace, map| self.measure_with(workspace, map),
+            )
+            .collect()
+    }
+
+    fn workspace(&self) -> Workspace {
+        let columns = self.pixels / 2 + 1;
+        let scratch =
+            (self.along_rows.get_scratch_len()).max(self.along_columns.get_inplace_scratch_len());
+        Workspace {
+            input: vec![0.0; self.pixels],
+            rows: vec![Complex64::default(); ROWS_AT_ONCE * columns],
+            columns: vec![Complex64::default(); columns * self.pixels],
+            scratch: vec![Complex64::default(); scratch],
+        }
+    }
+
+    fn measure_with(&self, workspace: &mut Workspace, map: &[f32]) -> Vec<f64> {
         assert_eq!(
             map.len(),
             self.pixels * self.pixels,
             "a map must have the size that the bins were made for"
         );
         let columns = self.pixels / 2 + 1;
-        // Transposed: one row of `modes` per column of the half-plane.
-        let mut modes = vec![Complex64::default(); columns * self.pixels];
-        let mut input = self.along_rows.make_input_vec();
-        let mut output = self.along_rows.make_output_vec();
-        let mut scratch = self.along_rows.make_scratch_vec();
-        for (row, pixels) in map.chunks_exact(self.pixels).enumerate() {
-            for (input, &pixel) in input.iter_mut().zip(pixels) {
-                *input = f64::from(pixel);
+        for (block, maps) in map.chunks(ROWS_AT_ONCE * self.pixels).enumerate() {
+            let rows = maps.chunks_exact(self.pixels);
+            let count = rows.len();
+            for (row, modes) in rows.zip(workspace.rows.chunks_exact_mut(columns)) {
+                for (input, &pixel) in workspace.input.iter_mut().zip(row) {
+                    *input = f64::from(pixel);
+                }
+                self.along_rows
+                    .process_with_scratch(&mut workspace.input, modes, &mut workspace.scratch)
+                    .expect("the buffers were made for this transform");
             }
-            self.along_rows
-                .process_with_scratch(&mut input, &mut output, &mut scratch)
-                .expect("the buffers were made by this transform");
-            for (column, &value) in output.iter().enumerate() {
-                modes[column * self.pixels + row] = value;
+            for (column, modes) in workspace.columns.chunks_exact_mut(self.pixels).enumerate() {
+                let modes = &mut modes[block * ROWS_AT_ONCE..][..count];
+                for (row, mode) in modes.iter_mut().enumerate() {
+                    *mode = workspace.rows[row * columns + column];
+                }
             }
         }
-        self.along_columns.process(&mut modes);
-        self.averaged(|row, column| modes[column * self.pixels + row].norm_sqr())
-            .into_iter()
+        self.along_columns
+            .process_with_scratch(&mut workspace.columns, &mut workspace.scratch);
+
+        let half = self.pixels / 2;
+        let mut sums = vec![0.0; self.counts.len()];
+        let by_column = workspace.columns.chunks_exact(self.pixels);
+        for (modes, bins) in by_column.zip(self.bins.chunks_exact(half + 1)) {
+            for (row, &bin) in bins.iter().enumerate() {
+                let mut power = modes[row].norm_sqr();
+                if !is_alone(row, self.pixels) {
+                    power += modes[self.pixels - row].norm_sqr();
+                }
+                sums[bin as usize] += power;
+            }
+        }
+        self.averages(&sums)
             .map(|power| power * self.normalisation)
             .collect()
     }
 
-    /// C_ℓ of each map, measured on all cores.
-    pub fn measure_all(&self, maps: &[&[f32]]) -> Vec<Vec<f64>> {
-        maps.par_iter().map(|map| self.measure(map)).collect()
+    /// What a spectrum `power`(ℓ) gives in these bins: its average over the same modes.
+    pub fn binned(&self, power: impl Fn(f64) -> f64) -> Vec<f64> {
+        let half = self.pixels / 2;
+        let mut sums = vec![0.0; self.counts.len()];
+        for (index, &bin) in self.bins.iter().enumerate() {
+            let (column, row) = (index / (half + 1), index % (half + 1));
+            let share = if is_alone(row, self.pixels) { 1.0 } else { 2.0 };
+            sums[bin as usize] += share * power(multipole(self.side_degrees, row, column));
+        }
+        self.averages(&sums).collect()
     }
 
-    /// What a spectrum `power`(ℓ) gives in these bins: its average over the same modes.
-    pub fn binned(&self, side_degrees: f64, power: impl Fn(f64) -> f64) -> Vec<f64> {
-        let step = 360.0 / side_degrees;
-        self.averaged(|row, column| {
-            power(step * (row.min(self.pixels - row) as f64).hypot(column as f64))
+    fn averages<'a>(&'a self, sums: &'a [f64]) -> impl Iterator<Item = f64> + 'a {
+        let inside = sums.iter().zip(self.modes());
+        inside.map(|(sum, &count)| {
+            if count == 0 {
+                0.0
+            } else {
+                sum / f64::from(count)
+            }
         })
     }
+}
 
-    fn averaged(&self, mode: impl Fn(usize, usize) -> f64) -> Vec<f64> {
-        let columns = self.pixels / 2 + 1;
-        let mut sums = vec![0.0; self.counts.len()];
-        for (index, bin) in self.bins.iter().enumerate() {
-            if let Some(bin) = bin {
-                sums[*bin as usize] += mode(index / columns, index % columns);
-            }
-        }
-        sums.iter()
-            .zip(&self.counts)
-            .map(|(sum, &count)| {
-                if count == 0 {
-                    0.0
-                } else {
-                    sum / f64::from(count)
-                }
-            })
-            .collect()
-    }
+/// ℓ of the mode at `row` and `column` of the transform of a map of `side_degrees`.
+fn multipole(side_degrees: f64, row: usize, column: usize) -> f64 {
+    360.0 / side_degrees * (row as f64).hypot(column as f64)
+}
+
+/// Whether there is no other row at the same distance from row 0: all rows but the first and the middle one have a
+/// mirror image.
+fn is_alone(row: usize, pixels: usize) -> bool {
+    row == 0 || 2 * row == pixels
 }
 
 impl fmt::Debug for PowerSpectrum {
@@ -171,7 +232,7 @@ impl fmt::Debug for PowerSpectrum {
             formatter,
             "PowerSpectrum({0}×{0}, {1} bins)",
             self.pixels,
-            self.counts.len()
+            self.edges.len() - 1
         )
     }
 }
