@@ -30,6 +30,10 @@ pub enum Purpose {
     PreviewLatents = 9,
     /// Resamples of a test; the index is the resample.
     Bootstrap = 10,
+    /// Resamples for the interval of a ratio of covariances; the index is the resample.
+    CovarianceBootstrap = 11,
+    /// Latents of the maps that a generator is scored by; the index is the map.
+    SelectionLatents = 12,
 }
 
 /// The generator of random numbers for one purpose and index under a seed.

@@ -1,20 +1,19 @@
 //! `cosmogan stats`: summary statistics of each map, as JSON.
 
-use std::fs;
 use std::path::PathBuf;
 
 use clap::Args;
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::evaluate::side_degrees;
 use crate::data::MapSet;
 use crate::error::{Error, Result};
 use crate::files::write_atomically;
-use crate::stats::{Minkowski, Moments, Peaks, PixelBins, PowerSpectrum, Thresholds, linear_edges};
+use crate::stats::{
+    Edges, Minkowski, Moments, Peaks, PixelBins, PowerSpectrum, Thresholds, linear_edges,
+};
 
-/// Thresholds of the paper's Minkowski functionals.
-const THRESHOLDS: usize = 19;
 const HISTOGRAM_BINS: usize = 100;
 
 /// Measure power spectra, Minkowski functionals and pixel values
@@ -32,14 +31,6 @@ pub(super) struct StatsArguments {
     /// Where to write
     #[arg(long, value_name = "STATS.json")]
     out: PathBuf,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Edges {
-    l_edges: Option<Vec<f64>>,
-    nu_edges: Option<Vec<f64>>,
-    sigma_edges: Option<Vec<f64>>,
 }
 
 /// The JSON form. The names are part of the program's contract.
@@ -104,7 +95,10 @@ impl StatsArguments {
         }
         maps.require_varied()?;
         let side = side_degrees(self.side_degrees, &maps)?;
-        let edges = self.read_edges()?;
+        let edges = match &self.edges {
+            Some(path) => Edges::read(path)?,
+            None => Edges::default(),
+        };
 
         let (low, high) = maps
             .values()
@@ -123,13 +117,11 @@ impl StatsArguments {
         let absolute = Minkowski::new(
             edges
                 .nu_edges
-                .unwrap_or_else(|| linear_edges(low, high, THRESHOLDS + 1)),
+                .unwrap_or_else(|| Edges::nu_edges_between(low, high)),
             Thresholds::Absolute,
         )?;
         let scaled = Minkowski::new(
-            edges
-                .sigma_edges
-                .unwrap_or_else(|| linear_edges(-2.0, 4.0, THRESHOLDS + 1)),
+            edges.sigma_edges.unwrap_or_else(Edges::default_sigma_edges),
             Thresholds::Deviations,
         )?;
         // The last bin is to hold the largest pixel, which a half-open bin would leave out.
@@ -172,20 +164,5 @@ impl StatsArguments {
         };
         let json = serde_json::to_vec(&statistics).expect("plain data has a JSON form");
         write_atomically(&self.out, &json)
-    }
-
-    fn read_edges(&self) -> Result<Edges> {
-        let Some(path) = &self.edges else {
-            return Ok(Edges::default());
-        };
-        let text = fs::read_to_string(path)
-            .map_err(|error| Error::file(path, error, "name a readable JSON file"))?;
-        serde_json::from_str(&text).map_err(|error| {
-            Error::file(
-                path,
-                error,
-                "write {\"l_edges\": […], \"nu_edges\": […], \"sigma_edges\": […]}, each optional",
-            )
-        })
     }
 }

@@ -1,7 +1,12 @@
-//! Summary statistics of maps, with LensTools' definitions.
+//! Summary statistics of maps, with LensTools' definitions, and tests of whether two samples of maps agree.
 
 mod bins;
+mod chi_squared;
+mod columns;
+mod correlation;
+mod covariance;
 mod distribution;
+mod estimators;
 mod minkowski;
 mod peaks;
 mod pixels;
@@ -9,7 +14,12 @@ mod power_spectrum;
 pub mod two_sample;
 
 pub use bins::{Thresholds, linear_edges, middles};
+pub use chi_squared::{CHI_SQUARED_BINS, ChiSquared};
+pub use columns::{Columns, median};
+pub use correlation::CorrelationMatrix;
+pub use covariance::{CovarianceRatios, Interval};
 pub use distribution::Distribution;
+pub use estimators::{Edges, Estimators, Measurements};
 pub use minkowski::Minkowski;
 pub use peaks::Peaks;
 pub use pixels::{Moments, PixelBins};
