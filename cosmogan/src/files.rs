@@ -90,6 +90,34 @@ pub fn create_folder(folder: impl AsRef<Path>) -> Result<()> {
     })
 }
 
+/// Refuses a folder with anything in it that is not `own`: files of somebody else would stand among ours, or be
+/// overwritten. What a killed program left unfinished does not count; a folder that is not there is empty.
+pub fn refuse_foreign(folder: &Path, own: impl Fn(&str) -> bool) -> Result<()> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => {
+            return Err(Error::file(
+                folder,
+                error,
+                "choose another folder for --out",
+            ));
+        }
+    };
+    let unfinished = |name: &str| name.starts_with('.') && name.ends_with(".partial");
+    let foreign = entries
+        .filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned()))
+        .find(|name| !own(name) && !unfinished(name));
+    match foreign {
+        None => Ok(()),
+        Some(name) => Err(Error::file(
+            folder,
+            format!("holds `{name}`, which does not belong there"),
+            "choose an empty folder for --out",
+        )),
+    }
+}
+
 /// A write error, with the remedy that fits its cause.
 pub fn cannot_write(path: &Path, error: &io::Error) -> Error {
     let remedy = match error.kind() {

@@ -9,18 +9,20 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use cosmogan_engine::backend::Backend;
 
-use super::evaluate::{Samples, compare};
+use super::evaluate::{Samples, Setting, compare};
 use super::generate::{Latents, write_maps};
 use crate::data::{MapSet, MapWriter};
 use crate::device::DeviceArguments;
 use crate::error::{Error, Result};
-use crate::files::create_folder;
+use crate::files::{create_folder, refuse_foreign};
 use crate::interrupt;
 use crate::model::network::Network;
 use crate::model::{ModelConfig, NetworkKind, Preset};
 use crate::progress::Progress;
-use crate::report::{TrainingCurve, TrainingPoint};
+use crate::report::{self, TrainingCurve, TrainingPoint};
 use crate::simulate::{Cosmology, Simulation};
+use crate::stats::Edges;
+use crate::stats::two_sample::Bootstrap;
 use crate::train::Trainer;
 use crate::train::checkpoint::{self, DataIdentity, RunIdentity};
 use crate::train::log;
@@ -48,8 +50,8 @@ impl DemoArguments {
     pub(super) fn run(self) -> Result<()> {
         let started = Instant::now();
         let folder = self.out;
+        refuse_foreign(&folder, is_own)?;
         create_folder(&folder)?;
-        refuse_foreign(&folder)?;
         interrupt::listen();
         let backend = DeviceArguments::default().open()?;
         eprintln!("computing on {}", backend.description());
@@ -76,12 +78,21 @@ impl DemoArguments {
             Samples {
                 real: &held_out,
                 generated: &from_trained,
+                auxiliary: None,
                 untrained: Some(&from_untrained),
-                training: Some(curve(&run)),
             },
-            "CosmoGAN demonstration",
-            SIDE_DEGREES,
-            provenance(&trainer, started),
+            Setting {
+                title: "CosmoGAN demonstration",
+                side_degrees: SIDE_DEGREES,
+                edges: Edges::default(),
+                bootstrap: Bootstrap {
+                    resamples: 1000,
+                    seed: SEED,
+                },
+                training: Some(curve(&run)),
+                figures: Vec::new(),
+                provenance: provenance(&trainer, started),
+            },
             &folder,
         )?;
         println!("{summary}");
@@ -90,44 +101,15 @@ impl DemoArguments {
     }
 }
 
-/// Refuses a folder with anything in it that is not an earlier demonstration's: files would be overwritten.
-fn refuse_foreign(folder: &Path) -> Result<()> {
-    const OWN: [&str; 14] = [
+/// Whether an earlier demonstration left this.
+fn is_own(name: &str) -> bool {
+    const MAPS: [&str; 4] = [
         "training.npy",
         "held-out.npy",
         "generated.npy",
         "untrained.npy",
-        "report.html",
-        "metrics.json",
-        "maps_real.png",
-        "maps_generated.png",
-        "maps_untrained.png",
-        "pixel_histogram",
-        "power_spectrum",
-        "training",
-        "run",
-        // What a demonstration that was killed left unfinished.
-        ".",
     ];
-    let is_own = |name: &str| {
-        OWN.iter().any(|own| match *own {
-            "." => name.starts_with('.') && name.ends_with(".partial"),
-            _ => name == *own || name == format!("{own}.png") || name == format!("{own}.svg"),
-        })
-    };
-    let entries =
-        fs::read_dir(folder).map_err(|error| Error::file(folder, error, "choose another --out"))?;
-    let foreign = entries
-        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .find(|name| !is_own(name));
-    match foreign {
-        None => Ok(()),
-        Some(name) => Err(Error::file(
-            folder,
-            format!("holds `{name}`, which no demonstration wrote"),
-            "choose an empty folder for --out",
-        )),
-    }
+    name == "run" || MAPS.contains(&name) || report::is_own_file(name)
 }
 
 /// Simulates the maps of a range of indices, and leaves them on disk as well.

@@ -8,9 +8,11 @@ use super::generate::{Latents, generate};
 use crate::data::MapSet;
 use crate::device::DeviceArguments;
 use crate::error::{Error, Result};
+use crate::files::refuse_foreign;
 use crate::model::{NetworkKind, weights};
-use crate::report::{Comparison, Sample, Summary, TrainingCurve};
-use crate::stats::PowerSpectrum;
+use crate::report::{self, Comparison, MapFigure, Sample, Summary, TrainingCurve};
+use crate::stats::Edges;
+use crate::stats::two_sample::Bootstrap;
 
 /// Compare generated maps with real ones: report.html and metrics.json
 #[derive(Debug, Args)]
@@ -24,9 +26,18 @@ pub(super) struct EvaluateArguments {
     /// Generator weights; as many maps are generated as there are real ones
     #[arg(long, value_name = "G.safetensors", conflicts_with = "fake")]
     weights: Option<PathBuf>,
-    /// Seed of the maps that are generated
-    #[arg(long, default_value_t = 0, conflicts_with = "fake")]
+    /// Real maps of independent simulations: shows how far apart equals are [default: two halves of the real maps]
+    #[arg(long, value_name = "auxiliary.npy")]
+    auxiliary: Option<PathBuf>,
+    /// Resamples of the bootstrapped tests; p-values come in steps of one in so many
+    #[arg(long, value_name = "B", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    resamples: u32,
+    /// Seed of the maps that are generated and of the resamples
+    #[arg(long, default_value_t = 0)]
     seed: u64,
+    /// JSON file with l_edges or nu_edges, lists of bin edges
+    #[arg(long, value_name = "EDGES.json")]
+    edges: Option<PathBuf>,
     /// Side of a map in degrees [default: what the real maps' FITS header says]
     #[arg(long, value_name = "DEGREES", allow_negative_numbers = true)]
     side_degrees: Option<f64>,
@@ -39,7 +50,13 @@ pub(super) struct EvaluateArguments {
 
 impl EvaluateArguments {
     pub(super) fn run(self) -> Result<()> {
+        refuse_foreign(&self.out, report::is_own_file)?;
+        let edges = match &self.edges {
+            Some(path) => Edges::read(path)?,
+            None => Edges::default(),
+        };
         let real = MapSet::read(&self.real)?;
+        let auxiliary = self.auxiliary.as_deref().map(MapSet::read).transpose()?;
         let generated = match (&self.fake, &self.weights) {
             (Some(path), _) => MapSet::read(path)?,
             (None, Some(path)) => self.generated(path, real.count())?,
@@ -54,12 +71,22 @@ impl EvaluateArguments {
         let samples = Samples {
             real: &real,
             generated: &generated,
+            auxiliary: auxiliary.as_ref(),
             untrained: None,
-            training: None,
         };
-        let side = side_degrees(self.side_degrees, &real)?;
-        let title = "Generated convergence maps against real ones";
-        let summary = compare(samples, title, side, self.provenance(), &self.out)?;
+        let setting = Setting {
+            title: "Generated convergence maps against real ones",
+            side_degrees: side_degrees(self.side_degrees, &real)?,
+            edges,
+            bootstrap: Bootstrap {
+                resamples: self.resamples,
+                seed: self.seed,
+            },
+            training: None,
+            figures: Vec::new(),
+            provenance: self.provenance(),
+        };
+        let summary = compare(samples, setting, &self.out)?;
         println!("{summary}");
         println!("\nThe report: {}", self.out.join("report.html").display());
         Ok(())
@@ -86,6 +113,9 @@ impl EvaluateArguments {
         let mut pairs = vec![("Real maps".to_owned(), shown(&self.real))];
         if let Some(path) = &self.fake {
             pairs.push(("Generated maps".to_owned(), shown(path)));
+        }
+        if let Some(path) = &self.auxiliary {
+            pairs.push(("Auxiliary maps".to_owned(), shown(path)));
         }
         if let Some(path) = &self.weights {
             pairs.push(("Weights".to_owned(), shown(path)));
@@ -120,32 +150,43 @@ pub(super) struct Samples<'a> {
     pub(super) real: &'a MapSet,
     /// What is measured by it.
     pub(super) generated: &'a MapSet,
+    /// Real maps of independent simulations.
+    pub(super) auxiliary: Option<&'a MapSet>,
     /// Maps of the generator before training.
     pub(super) untrained: Option<&'a MapSet>,
+}
+
+/// How it is to be compared, and what else the report is to say.
+pub(super) struct Setting<'a> {
+    pub(super) title: &'a str,
+    /// Side of a map.
+    pub(super) side_degrees: f64,
+    pub(super) edges: Edges,
+    pub(super) bootstrap: Bootstrap,
     /// The course of the training.
     pub(super) training: Option<TrainingCurve>,
+    /// More maps to show.
+    pub(super) figures: Vec<MapFigure>,
+    pub(super) provenance: Vec<(String, String)>,
 }
 
 /// Measures, draws and writes the report of a comparison.
 ///
 /// # Errors
-/// Where the maps are not square, not of one size, or not finite, or the folder cannot be written.
+/// Where the maps are not square, not of one size or angle, constant or not finite, or the folder cannot be written.
 pub(super) fn compare(
     samples: Samples<'_>,
-    title: &str,
-    side_degrees: f64,
-    provenance: Vec<(String, String)>,
+    setting: Setting<'_>,
     folder: &Path,
 ) -> Result<Summary> {
     let size = samples.real.width();
-    for maps in [
+    let all = [
         Some(samples.real),
         Some(samples.generated),
+        samples.auxiliary,
         samples.untrained,
-    ]
-    .into_iter()
-    .flatten()
-    {
+    ];
+    for maps in all.into_iter().flatten() {
         if maps.height() != size || maps.width() != size {
             return Err(Error::file(
                 maps.path(),
@@ -157,32 +198,40 @@ pub(super) fn compare(
                 "compare square maps of one size; `cosmogan crop` cuts them",
             ));
         }
-        maps.require_finite()?;
+        if let Some(side) = maps.side_degrees()
+            && (side / setting.side_degrees - 1.0).abs() > 1e-3
+        {
+            return Err(Error::file(
+                maps.path(),
+                format!(
+                    "holds maps with a side of {side}° where {}° is expected",
+                    setting.side_degrees
+                ),
+                "compare maps of one angle; --side-degrees must be that of the files",
+            ));
+        }
+        maps.require_varied()?;
     }
-    let edges = PowerSpectrum::default_edges(size, side_degrees);
-    let power = PowerSpectrum::new(size, side_degrees, edges)?;
     Comparison {
-        title: title.to_owned(),
-        height: size,
-        width: size,
-        side_degrees,
-        multipoles: power.multipoles(),
-        real: sample("real", samples.real, &power),
-        generated: sample("generated", samples.generated, &power),
-        untrained: samples
-            .untrained
-            .map(|maps| sample("untrained", maps, &power)),
-        training: samples.training,
-        provenance,
+        title: setting.title.to_owned(),
+        pixels: size,
+        side_degrees: setting.side_degrees,
+        edges: setting.edges,
+        bootstrap: setting.bootstrap,
+        real: sample("real", samples.real),
+        generated: sample("generated", samples.generated),
+        auxiliary: samples.auxiliary.map(|maps| sample("auxiliary", maps)),
+        untrained: samples.untrained.map(|maps| sample("untrained", maps)),
+        training: setting.training,
+        figures: setting.figures,
+        provenance: setting.provenance,
     }
     .write(folder)
 }
 
-fn sample<'a>(name: &str, maps: &'a MapSet, power: &PowerSpectrum) -> Sample<'a> {
-    let maps: Vec<&[f32]> = maps.iter().collect();
+fn sample<'a>(name: &str, maps: &'a MapSet) -> Sample<'a> {
     Sample {
         name: name.to_owned(),
-        spectra: power.measure_all(&maps),
-        maps,
+        maps: maps.iter().collect(),
     }
 }

@@ -1,28 +1,49 @@
-//! Real maps against generated ones: everything measured, drawn and written to one folder.
+//! Real maps against generated ones: everything that is measured and tested.
 
 use std::path::Path;
 
-use super::colour::ColourRange;
-use super::html::{Page, Table};
-use super::metrics::Metrics;
-use super::numbers::{self, Distances};
-use super::picture::{Zoom, bare_map_grid_png, map_grid_png};
-use super::plots::{self, Band, PixelHistograms, Plot, ScaleBar, SpectrumBands, TrainingCurve};
-use super::summary::{DISTANCES_TITLE, SampleSummary, Summary};
+use super::digits::significant;
+use super::metrics::{Correlations, CovarianceNumbers, Metrics};
+use super::numbers::{Content, Distances, PixelNumbers};
+use super::plots::{
+    Band, DistributionPanel, Distributions, PixelHistograms, SpectrumBands, ThresholdBands,
+    ThresholdPanel, TrainingCurve,
+};
+use super::significance::{Measured, Tests, paper_rows};
+use super::summary::{SampleSummary, Summary};
+use super::write;
 use crate::error::{Error, Result};
-use crate::files::{create_folder, write_atomically};
+use crate::stats::two_sample::Bootstrap;
+use crate::stats::{
+    Columns, CorrelationMatrix, CovarianceRatios, Distribution, Edges, Estimators, Moments,
+    PixelBins, linear_edges, middles,
+};
 
-const HISTOGRAM_BINS: usize = 50;
+/// Bins of the histogram of κ that is drawn and tested.
+pub(super) const HISTOGRAM_BINS: usize = 50;
 
-/// Maps of one origin, with their power spectra.
+/// Maps of one origin.
 #[derive(Debug, Clone)]
 pub struct Sample<'a> {
     /// What tables and legends call it.
     pub name: String,
     /// The maps: κ in row order, all of the size that the comparison gives.
     pub maps: Vec<&'a [f32]>,
-    /// One power spectrum C_ℓ per map, in steradian, at the multipoles of the comparison.
-    pub spectra: Vec<Vec<f64>>,
+}
+
+/// Maps to be shown beside the comparison, on its colour scale: nearest neighbours, interpolations.
+#[derive(Debug, Clone)]
+pub struct MapFigure {
+    /// Heading above the figure.
+    pub heading: String,
+    /// Name of the picture's file, without its ending.
+    pub file_name: String,
+    /// What the rows show.
+    pub caption: String,
+    /// Maps in a row.
+    pub columns: usize,
+    /// κ in row order, row by row of the figure.
+    pub maps: Vec<Vec<f32>>,
 }
 
 /// What is compared, and what is to be said about where it came from.
@@ -30,97 +51,87 @@ pub struct Sample<'a> {
 pub struct Comparison<'a> {
     /// Title of the page.
     pub title: String,
-    /// Height of every map in pixels.
-    pub height: usize,
-    /// Width of every map in pixels.
-    pub width: usize,
+    /// Height and width of every map in pixels.
+    pub pixels: usize,
     /// Side of every map in degrees.
     pub side_degrees: f64,
-    /// The multipoles ℓ of the spectra, ascending.
-    pub multipoles: Vec<f64>,
+    /// Bin edges; where they are left open, those of [`Estimators::new`].
+    pub edges: Edges,
+    /// Resamples of the tests.
+    pub bootstrap: Bootstrap,
     /// The reference.
     pub real: Sample<'a>,
     /// What is to be judged.
     pub generated: Sample<'a>,
+    /// Real maps from independent simulations: how far apart equals are. Without them, two halves of the reference
+    /// are the yardstick.
+    pub auxiliary: Option<Sample<'a>>,
     /// The same generator before training: what no learning at all looks like.
     pub untrained: Option<Sample<'a>>,
     /// The losses of the training.
     pub training: Option<TrainingCurve>,
+    /// More maps to show.
+    pub figures: Vec<MapFigure>,
     /// Command, seed, weights, cosmology …: pairs of what and which.
     pub provenance: Vec<(String, String)>,
 }
 
-/// A sample prepared for measuring.
+/// A sample with all that was measured of it.
 struct Prepared<'a> {
     sample: &'a Sample<'a>,
-    sorted: Vec<f32>,
-    spectra: Vec<&'a [f64]>,
+    pixels: PixelNumbers,
+    distribution: Distribution,
+    measured: Measured,
+}
+
+impl Prepared<'_> {
+    fn spectra(&self) -> Vec<&[f64]> {
+        rows(&self.measured.statistics.power)
+    }
+
+    fn content<'a>(&'a self, spectra: &'a [&'a [f64]]) -> Content<'a> {
+        Content {
+            pixels: &self.distribution,
+            spectra,
+        }
+    }
+
+    /// Mean and standard deviation of some of a statistic's columns.
+    fn band(&self, rows: &[&[f64]], columns: std::ops::Range<usize>) -> Band {
+        let all = Columns::of(rows);
+        Band {
+            name: self.sample.name.clone(),
+            maps: rows.len(),
+            mean: all.mean[columns.clone()].to_vec(),
+            sigma: (rows.len() > 1).then(|| all.deviations()[columns].to_vec()),
+        }
+    }
+}
+
+fn rows(rows: &[Vec<f64>]) -> Vec<&[f64]> {
+    rows.iter().map(Vec::as_slice).collect()
 }
 
 impl Comparison<'_> {
-    /// Measures, draws and writes `report.html`, `metrics.json`, the pictures and the plots into `folder`, replacing
-    /// what stands there under those names.
+    /// Measures, tests, draws and writes `report.html`, `metrics.json`, the pictures and the plots into `folder`,
+    /// replacing what stands there under those names.
     ///
     /// # Errors
-    /// Where maps or spectra do not fit together or are not finite, or the folder cannot be written.
+    /// Where maps do not fit together, are too few, constant or not finite, or the folder cannot be written.
     pub fn write(&self, folder: impl AsRef<Path>) -> Result<Summary> {
-        let folder = folder.as_ref();
-        let prepared = self.prepare()?;
-        let metrics = self.metrics(&prepared);
-        create_folder(folder)?;
-
-        let mut page = Page::new(&self.title);
-        page.paragraph(&self.introduction(&metrics.summary));
-        page.paragraph(&metrics.summary.verdict());
-        page.heading("Numbers");
-        add_table(&mut page, &metrics.summary);
-        page.heading("Maps");
-        self.add_maps(&mut page, folder)?;
-        page.heading("Pixel values");
-        add_plot(
-            &mut page,
-            folder,
-            "pixel_histogram",
-            &metrics.histograms.plot()?,
-            &format!(
-                "How often each κ occurs, in {HISTOGRAM_BINS} bins, and the ratio of each density to that of the real maps. \
-                 Values beyond a panel are drawn at its edge; empty bins are left out."
-            ),
-        )?;
-        page.heading("Power spectrum");
-        add_plot(
-            &mut page,
-            folder,
-            "power_spectrum",
-            &metrics.spectra.plot()?,
-            "Lines: mean over maps. Bands: ± one standard deviation between maps. Lower panel: ratio of each mean to that \
-             of the real maps; the grey band is the standard error of the real mean. Values beyond a panel are drawn at its \
-             edge.",
-        )?;
-        if let Some(training) = &self.training {
-            page.heading("Training");
-            let caption = training_caption(training);
-            add_plot(&mut page, folder, "training", &training.plot()?, &caption)?;
-        }
-        page.heading("Where this came from");
-        page.pairs(&metrics.provenance);
-
-        let mut json = serde_json::to_vec_pretty(&metrics).map_err(|error| {
-            Error::file(folder.join("metrics.json"), error, "report this as a bug")
-        })?;
-        json.push(b'\n');
-        write_atomically(folder.join("metrics.json"), &json)?;
-        write_atomically(folder.join("report.html"), page.finish().as_bytes())?;
+        let metrics = self.measure()?;
+        write::write(self, &metrics, folder.as_ref())?;
         Ok(metrics.summary)
     }
 
-    fn samples(&self) -> impl Iterator<Item = &Sample<'_>> {
+    /// Real, generated, untrained: the samples that are drawn, in this order.
+    pub(super) fn samples(&self) -> impl Iterator<Item = &Sample<'_>> {
         [&self.real, &self.generated]
             .into_iter()
             .chain(&self.untrained)
     }
 
-    fn prepare(&self) -> Result<Vec<Prepared<'_>>> {
+    fn measure(&self) -> Result<Metrics> {
         if !(self.side_degrees.is_finite() && self.side_degrees > 0.0) {
             return Err(Error::usage(
                 "--side-degrees",
@@ -129,15 +140,32 @@ impl Comparison<'_> {
             ));
         }
         self.samples()
-            .map(|sample| {
-                self.check(sample)?;
-                Ok(Prepared {
-                    sample,
-                    sorted: numbers::sorted_pixels(&sample.maps),
-                    spectra: sample.spectra.iter().map(Vec::as_slice).collect(),
-                })
+            .chain(&self.auxiliary)
+            .try_for_each(|sample| self.check(sample))?;
+        let reference = Moments::of_all(&self.real.maps);
+        let estimators = Estimators::new(self.pixels, self.side_degrees, &self.edges, &reference)?;
+        let distributions: Vec<Distribution> = self
+            .samples()
+            .chain(&self.auxiliary)
+            .map(|sample| Distribution::of(&sample.maps))
+            .collect();
+        let bins = PixelBins::new(histogram_edges(&distributions[..2]))?;
+        let all: Vec<Prepared<'_>> = self
+            .samples()
+            .chain(&self.auxiliary)
+            .zip(distributions)
+            .map(|(sample, distribution)| Prepared {
+                sample,
+                pixels: Moments::of_all(&sample.maps).into(),
+                distribution,
+                measured: Measured {
+                    statistics: estimators.measure(&sample.maps),
+                    pixel_counts: bins.count_all(&sample.maps),
+                },
             })
-            .collect()
+            .collect();
+        let (drawn, auxiliary) = all.split_at(self.samples().count());
+        Ok(self.metrics(&estimators, &bins, drawn, auxiliary.first()))
     }
 
     fn check(&self, sample: &Sample<'_>) -> Result<()> {
@@ -147,9 +175,21 @@ impl Comparison<'_> {
                 "{name} maps: {problem}; {remedy}"
             )))
         };
-        let size = self.height * self.width;
-        if sample.maps.is_empty() || size == 0 {
-            return refuse("there are none".to_owned(), "give at least one map");
+        let size = self.pixels * self.pixels;
+        if sample.maps.len() < 2 {
+            return refuse(
+                match sample.maps.len() {
+                    0 => "there are none".to_owned(),
+                    _ => "there is only one".to_owned(),
+                },
+                "give at least two maps: statistics are compared over an ensemble",
+            );
+        }
+        if sample.maps.len() > Bootstrap::MOST_MAPS {
+            return refuse(
+                format!("there are {}", sample.maps.len()),
+                &format!("compare at most {} at once", Bootstrap::MOST_MAPS),
+            );
         }
         for (index, map) in sample.maps.iter().enumerate() {
             if map.len() != size {
@@ -157,8 +197,8 @@ impl Comparison<'_> {
                     format!(
                         "map {index} has {} pixels, not {} × {}",
                         map.len(),
-                        self.height,
-                        self.width
+                        self.pixels,
+                        self.pixels
                     ),
                     "compare maps of one size",
                 );
@@ -169,214 +209,280 @@ impl Comparison<'_> {
                     "leave this map out, or train again with a lower learning rate if a generator made it",
                 );
             }
-        }
-        let expected = self.multipoles.len();
-        if sample.spectra.len() != sample.maps.len()
-            || sample.spectra.iter().any(|row| row.len() != expected)
-        {
-            return refuse(
-                format!("there is not one spectrum of {expected} multipoles for each map"),
-                "measure all maps with the same multipole edges",
-            );
-        }
-        if sample
-            .spectra
-            .iter()
-            .flatten()
-            .any(|power| !power.is_finite())
-        {
-            return refuse(
-                "a spectrum is not finite".to_owned(),
-                "report this as a bug",
-            );
+            if map.iter().all(|value| *value == map[0]) {
+                return refuse(
+                    format!("map {index} is constant, so that its functionals are undefined"),
+                    "leave this map out, or train the generator anew if it made it",
+                );
+            }
         }
         Ok(())
     }
 
-    fn metrics(&self, prepared: &[Prepared<'_>]) -> Metrics {
-        let summary = self.summary(prepared);
-        let named: Vec<(&str, &[f32])> = prepared
-            .iter()
-            .map(|p| (p.sample.name.as_str(), p.sorted.as_slice()))
-            .collect();
-        let bands = prepared.iter().map(|p| {
-            let (mean, variance) = numbers::columns(&p.spectra);
-            let root = |variance: Vec<f64>| variance.into_iter().map(f64::sqrt).collect();
-            Band {
-                name: p.sample.name.clone(),
-                maps: p.sample.maps.len(),
-                mean,
-                sigma: variance.map(root),
-            }
-        });
+    fn metrics(
+        &self,
+        estimators: &Estimators,
+        bins: &PixelBins,
+        drawn: &[Prepared<'_>],
+        auxiliary: Option<&Prepared<'_>>,
+    ) -> Metrics {
+        let (real, generated) = (&drawn[0], &drawn[1]);
+        let summary = self.summary(estimators, drawn);
+        let tests = Tests::of(&real.measured, &generated.measured, &self.bootstrap);
+        let yardstick = Yardstick::of(real, auxiliary);
+        let yardstick_tests = yardstick
+            .as_ref()
+            .map(|pair| Tests::of(&pair.first, &pair.second, &self.bootstrap));
+
+        let between = |first: &Measured, second: &Measured| CovarianceNumbers {
+            power: CovarianceRatios::of(
+                &rows(&first.statistics.power),
+                &rows(&second.statistics.power),
+                &self.bootstrap,
+            ),
+            functionals: CovarianceRatios::of(
+                &rows(&first.statistics.functionals),
+                &rows(&second.statistics.functionals),
+                &self.bootstrap,
+            ),
+        };
+        let covariance = between(&real.measured, &generated.measured);
+        let yardstick_covariance = yardstick
+            .as_ref()
+            .map(|pair| between(&pair.first, &pair.second));
+
+        let matrix = |measured: &Measured| CorrelationMatrix::of(&rows(&measured.statistics.power));
+        let correlations = Correlations {
+            real: matrix(&real.measured),
+            generated: matrix(&generated.measured),
+            yardstick_difference: yardstick
+                .as_ref()
+                .map(|pair| matrix(&pair.second).minus(&matrix(&pair.first))),
+        };
+        let yardstick_name = yardstick.map_or("–", |pair| pair.name);
+        let mut paper = paper_rows(&tests, yardstick_tests.as_ref());
+        paper.push(correlations.row());
+        paper.extend(covariance.rows(yardstick_covariance.as_ref()));
+
         let program = format!("cosmogan {}", env!("CARGO_PKG_VERSION"));
         let mut provenance = self.provenance.clone();
         provenance.push(("Program".to_owned(), program.clone()));
+        provenance.push((
+            "Bootstrap".to_owned(),
+            format!(
+                "{} resamples, seed {}",
+                self.bootstrap.resamples, self.bootstrap.seed
+            ),
+        ));
         Metrics {
-            format: 1,
+            format: 2,
             title: self.title.clone(),
             program,
-            height: self.height,
-            width: self.width,
+            pixels: self.pixels,
             side_degrees: self.side_degrees,
+            l_edges: estimators.power.edges().to_vec(),
+            nu_edges: estimators.minkowski.edges().to_vec(),
             verdict: summary.verdict(),
             summary,
-            histograms: PixelHistograms::of_sorted(&named, HISTOGRAM_BINS),
+            paper,
+            yardstick: yardstick_name.to_owned(),
+            tests,
+            yardstick_tests,
+            covariance,
+            yardstick_covariance,
+            correlations,
+            histograms: histograms(bins, drawn),
             spectra: SpectrumBands {
-                multipoles: self.multipoles.clone(),
-                samples: bands.collect(),
+                multipoles: estimators.power.multipoles(),
+                samples: drawn
+                    .iter()
+                    .map(|p| p.band(&p.spectra(), 0..p.spectra()[0].len()))
+                    .collect(),
             },
+            modes: modes(estimators, drawn),
+            functionals: functionals(estimators, drawn),
+            thresholds: thresholds(estimators, drawn),
             training: self.training.as_ref().map(TrainingCurve::averaged),
             provenance,
         }
     }
 
-    fn summary(&self, prepared: &[Prepared<'_>]) -> Summary {
+    fn summary(&self, estimators: &Estimators, drawn: &[Prepared<'_>]) -> Summary {
         let describe = |p: &Prepared<'_>, distances: Option<Distances>| SampleSummary {
             name: p.sample.name.clone(),
             maps: p.sample.maps.len(),
-            pixels: numbers::pixel_numbers(&p.sorted),
+            pixels: p.pixels.clone(),
             distances,
         };
-        let distances = |a: (&[f32], &[&[f64]]), b: (&[f32], &[&[f64]])| Distances {
-            pixel_ks: numbers::kolmogorov_smirnov(a.0, b.0),
-            spectrum_deviation: numbers::spectrum_deviation(a.1, b.1),
-            spectrum_variance_ratio: numbers::spectrum_variance_ratio(a.1, b.1),
-            spectrum_chi_squared: numbers::spectrum_chi_squared(a.1, b.1),
-        };
-        let real = &prepared[0];
-        let from_real = |p: &Prepared<'_>| {
-            Some(distances(
-                (&real.sorted, &real.spectra),
-                (&p.sorted, &p.spectra),
-            ))
-        };
-        let halves = (real.spectra.len() >= 4).then(|| {
-            let half = |start: usize| {
+        let real = &drawn[0];
+        let real_spectra = real.spectra();
+        let reference = real.content(&real_spectra);
+        let from_real =
+            |p: &Prepared<'_>| Some(Distances::between(&reference, &p.content(&p.spectra())));
+        let halves = (real_spectra.len() >= FEWEST_FOR_HALVES).then(|| {
+            let [even, odd] = [0, 1].map(|start| {
                 let maps: Vec<&[f32]> = every_second(&real.sample.maps, start);
-                (
-                    numbers::sorted_pixels(&maps),
-                    every_second(&real.spectra, start),
-                )
-            };
-            let (even, odd) = (half(0), half(1));
-            distances((&even.0, &even.1), (&odd.0, &odd.1))
+                (Distribution::of(&maps), every_second(&real_spectra, start))
+            });
+            let [even, odd] = [&even, &odd].map(|(pixels, spectra)| Content { pixels, spectra });
+            Distances::between(&even, &odd)
         });
-        let first = self.multipoles.first().copied().unwrap_or(0.0);
-        let last = self.multipoles.last().copied().unwrap_or(0.0);
+        let multipoles = estimators.power.multipoles();
+        let first = multipoles.first().copied().unwrap_or(0.0);
+        let last = multipoles.last().copied().unwrap_or(0.0);
         Summary {
             real: describe(real, halves),
-            generated: describe(&prepared[1], from_real(&prepared[1])),
-            untrained: prepared.get(2).map(|p| describe(p, from_real(p))),
+            generated: describe(&drawn[1], from_real(&drawn[1])),
+            untrained: drawn.get(2).map(|p| describe(p, from_real(p))),
             multipole_range: (first, last),
         }
     }
+}
 
-    fn introduction(&self, summary: &Summary) -> String {
-        let mut text = format!(
-            "{} generated maps of the convergence κ are compared with {} real ones",
-            summary.generated.maps, summary.real.maps
-        );
-        if let Some(untrained) = &summary.untrained {
-            text += &format!(
-                " and, to show what was learned, with {} of the generator before training",
-                untrained.maps
-            );
-        }
-        text + &format!(
-            ". A map has {} × {} pixels and a side of {}°. κ has no unit.",
-            self.height, self.width, self.side_degrees
-        )
-    }
+/// Maps that two halves of a sample need to say anything.
+const FEWEST_FOR_HALVES: usize = 4;
 
-    /// One grid per sample on one colour scale, taken from the real maps.
-    fn add_maps(&self, page: &mut Page, folder: &Path) -> Result<()> {
-        let range = ColourRange::spanning(&self.real.maps);
-        let zoom = Zoom::for_maps(self.height, self.width);
-        let side = zoom.picture_side(self.width);
-        let (columns, rows) = match side {
-            0..=200 => (6, 2),
-            201..=330 => (4, 2),
-            _ => (3, 1),
+/// Two samples of real maps: how far apart equals are.
+struct Yardstick {
+    name: &'static str,
+    first: Measured,
+    second: Measured,
+}
+
+impl Yardstick {
+    fn of(real: &Prepared<'_>, auxiliary: Option<&Prepared<'_>>) -> Option<Self> {
+        let whole = |prepared: &Prepared<'_>| Measured {
+            statistics: prepared.measured.statistics.clone(),
+            pixel_counts: prepared.measured.pixel_counts.clone(),
         };
-        let file_names = ["maps_real.png", "maps_generated.png", "maps_untrained.png"];
-        let mut grids = Vec::new();
-        for (sample, file_name) in self.samples().zip(file_names) {
-            let chosen = evenly(&sample.maps, columns * rows);
-            let size = (self.height, self.width);
-            let png = map_grid_png(&chosen, size.0, size.1, columns, range)?;
-            write_atomically(folder.join(file_name), &png)?;
-            let bare = bare_map_grid_png(&chosen, size.0, size.1, columns, range)?;
-            grids.push((sample.name.clone(), bare));
+        if let Some(auxiliary) = auxiliary {
+            return Some(Self {
+                name: "auxiliary",
+                first: whole(real),
+                second: whole(auxiliary),
+            });
         }
-        let scale = match zoom {
-            Zoom::Enlarged(1) => String::new(),
-            Zoom::Enlarged(factor) => format!(" Each pixel is enlarged {factor} times."),
-            Zoom::Averaged(factor) => {
-                format!(" Each picture pixel is the mean of {factor} × {factor} map pixels.")
+        (real.sample.maps.len() >= FEWEST_FOR_HALVES).then(|| Self {
+            name: "two halves of the real maps",
+            first: real.measured.half(0),
+            second: real.measured.half(1),
+        })
+    }
+}
+
+/// Bins from the smallest to the largest κ that occurs in a share of 10⁻⁵ of the samples; κ beyond them is counted in
+/// the norm, not drawn.
+fn histogram_edges(leading: &[Distribution]) -> Vec<f64> {
+    let quantile = |share: f64| leading.iter().map(move |sample| sample.quantile(share));
+    let low = quantile(1e-5).fold(f64::INFINITY, f64::min);
+    let high = quantile(1.0 - 1e-5).fold(f64::NEG_INFINITY, f64::max);
+    // Samples that hardly vary still get bins of a finite width.
+    let high = high.max(low + 1e-6 * low.abs().max(1e-3));
+    linear_edges(low, high, HISTOGRAM_BINS + 1)
+}
+
+fn histograms(bins: &PixelBins, drawn: &[Prepared<'_>]) -> PixelHistograms {
+    let samples: Vec<(&str, Vec<u64>)> = drawn
+        .iter()
+        .map(|p| {
+            let mut sums = vec![0_u64; bins.edges().len() + 1];
+            for counts in &p.measured.pixel_counts {
+                for (sum, count) in sums.iter_mut().zip(counts) {
+                    *sum += u64::from(*count);
+                }
             }
-        };
-        let bar = plots::svg(&ScaleBar { range, width: 520 })?;
-        page.map_figure(
-            &grids,
-            &bar,
-            &format!(
-                "Maps taken at even intervals from each sample, not chosen by eye, on one colour scale: linear in κ near \
-                 zero, logarithmic for peaks, from the 0.1 % to the 99.9 % quantile of the real maps.{scale}"
-            ),
-        );
-        Ok(())
-    }
-}
-
-fn training_caption(training: &TrainingCurve) -> String {
-    let mut caption = "Losses during training, in nats; the discriminator's is the sum over its real and its generated \
-                       batch, 2\u{a0}ln\u{a0}2\u{a0}=\u{a0}1.39 if it cannot tell them apart."
-        .to_owned();
-    if training.steps_per_point() > 1 {
-        caption += &format!(" Each point averages {} steps.", training.steps_per_point());
-    }
-    if let Some(step) = training.selected_step {
-        caption += &format!(" The vertical line marks step {step}, whose weights were kept.");
-    }
-    let left_out = training.points.len() - training.finite_points();
-    if left_out > 0 {
-        caption += &format!(" Steps left out because a loss is not finite: {left_out}.");
-    }
-    caption
-}
-
-fn add_table(page: &mut Page, summary: &Summary) {
-    let names: Vec<&str> = summary
-        .samples()
-        .map(|sample| sample.name.as_str())
+            (p.sample.name.as_str(), sums)
+        })
         .collect();
-    page.table(&Table {
-        caption: "All distances are 0 for equal samples, the ratio is 1. KS: largest gap between the cumulative \
-                  distributions. Mean spectrum: |ratio − 1|, averaged over ℓ. χ²: half the sum of (p − q)²/(p + q) over ten \
-                  bins that hold equal shares of the real maps, averaged over ℓ. Variance: between maps, ratio to the real \
-                  one, median over ℓ. The halves are every other map; samples of one origin are about that far apart.",
-        names: &names,
-        sections: &[
-            ("", summary.pixel_rows()),
-            (DISTANCES_TITLE, summary.distance_rows()),
-        ],
-    });
+    PixelHistograms::of_counts(bins.edges().to_vec(), &samples)
 }
 
-fn add_plot(page: &mut Page, folder: &Path, name: &str, plot: &Plot, caption: &str) -> Result<()> {
-    write_atomically(folder.join(format!("{name}.svg")), plot.svg.as_bytes())?;
-    write_atomically(folder.join(format!("{name}.png")), &plot.png)?;
-    page.figure(&plot.svg, caption);
-    Ok(())
+/// Three of `count` places, evenly spaced.
+fn three_places(count: usize) -> [usize; 3] {
+    [1, 2, 3].map(|quarter| (quarter * count / 4).min(count - 1))
+}
+
+fn names(drawn: &[Prepared<'_>]) -> Vec<String> {
+    drawn.iter().map(|p| p.sample.name.clone()).collect()
+}
+
+fn column(rows: &[Vec<f64>], index: usize) -> Vec<f64> {
+    rows.iter().map(|row| row[index]).collect()
+}
+
+fn modes(estimators: &Estimators, drawn: &[Prepared<'_>]) -> Distributions {
+    let multipoles = estimators.power.multipoles();
+    let panel = |mode: usize| {
+        let ell = multipoles[mode];
+        let factor = ell * (ell + 1.0) / std::f64::consts::TAU;
+        let values: Vec<Vec<f64>> = drawn
+            .iter()
+            .map(|p| {
+                let powers = column(&p.measured.statistics.power, mode);
+                powers.into_iter().map(|power| factor * power).collect()
+            })
+            .collect();
+        DistributionPanel::of(format!("ℓ = {ell:.0}"), "ℓ(ℓ+1) C(ℓ) / 2π", &values)
+    };
+    Distributions {
+        names: names(drawn),
+        panels: three_places(multipoles.len()).map(panel).to_vec(),
+    }
+}
+
+/// Short names of the functionals with their units.
+const FUNCTIONALS: [&str; 3] = [
+    "V₀ (share of the area)",
+    "V₁ (1/pixel/κ)",
+    "V₂ (1/pixel²/κ)",
+];
+
+fn functionals(estimators: &Estimators, drawn: &[Prepared<'_>]) -> ThresholdBands {
+    let bins = estimators.minkowski.edges().len() - 1;
+    let functional = |which: usize| ThresholdPanel {
+        quantity: FUNCTIONALS[which].to_owned(),
+        samples: drawn
+            .iter()
+            .map(|p| {
+                let rows = rows(&p.measured.statistics.functionals);
+                p.band(&rows, which * bins..(which + 1) * bins)
+            })
+            .collect(),
+    };
+    let peaks = ThresholdPanel {
+        quantity: "peaks (1/κ)".to_owned(),
+        samples: drawn
+            .iter()
+            .map(|p| p.band(&rows(&p.measured.statistics.peaks), 0..bins))
+            .collect(),
+    };
+    ThresholdBands {
+        thresholds: middles(estimators.minkowski.edges()),
+        panels: (0..3).map(functional).chain([peaks]).collect(),
+    }
+}
+
+fn thresholds(estimators: &Estimators, drawn: &[Prepared<'_>]) -> Distributions {
+    let middles = middles(estimators.minkowski.edges());
+    let panels = (0..3).flat_map(|which| {
+        three_places(middles.len()).map(|place| {
+            let values: Vec<Vec<f64>> = drawn
+                .iter()
+                .map(|p| {
+                    let index = which * middles.len() + place;
+                    column(&p.measured.statistics.functionals, index)
+                })
+                .collect();
+            let title = format!("κ = {}", significant(middles[place], 3));
+            DistributionPanel::of(title, FUNCTIONALS[which], &values)
+        })
+    });
+    Distributions {
+        names: names(drawn),
+        panels: panels.collect(),
+    }
 }
 
 fn every_second<T: Copy>(items: &[T], start: usize) -> Vec<T> {
     items.iter().skip(start).step_by(2).copied().collect()
-}
-
-/// At most `count` of `items`, evenly spaced: neighbours are often pieces of the same sky.
-fn evenly<T: Copy>(items: &[T], count: usize) -> Vec<T> {
-    let count = count.min(items.len());
-    (0..count).map(|i| items[i * items.len() / count]).collect()
 }

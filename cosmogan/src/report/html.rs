@@ -46,6 +46,15 @@ impl Page {
         self.push(&format!("<figure>\n{svg}{caption}</figure>\n"));
     }
 
+    /// A picture with a numbered caption.
+    pub(super) fn picture(&mut self, png: &[u8], name: &str, caption: &str) {
+        let caption = self.figure_caption(caption);
+        let (name, data) = (escape(name), STANDARD.encode(png));
+        self.push(&format!(
+            "<figure class=\"picture\">\n<img alt=\"{name}\" src=\"data:image/png;base64,{data}\">\n{caption}</figure>\n"
+        ));
+    }
+
     /// Grids of maps, each under its name, with one colour bar for all.
     pub(super) fn map_figure(&mut self, grids: &[(String, Vec<u8>)], bar: &str, caption: &str) {
         let mut inner = String::new();
@@ -84,7 +93,7 @@ impl Page {
             for row in rows {
                 html += &format!(
                     "<tr><th>{}</th><td class=\"unit\">{}</td>",
-                    escape(row.quantity),
+                    escape(&row.quantity),
                     escape(row.unit)
                 );
                 for value in &row.values {

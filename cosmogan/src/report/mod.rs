@@ -14,14 +14,19 @@ mod metrics;
 mod numbers;
 mod picture;
 mod plots;
+mod significance;
 mod summary;
+mod write;
 
 pub use colour::ColourRange;
-pub use compare::{Comparison, Sample};
-pub use metrics::Metrics;
-pub use numbers::{CHI_SQUARED_BINS, Distances, PixelNumbers};
+pub use compare::{Comparison, MapFigure, Sample};
+pub use metrics::{Correlations, CovarianceNumbers, Metrics};
+pub use numbers::{Distances, PixelNumbers};
 pub use picture::{Zoom, bare_map_grid_png, map_grid_png};
 pub use plots::{
-    Band, Histogram, PixelHistograms, Plot, SpectrumBands, TrainingCurve, TrainingPoint,
+    Band, DistributionPanel, Distributions, Histogram, PixelHistograms, Plot, SpectrumBands,
+    ThresholdBands, ThresholdPanel, TrainingCurve, TrainingPoint,
 };
+pub use significance::{PaperRow, Tests};
 pub use summary::{SampleSummary, Summary};
+pub use write::is_own_file;

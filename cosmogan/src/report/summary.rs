@@ -40,7 +40,7 @@ pub(super) const DISTANCES_TITLE: &str =
 
 /// One line of the table: a quantity, its unit, and one value per sample.
 pub(super) struct Row {
-    pub(super) quantity: &'static str,
+    pub(super) quantity: String,
     pub(super) unit: &'static str,
     pub(super) values: Vec<String>,
 }
@@ -55,8 +55,8 @@ impl Summary {
 
     /// The rows that describe the pixels of each sample.
     pub(super) fn pixel_rows(&self) -> Vec<Row> {
-        let row = |quantity, unit, value: fn(&SampleSummary) -> String| Row {
-            quantity,
+        let row = |quantity: &str, unit, value: fn(&SampleSummary) -> String| Row {
+            quantity: quantity.to_owned(),
             unit,
             values: self.samples().map(value).collect(),
         };
@@ -65,6 +65,7 @@ impl Summary {
             row("mean", "κ", |s| number(s.pixels.mean)),
             row("standard deviation", "κ", |s| number(s.pixels.sigma)),
             row("skewness", "", |s| number(s.pixels.skewness)),
+            row("kurtosis", "", |s| number(s.pixels.kurtosis)),
             row("smallest pixel", "κ", |s| number(s.pixels.minimum)),
             row("largest pixel", "κ", |s| number(s.pixels.maximum)),
         ]
@@ -73,8 +74,8 @@ impl Summary {
     /// The rows that hold the distances to the real sample.
     pub(super) fn distance_rows(&self) -> Vec<Row> {
         type Value = fn(&Distances) -> Option<String>;
-        let row = |quantity, unit, value: Value| Row {
-            quantity,
+        let row = |quantity: &str, unit, value: Value| Row {
+            quantity: quantity.to_owned(),
             unit,
             values: self
                 .samples()
@@ -159,7 +160,7 @@ impl fmt::Display for Summary {
         let write_rows = |f: &mut fmt::Formatter<'_>, rows: Vec<Row>| {
             for row in rows {
                 let label = match row.unit {
-                    "" => row.quantity.to_owned(),
+                    "" => row.quantity,
                     unit => format!("{} [{unit}]", row.quantity),
                 };
                 write!(f, "{label:<36}")?;
@@ -200,6 +201,7 @@ mod tests {
                 mean: 0.0,
                 sigma: 0.02,
                 skewness: 2.0,
+                kurtosis: 9.0,
                 minimum: -0.03,
                 maximum: 0.2,
             },

@@ -28,47 +28,17 @@ pub struct PixelHistograms {
 }
 
 impl PixelHistograms {
-    /// Bins from the smallest to the largest κ that occurs in a share of 10⁻⁵ of the first two samples; κ beyond them is
-    /// counted in the norm, not drawn. `samples` are names with sorted values.
-    pub(in crate::report) fn of_sorted(samples: &[(&str, &[f32])], bins: usize) -> Self {
-        let quantile = |sorted: &[f32], share: f64| {
-            let last = sorted.len().saturating_sub(1);
-            sorted
-                .get((share * last as f64).round() as usize)
-                .map_or(0.0, |&value| f64::from(value))
-        };
-        let leading = || samples.iter().take(2);
-        let low = leading()
-            .map(|(_, sorted)| quantile(sorted, 1e-5))
-            .fold(f64::INFINITY, f64::min);
-        let high = leading()
-            .map(|(_, sorted)| quantile(sorted, 1.0 - 1e-5))
-            .fold(f64::NEG_INFINITY, f64::max);
-        // A constant sample still gets bins of a finite width.
-        let high = high.max(low + 1e-6 * low.abs().max(1e-3));
-        let width = (high - low) / bins as f64;
-        let edges: Vec<f64> = (0..=bins).map(|edge| low + width * edge as f64).collect();
+    /// From the numbers of pixels below, in and above the bins between `edges`, summed over the maps of each sample.
+    pub(in crate::report) fn of_counts(edges: Vec<f64>, samples: &[(&str, Vec<u64>)]) -> Self {
+        let width = edges.get(1).zip(edges.first()).map_or(1.0, |(b, a)| b - a);
         let samples = samples
             .iter()
-            .map(|(name, sorted)| {
-                let below: Vec<usize> = edges
-                    .iter()
-                    .enumerate()
-                    .map(|(edge, limit)| {
-                        // The last bin includes its upper edge.
-                        sorted.partition_point(|&value| {
-                            f64::from(value) < *limit
-                                || (edge == bins && f64::from(value) <= *limit)
-                        })
-                    })
-                    .collect();
-                let norm = sorted.len() as f64 * width;
+            .map(|(name, counts)| {
+                let norm = counts.iter().sum::<u64>() as f64 * width;
+                let inside = &counts[1..counts.len() - 1];
                 Histogram {
                     name: (*name).to_owned(),
-                    density: below
-                        .windows(2)
-                        .map(|pair| (pair[1] - pair[0]) as f64 / norm)
-                        .collect(),
+                    density: inside.iter().map(|&count| count as f64 / norm).collect(),
                 }
             })
             .collect();
@@ -159,20 +129,13 @@ mod tests {
 
     #[test]
     fn densities_integrate_to_the_share_inside() {
-        let values: Vec<f32> = (0..1000).map(|i| i as f32 / 1000.0).collect();
-        let far = [-5.0f32, 0.25, 0.25, 0.75];
-        let both = PixelHistograms::of_sorted(&[("a", &values), ("b", &values), ("c", &far)], 10);
-        assert_eq!(both.edges.len(), 11);
-        let width = both.edges[1] - both.edges[0];
-        let inside = |i: usize| both.samples[i].density.iter().sum::<f64>() * width;
-        assert!((inside(0) - 1.0).abs() < 1e-9);
-        assert!((inside(2) - 0.75).abs() < 1e-9);
-    }
-
-    #[test]
-    fn a_constant_sample_can_be_drawn() {
-        let values = [0.5f32; 64];
-        let histograms = PixelHistograms::of_sorted(&[("a", &values), ("b", &values)], 10);
+        let counts = |all: [u64; 4]| all.to_vec();
+        let histograms = PixelHistograms::of_counts(
+            vec![0.0, 0.5, 1.0],
+            &[("a", counts([0, 3, 1, 0])), ("b", counts([1, 2, 1, 0]))],
+        );
+        assert_eq!(histograms.samples[0].density, [1.5, 0.5]);
+        assert_eq!(histograms.samples[1].density, [1.0, 0.5]);
         assert!(histograms.plot().is_ok());
     }
 }

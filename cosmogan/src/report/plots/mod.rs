@@ -1,7 +1,10 @@
 //! Plots: drawn once, given out as SVG for pages and as PNG for slides and image viewers.
 
 mod axis;
+mod distributions;
+mod functionals;
 mod histogram;
+mod matrices;
 mod scale_bar;
 mod spectrum;
 mod training;
@@ -18,7 +21,10 @@ use plotters::style::{FontStyle, register_font};
 use crate::error::{Error, Result};
 use axis::Axis;
 
+pub use distributions::{DistributionPanel, Distributions};
+pub use functionals::{ThresholdBands, ThresholdPanel};
 pub use histogram::{Histogram, PixelHistograms};
+pub(super) use matrices::{Matrices, MatrixPanel};
 pub(super) use scale_bar::ScaleBar;
 pub use spectrum::{Band, SpectrumBands};
 pub use training::{TrainingCurve, TrainingPoint};
@@ -211,7 +217,7 @@ fn panel<'a, B: DrawingBackend + 'a>(
     let mut chart = ChartBuilder::on(area)
         .margin_right(fine(18.0))
         .margin_top(fine(8.0))
-        .set_label_area_size(LabelAreaPosition::Left, fine(72.0))
+        .set_label_area_size(LabelAreaPosition::Left, fine(82.0))
         .set_label_area_size(
             LabelAreaPosition::Bottom,
             fine(if label_x { 46.0 } else { 6.0 }),

@@ -1,0 +1,195 @@
+//! Tests of every summary statistic, and what they come down to beside the paper's figures.
+
+use serde::{Deserialize, Serialize};
+
+use crate::stats::Measurements;
+use crate::stats::two_sample::{Bootstrap, PixelTest, Significance, TwoSampleTest};
+
+/// What was measured of a sample, map by map.
+#[derive(Debug)]
+pub(super) struct Measured {
+    /// Summary statistics.
+    pub(super) statistics: Measurements,
+    /// Pixels below, in and above each bin of κ.
+    pub(super) pixel_counts: Vec<Vec<u32>>,
+}
+
+impl Measured {
+    /// Every second map, from map `start` on.
+    pub(super) fn half(&self, start: usize) -> Self {
+        fn every_second<T: Clone>(rows: &[T], start: usize) -> Vec<T> {
+            rows.iter().skip(start).step_by(2).cloned().collect()
+        }
+        Self {
+            statistics: Measurements {
+                power: every_second(&self.statistics.power, start),
+                functionals: every_second(&self.statistics.functionals, start),
+                peaks: every_second(&self.statistics.peaks, start),
+            },
+            pixel_counts: every_second(&self.pixel_counts, start),
+        }
+    }
+}
+
+/// Are two samples of one origin? One bootstrapped test of each quantity.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Tests {
+    /// Kolmogorov–Smirnov test of the pixel values at the edges of the histogram's bins; whole maps are resampled.
+    pub pixels: Significance,
+    /// The power spectrum at each mode.
+    pub power: Vec<TwoSampleTest>,
+    /// V0 at each threshold, then V1, then V2.
+    pub functionals: Vec<TwoSampleTest>,
+    /// Peak counts at each threshold.
+    pub peaks: Vec<TwoSampleTest>,
+}
+
+impl Tests {
+    pub(super) fn of(first: &Measured, second: &Measured, bootstrap: &Bootstrap) -> Self {
+        let (a, b) = (&first.statistics, &second.statistics);
+        Self {
+            pixels: PixelTest {
+                first: &first.pixel_counts,
+                second: &second.pixel_counts,
+            }
+            .run(bootstrap),
+            power: bootstrap.test(&a.power, &b.power),
+            functionals: bootstrap.test(&a.functionals, &b.functionals),
+            peaks: bootstrap.test(&a.peaks, &b.peaks),
+        }
+    }
+}
+
+/// A row of the table that stands where the paper's text gives its numbers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PaperRow {
+    /// What is counted.
+    pub quantity: String,
+    /// What the paper gives for its generator; empty where it gives nothing.
+    pub paper: String,
+    /// Of the generated maps.
+    pub generated: String,
+    /// Of two samples of real maps.
+    pub yardstick: String,
+    /// What two samples of one origin give on average.
+    pub expected: String,
+}
+
+/// One of the two tests.
+type Which = fn(&TwoSampleTest) -> f64;
+
+/// The paper's counts for one kind of quantity and one test: limits of p with how many exceed them, and the smallest p.
+struct PaperCounts {
+    quantity: &'static str,
+    test: &'static str,
+    which: Which,
+    of: fn(&Tests) -> &[TwoSampleTest],
+    /// (p, the paper's number above it).
+    above: &'static [(f64, &'static str)],
+    smallest: &'static str,
+}
+
+const PAPER: [PaperCounts; 6] = [
+    PaperCounts {
+        quantity: "power spectrum modes",
+        test: "KS",
+        which: |test| test.ks.p,
+        of: |tests| &tests.power,
+        above: &[(0.99, "236 of 248"), (0.95, "246 of 248")],
+        smallest: "> 0.8",
+    },
+    PaperCounts {
+        quantity: "power spectrum modes",
+        test: "AD",
+        which: |test| test.ad.p,
+        of: |tests| &tests.power,
+        above: &[(0.99, "205 of 248"), (0.95, "231 of 248")],
+        smallest: "> 0.8",
+    },
+    PaperCounts {
+        quantity: "Minkowski functionals",
+        test: "KS",
+        which: |test| test.ks.p,
+        of: |tests| &tests.functionals,
+        above: &[(0.95, "40 of 57"), (0.9, "47 of 57")],
+        smallest: "> 0.6",
+    },
+    PaperCounts {
+        quantity: "Minkowski functionals",
+        test: "AD",
+        which: |test| test.ad.p,
+        of: |tests| &tests.functionals,
+        above: &[(0.95, "32 of 57"), (0.9, "38 of 57")],
+        smallest: "> 0.6",
+    },
+    PaperCounts {
+        quantity: "peak counts",
+        test: "KS",
+        which: |test| test.ks.p,
+        of: |tests| &tests.peaks,
+        above: &[],
+        smallest: "",
+    },
+    PaperCounts {
+        quantity: "peak counts",
+        test: "AD",
+        which: |test| test.ad.p,
+        of: |tests| &tests.peaks,
+        above: &[],
+        smallest: "",
+    },
+];
+
+/// The level at which two samples of one origin are told apart in one case of twenty.
+const LEVEL: f64 = 0.05;
+
+/// The rows for the tests; `yardstick` are the tests of two samples of real maps.
+pub(super) fn paper_rows(generated: &Tests, yardstick: Option<&Tests>) -> Vec<PaperRow> {
+    let mut rows = Vec::new();
+    let mut add =
+        |quantity: String, paper: &str, expected: String, of: &dyn Fn(&Tests) -> String| {
+            rows.push(PaperRow {
+                quantity,
+                paper: paper.to_owned(),
+                generated: of(generated),
+                yardstick: yardstick.map_or("–".to_owned(), of),
+                expected,
+            });
+        };
+    add(
+        "pixel values, KS: p".to_owned(),
+        "> 0.999",
+        "0.5".to_owned(),
+        &|tests| p_value(tests.pixels.p),
+    );
+    for counts in PAPER {
+        let all =
+            |tests: &Tests| -> Vec<f64> { (counts.of)(tests).iter().map(counts.which).collect() };
+        let name = format!("{}, {}", counts.quantity, counts.test);
+        let levels = counts.above.iter().copied().chain([(LEVEL, "")]);
+        for (limit, paper) in levels {
+            add(
+                format!("{name}: p > {limit}"),
+                paper,
+                format!("{:.0} %", 100.0 * (1.0 - limit)),
+                &|tests| {
+                    let all = all(tests);
+                    let above = all.iter().filter(|p| **p > limit).count();
+                    format!("{above} of {}", all.len())
+                },
+            );
+        }
+        add(
+            format!("{name}: smallest p"),
+            counts.smallest,
+            String::new(),
+            &|tests| p_value(all(tests).into_iter().fold(1.0, f64::min)),
+        );
+    }
+    rows
+}
+
+/// p-values come in steps of about a thousandth.
+fn p_value(p: f64) -> String {
+    format!("{p:.3}")
+}
