@@ -169,7 +169,7 @@ fn trained(
         preview_every: 250,
         time_limit: Some(TIME_LIMIT),
     };
-    run::train(&options, maps, backend)
+    run::train(&options, maps, None, backend)
 }
 
 fn generated(generator: &Network, path: &Path) -> Result<MapSet> {

@@ -12,6 +12,7 @@ use crate::model::config::{TrainingConfig, with_overrides};
 use crate::model::{ModelConfig, Preset};
 use crate::train::checkpoint::{self, DataIdentity, RunIdentity};
 use crate::train::run::{self, Length, RunFolder, RunOptions};
+use crate::train::{Selection, SelectionOptions};
 
 /// Train a generator on convergence maps
 #[derive(Debug, Args)]
@@ -51,6 +52,23 @@ pub(super) struct TrainArguments {
     /// Steps between pictures of the same 16 latents; 0 for one per epoch
     #[arg(long, default_value_t = 0, value_name = "STEPS")]
     preview_every: u64,
+    /// Development maps: near the end of the run generators are scored by the χ² distance of their power spectra to
+    /// those of these maps, and the best is kept as best.safetensors
+    #[arg(long, value_name = "MAPS")]
+    select: Option<PathBuf>,
+    /// Passes over the data, at the end of the run, in which generators are scored
+    #[arg(long, default_value_t = 2, value_name = "EPOCHS", requires = "select", value_parser = at_least_one())]
+    select_epochs: u64,
+    /// Steps between scores
+    #[arg(long, default_value_t = 1, value_name = "STEPS", requires = "select", value_parser = at_least_one())]
+    select_every: u64,
+    /// Maps that each generator is judged by
+    #[arg(long, default_value_t = 6400, value_name = "MAPS", requires = "select", value_parser = at_least_one())]
+    select_maps: u64,
+}
+
+fn at_least_one() -> clap::builder::RangedU64ValueParser {
+    clap::value_parser!(u64).range(1..)
 }
 
 impl TrainArguments {
@@ -89,7 +107,21 @@ impl TrainArguments {
             preview_every: self.preview_every,
             time_limit: None,
         };
-        run::train(&options, &maps, &backend)?;
+        let selection = match &self.select {
+            None => None,
+            Some(path) => Some(Selection::new(
+                SelectionOptions {
+                    epochs: self.select_epochs,
+                    every: self.select_every,
+                    maps: self.select_maps as usize,
+                },
+                &MapSet::read(path)?,
+                model.output_size,
+                options.identity.seed,
+                &folder.best(),
+            )?),
+        };
+        run::train(&options, &maps, selection, &backend)?;
         Ok(())
     }
 

@@ -249,6 +249,24 @@ fn refuse_strangers(file: &TensorFile<'_>, expected: &[TensorSpecification]) -> 
 /// # Errors
 /// Where the file cannot be written.
 pub fn save(network: &Network, path: &Path) -> Result<()> {
+    save_described(network, path, network.config().to_json())
+}
+
+/// Saves a network as [`save`] does, with one more entry in its configuration, which readers of weights pass over.
+///
+/// # Errors
+/// Where the file cannot be written.
+pub(crate) fn save_with(
+    network: &Network,
+    path: &Path,
+    (key, entry): (&str, serde_json::Value),
+) -> Result<()> {
+    let mut described = serde_json::json!(network.config());
+    described[key] = entry;
+    save_described(network, path, described.to_string())
+}
+
+fn save_described(network: &Network, path: &Path, config: String) -> Result<()> {
     let downloaded = network.download()?;
     let tensors = downloaded.iter().map(|(tensor, values)| {
         (
@@ -257,7 +275,7 @@ pub fn save(network: &Network, path: &Path) -> Result<()> {
             values.as_slice(),
         )
     });
-    write_tensors(path, tensors, (CONFIG_KEY, network.config().to_json()))
+    write_tensors(path, tensors, (CONFIG_KEY, config))
 }
 
 /// Writes float32 tensors, each a name, its extents and its values, to a safetensors file.

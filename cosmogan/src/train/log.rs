@@ -35,6 +35,9 @@ pub struct LogLine {
     pub flipped: bool,
     /// Real maps per second of wall-clock time since the last line.
     pub maps_per_second: f64,
+    /// χ² distance of the generator's power spectra to those of the development maps, at steps that are scored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub score: Option<f64>,
 }
 
 /// Mean of the logistic function over logits.

@@ -4,7 +4,9 @@ pub mod batches;
 pub mod checkpoint;
 pub mod log;
 pub mod run;
+pub mod selection;
 pub mod step;
 
 pub use run::{Length, RunOptions};
+pub use selection::{Selected, Selection, SelectionOptions};
 pub use step::{RealMaps, StepInputs, Trainer};

@@ -1,7 +1,8 @@
 //! A training run: steps, log, pictures, checkpoints, and a clean stop at any moment.
 //!
 //! The run folder holds `checkpoint.safetensors` (everything), `generator.safetensors` and
-//! `discriminator.safetensors` (for PyTorch and `cosmogan generate`), `log.jsonl` and `previews/`.
+//! `discriminator.safetensors` (for PyTorch and `cosmogan generate`), `log.jsonl` and `previews/`; where generators are
+//! scored, also `best.safetensors` and `selection.png`.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,7 +12,8 @@ use cosmogan_engine::backend::Backend;
 
 use super::batches::Batches;
 use super::checkpoint::{self, RunIdentity};
-use super::log::{Log, LogLine, is_sound, mean_probability};
+use super::log::{self, Log, LogLine, is_sound, mean_probability};
+use super::selection::Selection;
 use super::step::{RealMaps, StepInputs, StepOutcome, Trainer};
 use crate::data::MapSet;
 use crate::error::{Error, Result};
@@ -21,7 +23,7 @@ use crate::model::network::Network;
 use crate::model::sampler::{generate, normals};
 use crate::model::{NetworkKind, weights};
 use crate::progress::Progress;
-use crate::report::{ColourRange, map_grid_png};
+use crate::report::{ColourRange, SelectionCurve, map_grid_png};
 use crate::rng::Purpose;
 
 /// At most this much work is lost when a machine dies in the middle of an epoch.
@@ -87,9 +89,18 @@ impl RunFolder {
         self.0.join("discriminator.safetensors")
     }
 
+    /// The generator with the best score, where generators are scored.
+    pub fn best(&self) -> PathBuf {
+        self.0.join("best.safetensors")
+    }
+
     /// The log.
     pub fn log(&self) -> PathBuf {
         self.0.join("log.jsonl")
+    }
+
+    fn selection_plot(&self) -> PathBuf {
+        self.0.join("selection.png")
     }
 
     fn preview(&self, step: u64) -> PathBuf {
@@ -97,12 +108,18 @@ impl RunFolder {
     }
 }
 
-/// Starts a run, or goes on with the one in the folder, and trains to its full length.
+/// Starts a run, or goes on with the one in the folder, and trains to its full length. With a `selection` the
+/// generators at the end of the run are scored.
 ///
 /// # Errors
 /// Where files cannot be read or written, the checkpoint belongs to another run, the training diverges, or the user
 /// interrupts it (after saving a checkpoint).
-pub fn train(options: &RunOptions, maps: &MapSet, backend: &Arc<dyn Backend>) -> Result<Trainer> {
+pub fn train(
+    options: &RunOptions,
+    maps: &MapSet,
+    selection: Option<Selection>,
+    backend: &Arc<dyn Backend>,
+) -> Result<Trainer> {
     let identity = &options.identity;
     let batches = Batches::new(
         maps,
@@ -135,6 +152,7 @@ pub fn train(options: &RunOptions, maps: &MapSet, backend: &Arc<dyn Backend>) ->
         folder,
         trainer,
         data_is_kept,
+        selection,
         log,
         batches,
         total,
@@ -185,6 +203,7 @@ struct Run<'a> {
     trainer: Trainer,
     /// Whether the trainer has the maps, so that their numbers will do.
     data_is_kept: bool,
+    selection: Option<Selection>,
     log: Log,
     batches: Batches<'a>,
     total: u64,
@@ -214,8 +233,10 @@ impl Run<'_> {
                     .time_limit
                     .is_some_and(|limit| started.elapsed() >= limit);
             let ends_epoch = done % self.batches.steps_per_epoch() == 0;
-            if done % self.options.log_every == 0 || is_last {
-                let line = self.line(&outcome, flipped, done, last_line)?;
+            let score = self.score(done)?;
+            if done % self.options.log_every == 0 || is_last || score.is_some() {
+                let mut line = self.line(&outcome, flipped, done, last_line)?;
+                line.score = score;
                 last_line = (done, Instant::now());
                 self.log.append(&line)?;
             }
@@ -252,7 +273,26 @@ impl Run<'_> {
             "weights in {}",
             self.folder.generator().display()
         ));
+        if let Some(best) = self.selection.as_ref().and_then(Selection::best) {
+            eprintln!(
+                "best score {:.4} after step {}: {}",
+                best.score,
+                best.step,
+                self.folder.best().display()
+            );
+        }
         Ok(())
+    }
+
+    /// The score of the generator after step `done`, if it is due.
+    fn score(&mut self, done: u64) -> Result<Option<f64>> {
+        let per_epoch = self.batches.steps_per_epoch();
+        match &mut self.selection {
+            Some(selection) if selection.is_due(done, self.total, per_epoch) => selection
+                .consider(self.trainer.generator(), done, &self.folder.best())
+                .map(Some),
+            _ => Ok(None),
+        }
     }
 
     /// Takes a step; also says whether its labels were flipped.
@@ -306,6 +346,7 @@ impl Run<'_> {
             g_gradient_norm: outcome.generator_norm.into(),
             flipped,
             maps_per_second: maps as f64 / last_time.elapsed().as_secs_f64(),
+            score: None,
         })
     }
 
@@ -334,6 +375,16 @@ impl Run<'_> {
         checkpoint::save(&folder.checkpoint(), &self.trainer, &self.options.identity)?;
         weights::save(self.trainer.generator(), &folder.generator())?;
         weights::save(self.trainer.discriminator(), &folder.discriminator())?;
+        if let Some(best) = self.selection.as_ref().and_then(Selection::best) {
+            let scores = SelectionCurve {
+                points: log::read(&folder.log())
+                    .iter()
+                    .filter_map(|line| Some((line.step, line.score?)))
+                    .collect(),
+                best_step: best.step,
+            };
+            write_atomically(folder.selection_plot(), &scores.plot()?.png)?;
+        }
         self.last_checkpoint = Instant::now();
         Ok(())
     }

@@ -6,6 +6,7 @@ mod functionals;
 mod histogram;
 mod matrices;
 mod scale_bar;
+mod selection;
 mod spectrum;
 mod training;
 
@@ -26,6 +27,7 @@ pub use functionals::{ThresholdBands, ThresholdPanel};
 pub use histogram::{Histogram, PixelHistograms};
 pub(super) use matrices::{Matrices, MatrixPanel};
 pub(super) use scale_bar::ScaleBar;
+pub use selection::SelectionCurve;
 pub use spectrum::{Band, SpectrumBands};
 pub use training::{TrainingCurve, TrainingPoint};
 

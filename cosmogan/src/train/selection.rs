@@ -1,0 +1,191 @@
+//! Which of a run's generators to keep: near its end updates are unstable and losses say little, so that generators
+//! are scored by the power spectra of their maps (paper, section 2.3) and the best one is kept.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::checkpoint::DataIdentity;
+use crate::data::MapSet;
+use crate::error::{Error, Result};
+use crate::model::network::Network;
+use crate::model::sampler::{generate, normals};
+use crate::model::weights::{self, CONFIG_KEY, TensorFile, read_file};
+use crate::rng::Purpose;
+use crate::stats::{ChiSquared, PowerSpectrum};
+
+/// Maps that are generated at once. On a GPU the spectra of one batch are measured while the next one is generated.
+const BATCH: usize = 64;
+/// Of any size: the distance does not depend on the angle of a map.
+const SIDE_DEGREES: f64 = 1.0;
+
+/// When and how generators are scored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SelectionOptions {
+    /// Passes over the data, at the end of the run, in which generators are scored.
+    pub epochs: u64,
+    /// Steps between scores.
+    pub every: u64,
+    /// Maps that each generator is judged by; the paper has 6,400.
+    pub maps: usize,
+}
+
+/// What `best.safetensors` says of itself, as `selection` within its `cosmogan.config`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Selected {
+    /// χ² distance of its spectra to the development maps', 0 to 1; see [`ChiSquared::distance`].
+    pub score: f64,
+    /// Steps done when it was scored.
+    pub step: u64,
+    /// Maps it was judged by.
+    pub maps: usize,
+    /// The development maps.
+    pub development: DataIdentity,
+}
+
+/// Scores generators, and remembers the best.
+#[derive(Debug)]
+pub struct Selection {
+    options: SelectionOptions,
+    development: DataIdentity,
+    power: PowerSpectrum,
+    reference: ChiSquared,
+    seed: u64,
+    best: Option<Selected>,
+}
+
+impl Selection {
+    /// Prepares to score by `development` maps, and goes on with the best generator in the file at `path`, if there
+    /// is one. `seed` is that of the latents: every generator makes maps of the same ones.
+    ///
+    /// # Errors
+    /// Where there are too few development maps, they are not of the model's size, or the file was chosen in another
+    /// way.
+    pub fn new(
+        options: SelectionOptions,
+        development: &MapSet,
+        output_size: usize,
+        seed: u64,
+        path: &Path,
+    ) -> Result<Self> {
+        development.require_varied()?;
+        if [development.height(), development.width()] != [output_size; 2] {
+            return Err(Error::file(
+                development.path(),
+                format!(
+                    "holds maps of {}×{} pixels; the model makes {output_size}×{output_size}",
+                    development.height(),
+                    development.width()
+                ),
+                "give --select maps of the model's size",
+            ));
+        }
+        if development.count() < 2 {
+            return Err(Error::file(
+                development.path(),
+                "holds a single map: spectra are compared over an ensemble",
+                "give --select at least two maps, better a thousand",
+            ));
+        }
+        let edges = PowerSpectrum::default_edges(output_size, SIDE_DEGREES);
+        let power = PowerSpectrum::new(output_size, SIDE_DEGREES, edges)?;
+        let spectra = power.measure_all(&development.iter().collect::<Vec<_>>());
+        let reference = ChiSquared::new(&spectra.iter().map(Vec::as_slice).collect::<Vec<_>>());
+        let mut selection = Self {
+            options,
+            development: DataIdentity::of(development),
+            power,
+            reference,
+            seed,
+            best: None,
+        };
+        if path.exists() {
+            selection.best = Some(selection.earlier(path)?);
+        }
+        Ok(selection)
+    }
+
+    /// The best generator of an interrupted run. Steps that are taken again give the same scores.
+    fn earlier(&self, path: &Path) -> Result<Selected> {
+        let refused = |problem: String| {
+            let remedy = "select as that run did, or move this file away";
+            Error::file(path, problem, remedy)
+        };
+        let bytes = read_file(path)?;
+        let file = TensorFile::parse(path, &bytes)?;
+        let described: serde_json::Value =
+            serde_json::from_str(file.metadata(CONFIG_KEY).unwrap_or("{}"))
+                .map_err(|error| refused(error.to_string()))?;
+        let found: Selected = serde_json::from_value(described["selection"].clone())
+            .map_err(|_| refused("does not say how it was chosen".to_owned()))?;
+        if found.development != self.development || found.maps != self.options.maps {
+            return Err(refused(format!(
+                "was chosen by {} maps against {} others, not by {} against these {}",
+                found.maps, found.development.count, self.options.maps, self.development.count
+            )));
+        }
+        Ok(found)
+    }
+
+    /// Whether the generator after step `done` of `total` is to be scored, where `per_epoch` steps are an epoch.
+    pub fn is_due(&self, done: u64, total: u64, per_epoch: u64) -> bool {
+        let last_steps = self.options.epochs.saturating_mul(per_epoch);
+        let left = total - done;
+        left < last_steps && left.is_multiple_of(self.options.every)
+    }
+
+    /// The best so far.
+    pub fn best(&self) -> Option<&Selected> {
+        self.best.as_ref()
+    }
+
+    /// Scores `generator` after step `step`, and saves it to `path` if it is the best so far.
+    ///
+    /// # Errors
+    /// Where the device fails or the file cannot be written.
+    pub fn consider(&mut self, generator: &Network, step: u64, path: &Path) -> Result<f64> {
+        let score = self.score(generator)?;
+        if self.best.as_ref().is_none_or(|best| score < best.score) {
+            let selected = Selected {
+                score,
+                step,
+                maps: self.options.maps,
+                development: self.development.clone(),
+            };
+            weights::save_with(generator, path, ("selection", serde_json::json!(selected)))?;
+            self.best = Some(selected);
+        }
+        Ok(score)
+    }
+
+    fn score(&self, generator: &Network) -> Result<f64> {
+        let config = generator.config();
+        let size = config.output_size * config.output_size;
+        let mut spectra: Vec<Vec<f64>> = Vec::with_capacity(self.options.maps);
+        let mut waiting: Vec<f32> = Vec::new();
+        for first in (0..self.options.maps).step_by(BATCH) {
+            let last = (first + BATCH).min(self.options.maps);
+            let latents: Vec<f32> = (first..last)
+                .flat_map(|map| {
+                    let purpose = Purpose::SelectionLatents;
+                    normals(self.seed, purpose, map as u64, config.z_dim)
+                })
+                .collect();
+            let mut measured = Vec::new();
+            let generated = rayon::in_place_scope(|scope| {
+                scope.spawn(|_| measured = self.measure(&waiting, size));
+                generate(generator, &latents)
+            })?;
+            spectra.append(&mut measured);
+            waiting = generated;
+        }
+        spectra.append(&mut self.measure(&waiting, size));
+        let rows: Vec<&[f64]> = spectra.iter().map(Vec::as_slice).collect();
+        Ok(self.reference.distance(&rows))
+    }
+
+    fn measure(&self, maps: &[f32], size: usize) -> Vec<Vec<f64>> {
+        self.power
+            .measure_all(&maps.chunks_exact(size).collect::<Vec<_>>())
+    }
+}
