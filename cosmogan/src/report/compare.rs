@@ -414,7 +414,7 @@ fn modes(estimators: &Estimators, drawn: &[Prepared<'_>]) -> Distributions {
     let multipoles = estimators.power.multipoles();
     let panel = |mode: usize| {
         let ell = multipoles[mode];
-        let factor = ell * (ell + 1.0) / std::f64::consts::TAU;
+        let factor = 1e4 * ell * (ell + 1.0) / std::f64::consts::TAU;
         let values: Vec<Vec<f64>> = drawn
             .iter()
             .map(|p| {
@@ -422,7 +422,7 @@ fn modes(estimators: &Estimators, drawn: &[Prepared<'_>]) -> Distributions {
                 powers.into_iter().map(|power| factor * power).collect()
             })
             .collect();
-        DistributionPanel::of(format!("ℓ = {ell:.0}"), "ℓ(ℓ+1) C(ℓ) / 2π", &values)
+        DistributionPanel::of(format!("ℓ = {ell:.0}"), "10⁴ ℓ(ℓ+1) C(ℓ) / 2π", &values)
     };
     Distributions {
         names: names(drawn),

@@ -74,9 +74,16 @@ impl Page {
     }
 
     pub(super) fn table(&mut self, table: &Table<'_>) {
+        let rows = || table.sections.iter().flat_map(|(_, rows)| rows);
+        let has_units = rows().any(|row| !row.unit.is_empty());
+        let unit = |tag: &str, text: &str| match has_units {
+            true => format!("<{tag} class=\"unit\">{}</{tag}>", escape(text)),
+            false => String::new(),
+        };
         let mut html = format!(
-            "<table>\n<caption>{}</caption>\n<thead><tr><th></th><th class=\"unit\">unit</th>",
-            escape(table.caption)
+            "<table>\n<caption>{}</caption>\n<thead><tr><th></th>{}",
+            escape(table.caption),
+            unit("th", "unit")
         );
         for name in table.names {
             html += &format!("<th>{}</th>", escape(name));
@@ -85,17 +92,14 @@ impl Page {
         for (title, rows) in table.sections {
             html += "<tbody>\n";
             if !title.is_empty() {
-                let columns = table.names.len() + 2;
+                let columns = table.names.len() + 1 + usize::from(has_units);
                 let title = escape(title);
                 html +=
                     &format!("<tr class=\"title\"><th colspan=\"{columns}\">{title}</th></tr>\n");
             }
             for row in rows {
-                html += &format!(
-                    "<tr><th>{}</th><td class=\"unit\">{}</td>",
-                    escape(&row.quantity),
-                    escape(row.unit)
-                );
+                let quantity = escape(&row.quantity);
+                html += &format!("<tr><th>{quantity}</th>{}", unit("td", row.unit));
                 for value in &row.values {
                     html += &format!("<td>{}</td>", escape(value));
                 }

@@ -74,8 +74,9 @@ impl Correlations {
     pub(super) fn row(&self) -> PaperRow {
         let largest = |matrix: &CorrelationMatrix| significant(f64::from(matrix.largest()), 2);
         PaperRow {
-            quantity: "largest difference of correlations between modes".to_owned(),
-            paper: "0.10 (auxiliary 0.07)".to_owned(),
+            statistic: "Correlations between modes of the power spectrum".to_owned(),
+            quantity: "largest difference".to_owned(),
+            paper: "0.10; auxiliary 0.07".to_owned(),
             generated: largest(&self.generated.minus(&self.real)),
             yardstick: self
                 .yardstick_difference
@@ -103,10 +104,12 @@ impl CovarianceNumbers {
                 let interval = of(numbers)?;
                 let [value, low, high] = [interval.value, interval.low, interval.high]
                     .map(|number| significant(number, 3));
-                Some(format!("{value} ({low} to {high})"))
+                Some(format!("{value} ({low}–{high})"))
             };
             let missing = || "–".to_owned();
             PaperRow {
+                statistic: "Between maps and between modes or thresholds, ratio to the real maps"
+                    .to_owned(),
                 quantity: quantity.to_owned(),
                 paper: String::new(),
                 generated: written(self).unwrap_or_else(missing),
@@ -115,16 +118,12 @@ impl CovarianceNumbers {
             }
         };
         vec![
-            row("power spectrum: variance, ratio", |n| {
-                Some(n.power?.variance)
-            }),
-            row("power spectrum: covariance, ratio", |n| {
+            row("power spectrum: variance", |n| Some(n.power?.variance)),
+            row("power spectrum: covariance", |n| {
                 Some(n.power?.off_diagonal)
             }),
-            row("functionals: variance, ratio", |n| {
-                Some(n.functionals?.variance)
-            }),
-            row("functionals: covariance, ratio", |n| {
+            row("functionals: variance", |n| Some(n.functionals?.variance)),
+            row("functionals: covariance", |n| {
                 Some(n.functionals?.off_diagonal)
             }),
         ]

@@ -63,6 +63,8 @@ impl Tests {
 /// A row of the table that stands where the paper's text gives its numbers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PaperRow {
+    /// Which statistic.
+    pub statistic: String,
     /// What is counted.
     pub quantity: String,
     /// What the paper gives for its generator; empty where it gives nothing.
@@ -91,7 +93,7 @@ struct PaperCounts {
 
 const PAPER: [PaperCounts; 6] = [
     PaperCounts {
-        quantity: "power spectrum modes",
+        quantity: "Power spectrum, mode by mode",
         test: "KS",
         which: |test| test.ks.p,
         of: |tests| &tests.power,
@@ -99,7 +101,7 @@ const PAPER: [PaperCounts; 6] = [
         smallest: "> 0.8",
     },
     PaperCounts {
-        quantity: "power spectrum modes",
+        quantity: "Power spectrum, mode by mode",
         test: "AD",
         which: |test| test.ad.p,
         of: |tests| &tests.power,
@@ -107,7 +109,7 @@ const PAPER: [PaperCounts; 6] = [
         smallest: "> 0.8",
     },
     PaperCounts {
-        quantity: "Minkowski functionals",
+        quantity: "Minkowski functionals, threshold by threshold",
         test: "KS",
         which: |test| test.ks.p,
         of: |tests| &tests.functionals,
@@ -115,7 +117,7 @@ const PAPER: [PaperCounts; 6] = [
         smallest: "> 0.6",
     },
     PaperCounts {
-        quantity: "Minkowski functionals",
+        quantity: "Minkowski functionals, threshold by threshold",
         test: "AD",
         which: |test| test.ad.p,
         of: |tests| &tests.functionals,
@@ -123,7 +125,7 @@ const PAPER: [PaperCounts; 6] = [
         smallest: "> 0.6",
     },
     PaperCounts {
-        quantity: "peak counts",
+        quantity: "Peak counts, threshold by threshold",
         test: "KS",
         which: |test| test.ks.p,
         of: |tests| &tests.peaks,
@@ -131,7 +133,7 @@ const PAPER: [PaperCounts; 6] = [
         smallest: "",
     },
     PaperCounts {
-        quantity: "peak counts",
+        quantity: "Peak counts, threshold by threshold",
         test: "AD",
         which: |test| test.ad.p,
         of: |tests| &tests.peaks,
@@ -146,18 +148,23 @@ const LEVEL: f64 = 0.05;
 /// The rows for the tests; `yardstick` are the tests of two samples of real maps.
 pub(super) fn paper_rows(generated: &Tests, yardstick: Option<&Tests>) -> Vec<PaperRow> {
     let mut rows = Vec::new();
-    let mut add =
-        |quantity: String, paper: &str, expected: String, of: &dyn Fn(&Tests) -> String| {
-            rows.push(PaperRow {
-                quantity,
-                paper: paper.to_owned(),
-                generated: of(generated),
-                yardstick: yardstick.map_or("–".to_owned(), of),
-                expected,
-            });
-        };
+    let mut add = |statistic: &str,
+                   quantity: String,
+                   paper: &str,
+                   expected: String,
+                   of: &dyn Fn(&Tests) -> String| {
+        rows.push(PaperRow {
+            statistic: statistic.to_owned(),
+            quantity,
+            paper: paper.to_owned(),
+            generated: of(generated),
+            yardstick: yardstick.map_or("–".to_owned(), of),
+            expected,
+        });
+    };
     add(
-        "pixel values, KS: p".to_owned(),
+        "Pixel values",
+        "KS: p".to_owned(),
         "> 0.999",
         "0.5".to_owned(),
         &|tests| p_value(tests.pixels.p),
@@ -165,11 +172,11 @@ pub(super) fn paper_rows(generated: &Tests, yardstick: Option<&Tests>) -> Vec<Pa
     for counts in PAPER {
         let all =
             |tests: &Tests| -> Vec<f64> { (counts.of)(tests).iter().map(counts.which).collect() };
-        let name = format!("{}, {}", counts.quantity, counts.test);
         let levels = counts.above.iter().copied().chain([(LEVEL, "")]);
         for (limit, paper) in levels {
             add(
-                format!("{name}: p > {limit}"),
+                counts.quantity,
+                format!("{}: p > {limit}", counts.test),
                 paper,
                 format!("{:.0} %", 100.0 * (1.0 - limit)),
                 &|tests| {
@@ -180,7 +187,8 @@ pub(super) fn paper_rows(generated: &Tests, yardstick: Option<&Tests>) -> Vec<Pa
             );
         }
         add(
-            format!("{name}: smallest p"),
+            counts.quantity,
+            format!("{}: smallest p", counts.test),
             counts.smallest,
             String::new(),
             &|tests| p_value(all(tests).into_iter().fold(1.0, f64::min)),

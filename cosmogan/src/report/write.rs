@@ -277,20 +277,23 @@ fn add_summary(page: &mut Page, summary: &Summary) {
 }
 
 fn add_paper_table(page: &mut Page, metrics: &Metrics) {
-    let rows = metrics
-        .paper
-        .iter()
-        .map(|row| Row {
-            quantity: row.quantity.clone(),
-            unit: "",
-            values: vec![
-                row.paper.clone(),
-                row.generated.clone(),
-                row.yardstick.clone(),
-                row.expected.clone(),
-            ],
-        })
-        .collect();
+    let mut sections: Vec<(&str, Vec<Row>)> = Vec::new();
+    for row in &metrics.paper {
+        if sections
+            .last()
+            .is_none_or(|(title, _)| *title != row.statistic)
+        {
+            sections.push((&row.statistic, Vec::new()));
+        }
+        let values = [&row.paper, &row.generated, &row.yardstick, &row.expected];
+        if let Some((_, rows)) = sections.last_mut() {
+            rows.push(Row {
+                quantity: row.quantity.clone(),
+                unit: "",
+                values: values.map(String::clone).to_vec(),
+            });
+        }
+    }
     page.table(&Table {
         caption: "What the text of Mustafa et al. (2019) says of its generator, and the same here. p: how often two \
                   samples drawn from the pooled maps differ at least as much as these do, by a Kolmogorov–Smirnov (KS) and \
@@ -299,7 +302,7 @@ fn add_paper_table(page: &mut Page, metrics: &Metrics) {
                   the column of real against real maps is a fair yardstick. Covariance: between different modes or \
                   thresholds, ratio to the real one with 95 % interval.",
         names: &["paper", "generated", &metrics.yardstick, "one origin"],
-        sections: &[("", rows)],
+        sections: &sections,
     });
 }
 
