@@ -25,13 +25,17 @@ extern "C" __global__ void batch_norm_slices(int rows, int channels, const float
     const int first = blockIdx.x * SLICE, last = min(rows, first + SLICE);
     const bool valid = channel < channels;
     float sum = 0.0f;
-    for (int row = first + threadIdx.y; valid && row < last; row += 8) sum += x[(long long)row * channels + channel];
+    if (valid) {
+        for (int row = first + threadIdx.y; row < last; row += 8) sum += x[(long long)row * channels + channel];
+    }
     const float mean = lane_sum(sum, sums) / (float)(last - first);
-    // The slice is in the cache from the first pass.
+    // Much of the slice is in the cache from the first pass.
     float square = 0.0f;
-    for (int row = first + threadIdx.y; valid && row < last; row += 8) {
-        const float deviation = x[(long long)row * channels + channel] - mean;
-        square += deviation * deviation;
+    if (valid) {
+        for (int row = first + threadIdx.y; row < last; row += 8) {
+            const float deviation = x[(long long)row * channels + channel] - mean;
+            square += deviation * deviation;
+        }
     }
     square = lane_sum(square, sums);
     if (valid && threadIdx.y == 0) {

@@ -21,10 +21,10 @@ constexpr int PRODUCTS_M = WARP_M / 16;
 constexpr int PRODUCTS_N = WARP_N / 8;
 
 // Where a chunk of a pixel lies. The exclusive or spreads what one warp reads at once over all banks: 8 pixels of one
-// chunk by ldmatrix for bf16, 4 pixels of two chunks by plain loads for 32-bit
-// values, which ldmatrix cannot transpose.
+// chunk by ldmatrix for bf16, 4 pixels of two chunks by plain loads for tf32, which ldmatrix cannot transpose. In f32 a
+// warp reads one pixel at a time, and its values may lie in order.
 __device__ inline int chunk_at(int pixel, int chunk) {
-    return pixel * ROW_CHUNKS + (chunk ^ (OPERAND_BITS == 16 ? pixel % 8 : pixel % 4 * 2));
+    return pixel * ROW_CHUNKS + (chunk ^ (OPERAND_BITS == 16 ? pixel % 8 : OPERAND_BITS == 19 ? pixel % 4 * 2 : 0));
 }
 
 #if OPERAND_BITS == 16
@@ -68,7 +68,7 @@ __device__ inline void load_right(unsigned (&fragment)[4], const uint4* slab, in
 __device__ inline void multiply_slab(float (&sum)[PRODUCTS_M][PRODUCTS_N][4], const uint4* a, const uint4* b,
                                      int warp_row, int warp_column, int lane) {
     auto value_at = [](const uint4* slab, int pixel, int row) {
-        return ((const float*)(slab + chunk_at(pixel, row / CHUNK_VALUES)))[row % CHUNK_VALUES];
+        return ((const float*)slab)[pixel * ROW_CHUNKS * CHUNK_VALUES + row];
     };
 #pragma unroll 2
     for (int pixel = 0; pixel < SLAB_PIXELS; ++pixel) {

@@ -31,13 +31,13 @@ extern "C" __global__ void column_totals(int rows, int columns, const float* par
     const int column = blockIdx.x * 32 + threadIdx.x;
     double sum = 0.0;
     if (column < columns) {
-        for (int row = threadIdx.y; row < rows; row += 32) sum += partials[(long long)row * columns + column];
+        for (int row = threadIdx.y; row < rows; row += (int)blockDim.y) sum += partials[(long long)row * columns + column];
     }
     sums[threadIdx.y][threadIdx.x] = sum;
     __syncthreads();
     if (threadIdx.y == 0 && column < columns) {
         double total = 0.0;
-        for (int lane = 0; lane < 32; ++lane) total += sums[lane][threadIdx.x];
+        for (int lane = 0; lane < (int)blockDim.y; ++lane) total += sums[lane][threadIdx.x];
         totals[column] = (float)total;
     }
 }

@@ -41,7 +41,7 @@ struct SimtFragments {
     unsigned a[4], b[2];
 };
 
-// Value `inner` (0 ... PRODUCT_VALUES - 1) that a lane's registers hold for one row: registers[0] has the first chunk.
+// Value `within` (0 ... PRODUCT_VALUES - 1) of one row, whose values lie in two registers of a lane.
 SIMT_UNCHECKED inline float simt_value(const unsigned first_chunk, const unsigned second_chunk, unsigned within) {
 #if OPERAND_BITS == 16
     const unsigned bits = within < 2 ? first_chunk : second_chunk;

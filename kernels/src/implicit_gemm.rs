@@ -16,7 +16,7 @@ kernel!(
     Tiled,
     "conv_fprop_tiled",
     "convolution as an implicit matrix product",
-    "over conv_fprop: a block's 128×128 tile reads each operand 128 times less often; three stages of cp.async hide memory; mma.sync multiplies (f32: 16 multiply-adds per shared read of 16 bytes), ldmatrix without bank conflicts"
+    "over conv_fprop: a block's 128×128 tile reads each operand up to 128 times less often; three stages of cp.async hide memory; mma.sync multiplies (f32: 16 multiply-adds per shared read of 16 bytes), ldmatrix without bank conflicts"
 );
 kernel!(
     /// x from y and w.
@@ -90,7 +90,8 @@ pub fn wgrad(operand: Operand, shape: &ConvShape) -> (Launch, PixelSplit) {
     let pixels = shape.batch * shape.output[0] * shape.output[1];
     // A share is a multiple of what one stage holds, and long enough to fill the pipeline a few times.
     let slab = 64 / operand.bytes();
-    let wanted = WANTED_BLOCKS.div_ceil(tiles[0] * tiles[1]);
+    // Rounded down: a block beyond a full wave would cost as much as another wave.
+    let wanted = (WANTED_BLOCKS / (tiles[0] * tiles[1])).max(1);
     let share = pixels.div_ceil(wanted).max(8 * slab).next_multiple_of(slab);
     let split = PixelSplit {
         share,

@@ -62,7 +62,8 @@ impl Module {
 /// What every implementation of a launch must do at least.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Work {
-    /// Arithmetic operations, a multiply-add counting as two; products with zeros that are only padding not counted.
+    /// Arithmetic operations, a multiply-add counting as two; those of the direct method, products with
+    /// the zeros around an image included.
     pub operations: f64,
     /// Bytes that must be read from and written to device memory if every operand passes through it once.
     pub bytes: f64,

@@ -7,7 +7,6 @@ pub const SLICE: usize = 512;
 /// Values whose squares one block adds.
 pub const SQUARES: usize = 4096;
 const BLOCK: [u32; 3] = [32, 8, 1];
-const TOTALS_BLOCK: [u32; 3] = [32, 32, 1];
 
 kernel!(
     /// First step: partial sums of [`SLICE`] rows each.
@@ -36,7 +35,7 @@ kernel!(
     Plain,
     "square_partials",
     "sums of squares of 4,096 values each",
-    "plain: a warp adds by shuffles, so that a block needs one barrier"
+    "plain: a warp adds by shuffles, so that a block needs two barriers"
 );
 
 /// Partial rows of a matrix of `rows` rows.
@@ -62,7 +61,8 @@ pub fn totals(rows: usize, columns: usize) -> Launch {
     Launch::new(
         &TOTALS,
         [columns.div_ceil(32), 1, 1],
-        TOTALS_BLOCK,
+        // A thread for each row, as far as a block goes: a weight gradient has a few rows and very many columns.
+        [32, rows.clamp(1, 32) as u32, 1],
         Work {
             operations: (rows * columns) as f64,
             bytes: f32_bytes((rows + 1) * columns),

@@ -12,6 +12,8 @@ pub struct Arithmetic {
     pub roundoff: f64,
     /// Unit roundoff of the conversion of a matrix product's operands; 0 where they are used as they are.
     pub operand_roundoff: f64,
+    /// Unit roundoff of each addition within a matrix product.
+    pub accumulation_roundoff: f64,
 }
 
 /// The smallest normal f32. Implementations may flush what is smaller to zero.
@@ -19,10 +21,24 @@ pub(crate) const SMALLEST_NORMAL: f64 = f32::MIN_POSITIVE as f64;
 
 /// 2⁻²⁴: f32 has 24 significant bits.
 const F32_ROUNDOFF: f64 = 1.0 / 16_777_216.0;
+/// 2⁻²³: tensor cores do not say how they round. They have been measured to align several products to the largest of
+/// them and to cut off what is below (M. Fasi, N. J. Higham, M. Mikaitis and S. Pranesh, 2021, PeerJ Comput. Sci. 7,
+/// e330), which may lose twice as much as rounding to nearest.
+const TRUNCATION: f64 = 2.0 * F32_ROUNDOFF;
 /// 2⁻¹¹: tf32 has 11 significant bits.
 const TF32_ROUNDOFF: f64 = 1.0 / 2048.0;
 /// 2⁻⁸: bf16 has 8 significant bits.
 const BF16_ROUNDOFF: f64 = 1.0 / 256.0;
+
+/// k·u/(1 − k·u); infinite where k·u ≥ 1.
+fn gamma(roundings: usize, roundoff: f64) -> f64 {
+    let product = roundings as f64 * roundoff;
+    if product < 1.0 {
+        product / (1.0 - product)
+    } else {
+        f64::INFINITY
+    }
+}
 
 impl Arithmetic {
     /// Everything in f32.
@@ -30,6 +46,7 @@ impl Arithmetic {
         Self {
             roundoff: F32_ROUNDOFF,
             operand_roundoff: 0.0,
+            accumulation_roundoff: F32_ROUNDOFF,
         }
     }
 
@@ -38,6 +55,7 @@ impl Arithmetic {
         Self {
             roundoff: F32_ROUNDOFF,
             operand_roundoff: TF32_ROUNDOFF,
+            accumulation_roundoff: TRUNCATION,
         }
     }
 
@@ -46,24 +64,20 @@ impl Arithmetic {
         Self {
             roundoff: F32_ROUNDOFF,
             operand_roundoff: BF16_ROUNDOFF,
+            accumulation_roundoff: TRUNCATION,
         }
     }
 
     /// γ_k = k·u/(1 − k·u), the bound on the product of k roundings; infinite where k·u ≥ 1.
     pub fn gamma(&self, roundings: usize) -> f64 {
-        let product = roundings as f64 * self.roundoff;
-        if product < 1.0 {
-            product / (1.0 - product)
-        } else {
-            f64::INFINITY
-        }
+        gamma(roundings, self.roundoff)
     }
 
     /// Σ of `terms` products in any order, with or without fused multiply-add, of operands that are first rounded.
     ///
     /// A term passes through at most one rounding as a product and `terms` as part of a sum (the last when a bias is
-    /// added or the result is stored), so that |error| ≤ ((1 + u_operand)²·(1 + γ_{k+1}) − 1)·Σ|aᵢbᵢ|. What underflows
-    /// adds at most the smallest normal number per operation.
+    /// added or the result is stored), so that |error| ≤ ((1 + u_operand)²·(1 + γ_{k+1}) − 1)·Σ|aᵢbᵢ|, with the
+    /// roundoff of the accumulation in γ. What underflows adds at most the smallest normal number per operation.
     pub fn sum_of_products(&self, products: impl Iterator<Item = (f64, f64)>) -> Bounded {
         let (mut sum, mut absolute, mut terms) = (0.0, 0.0, 0);
         for (a, b) in products {
@@ -72,7 +86,7 @@ impl Arithmetic {
             terms += 1;
         }
         let conversion = (1.0 + self.operand_roundoff).powi(2);
-        let relative = conversion * (1.0 + self.gamma(terms + 1)) - 1.0;
+        let relative = conversion * (1.0 + gamma(terms + 1, self.accumulation_roundoff)) - 1.0;
         Bounded {
             value: sum,
             error: relative * absolute + 2.0 * terms as f64 * SMALLEST_NORMAL,
