@@ -8,6 +8,7 @@ pub mod commands;
 pub mod data;
 pub mod device;
 pub mod error;
+pub mod explore;
 pub mod files;
 pub mod interrupt;
 pub mod model;

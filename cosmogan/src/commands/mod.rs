@@ -4,6 +4,7 @@ mod crop;
 mod demo;
 mod doctor;
 mod evaluate;
+mod explore;
 mod generate;
 mod kernels;
 mod simulate;
@@ -33,6 +34,8 @@ enum Command {
     Generate(generate::GenerateArguments),
     Stats(stats::StatsArguments),
     Evaluate(evaluate::EvaluateArguments),
+    #[command(subcommand)]
+    Explore(explore::ExploreCommand),
     Verify(verify::VerifyArguments),
     Kernels(kernels::KernelsArguments),
     Doctor(doctor::DoctorArguments),
@@ -52,6 +55,7 @@ impl Cli {
             Command::Generate(arguments) => arguments.run(),
             Command::Stats(arguments) => arguments.run(),
             Command::Evaluate(arguments) => arguments.run(),
+            Command::Explore(command) => command.run(),
             Command::Verify(arguments) => arguments.run(),
             Command::Kernels(arguments) => arguments.run(),
             Command::Doctor(arguments) => arguments.run(),

@@ -14,6 +14,20 @@ const LEAKY_RELU: Activation = Activation::LeakyRelu { slope: LEAKY_SLOPE };
 /// # Errors
 /// Where the maps have other extents.
 pub fn forward(discriminator: &Bound<'_>, maps: &Variable) -> Result<(Variable, RunningUpdate)> {
+    let (features, update) = features(discriminator, maps)?;
+    let logits = discriminator.tape().linear(
+        &features,
+        discriminator.variable("fc.weight"),
+        discriminator.variable("fc.bias"),
+    )?;
+    Ok((logits, update))
+}
+
+/// The last convolution's output `[N, features]`, normalised and rectified, from maps `[N, S, S, c_dim]`.
+///
+/// # Errors
+/// Where the maps have other extents.
+pub fn features(discriminator: &Bound<'_>, maps: &Variable) -> Result<(Variable, RunningUpdate)> {
     let config = *discriminator.config();
     let tape = discriminator.tape();
     let mut update = RunningUpdate::default();
@@ -37,11 +51,5 @@ pub fn forward(discriminator: &Bound<'_>, maps: &Variable) -> Result<(Variable, 
 
     let batch = maps.shape().dims().first().copied().unwrap_or(0);
     let features = image.shape().len() / batch.max(1);
-    let flat = tape.reshape(&image, [batch, features])?;
-    let logits = tape.linear(
-        &flat,
-        discriminator.variable("fc.weight"),
-        discriminator.variable("fc.bias"),
-    )?;
-    Ok((logits, update))
+    Ok((tape.reshape(&image, [batch, features])?, update))
 }

@@ -6,6 +6,7 @@
 //!
 //! Units: κ is dimensionless, spectra C_ℓ are in steradian, sides of maps in degrees, losses in nats.
 
+mod animation;
 pub mod colour;
 mod compare;
 mod digits;
@@ -18,6 +19,7 @@ mod significance;
 mod summary;
 mod write;
 
+pub use animation::animation_png;
 pub use colour::ColourRange;
 pub use compare::{Comparison, MapFigure, Sample};
 pub use metrics::{Correlations, CovarianceNumbers, Metrics};

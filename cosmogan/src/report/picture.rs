@@ -43,10 +43,10 @@ impl Zoom {
 }
 
 /// A picture with a palette: one byte a pixel.
-struct Grid {
-    indices: Vec<u8>,
-    width: usize,
-    height: usize,
+pub(super) struct Grid {
+    pub(super) indices: Vec<u8>,
+    pub(super) width: usize,
+    pub(super) height: usize,
 }
 
 /// Draws `maps`, each of `height` × `width` values of κ in row order, as a grid of `columns` a row with a labelled colour
@@ -104,11 +104,11 @@ pub fn bare_map_grid_png(
         &grid.indices,
         grid.width as u32,
         grid.height as u32,
-        Some(palette()),
+        Some(palette_with_opacity()),
     )
 }
 
-fn draw_grid(
+pub(super) fn draw_grid(
     maps: &[&[f32]],
     height: usize,
     width: usize,
@@ -184,22 +184,32 @@ fn palette() -> Vec<u8> {
     palette
 }
 
+/// The palette, with how opaque each of its colours is: the page shows through the gaps.
+pub(super) fn palette_with_opacity() -> (Vec<u8>, Vec<u8>) {
+    let palette = palette();
+    let mut opacity = vec![255; palette.len() / 3];
+    opacity[usize::from(GAP_COLOUR)] = 0;
+    (palette, opacity)
+}
+
 /// A PNG of RGB pixels in row order.
 pub(super) fn encode_rgb(rgb: &[u8], width: u32, height: u32) -> Result<Vec<u8>> {
     encode(rgb, width, height, None)
 }
 
-fn encode(bytes: &[u8], width: u32, height: u32, palette: Option<Vec<u8>>) -> Result<Vec<u8>> {
+fn encode(
+    bytes: &[u8],
+    width: u32,
+    height: u32,
+    palette: Option<(Vec<u8>, Vec<u8>)>,
+) -> Result<Vec<u8>> {
     let mut out = Vec::new();
     let write = |out: &mut Vec<u8>| -> std::result::Result<(), png::EncodingError> {
         let mut encoder = png::Encoder::new(out, width, height);
         encoder.set_depth(png::BitDepth::Eight);
         encoder.set_color(png::ColorType::Rgb);
-        if let Some(palette) = palette {
+        if let Some((palette, opacity)) = palette {
             encoder.set_color(png::ColorType::Indexed);
-            // The page shows through the gaps.
-            let mut opacity = vec![255; palette.len() / 3];
-            opacity[usize::from(GAP_COLOUR)] = 0;
             encoder.set_palette(palette);
             encoder.set_trns(opacity);
         }
@@ -207,12 +217,14 @@ fn encode(bytes: &[u8], width: u32, height: u32, palette: Option<Vec<u8>>) -> Re
         writer.write_image_data(bytes)?;
         writer.finish()
     };
-    write(&mut out).map_err(|error| {
-        Error::CheckFailed(format!(
-            "a picture of {width} × {height} pixels cannot be made: {error}; draw fewer maps"
-        ))
-    })?;
+    write(&mut out).map_err(|error| cannot_encode(width, height, &error))?;
     Ok(out)
+}
+
+pub(super) fn cannot_encode(width: u32, height: u32, error: &png::EncodingError) -> Error {
+    Error::CheckFailed(format!(
+        "a picture of {width} × {height} pixels cannot be made: {error}; draw fewer maps"
+    ))
 }
 
 #[cfg(test)]

@@ -1,0 +1,463 @@
+//! `cosmogan explore`: does a generator repeat its training maps, change smoothly, and make many different maps?
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use cosmogan_engine::Tape;
+use cosmogan_engine::backend::Backend;
+use serde::Serialize;
+
+use super::generate::{Latents, generate};
+use crate::data::MapSet;
+use crate::device::DeviceArguments;
+use crate::error::{Error, Result};
+use crate::explore::birthday::DistinctMaps;
+use crate::explore::features::{FeatureFile, LogSpectrum, Metric};
+use crate::explore::interpolate::{Smoothness, spherical};
+use crate::explore::nearest::{Neighbour, Query, neighbours};
+use crate::explore::pairs::{Pair, PairDistances};
+use crate::files::{create_folder, write_atomically};
+use crate::interrupt;
+use crate::model::network::{Mode, Network};
+use crate::model::{NetworkKind, discriminator, sampler, weights};
+use crate::report::{ColourRange, animation_png, map_grid_png};
+
+/// Is it novel? Nearest training maps, interpolations, and the birthday test
+#[derive(Debug, Subcommand)]
+pub(super) enum ExploreCommand {
+    Nearest(NearestArguments),
+    Interpolate(InterpolateArguments),
+    Birthday(BirthdayArguments),
+}
+
+impl ExploreCommand {
+    pub(super) fn run(self) -> Result<()> {
+        match self {
+            Self::Nearest(arguments) => arguments.run(),
+            Self::Interpolate(arguments) => arguments.run(),
+            Self::Birthday(arguments) => arguments.run(),
+        }
+    }
+}
+
+/// Show the training maps that are nearest to generated ones, in pixels and in power spectra
+#[derive(Debug, Args)]
+pub(super) struct NearestArguments {
+    /// Generator weights
+    #[arg(long, value_name = "G.safetensors", required_unless_present = "fake")]
+    weights: Option<PathBuf>,
+    /// Generated maps instead of weights: .npy or FITS; the first of them are taken
+    #[arg(long, value_name = "fake.npy", conflicts_with = "weights")]
+    fake: Option<PathBuf>,
+    /// The maps that the generator was trained on: .npy or FITS
+    #[arg(long, value_name = "MAPS")]
+    training: PathBuf,
+    /// Generated maps whose neighbours are sought
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=64))]
+    count: u64,
+    /// Seed of the generated maps
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Folder for pictures and numbers
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    #[command(flatten)]
+    device: DeviceArguments,
+}
+
+/// What `nearest.json` says of one generated map.
+#[derive(Serialize)]
+struct NearestEntry {
+    metric: Metric,
+    generated: usize,
+    nearest: Neighbour,
+    /// The nearest other training map of that training map: how near training maps are to each other.
+    nearest_of_nearest: Neighbour,
+}
+
+impl NearestArguments {
+    fn run(self) -> Result<()> {
+        let (maps, pixels) = self.generated()?;
+        create_folder(&self.out)?;
+        let slices: Vec<&[f32]> = maps.iter().map(Vec::as_slice).collect();
+        let range = ColourRange::spanning(&slices);
+        let mut entries = Vec::new();
+        for metric in [Metric::Pixels, Metric::Spectrum] {
+            let queries = maps.iter().map(|map| Query {
+                map: map.clone(),
+                except: None,
+            });
+            let found = neighbours(&queries.collect::<Vec<_>>(), &self.training, pixels, metric)?;
+            let winners = found.iter().map(|neighbour| Query {
+                map: neighbour.map.clone(),
+                except: Some(neighbour.index),
+            });
+            let yardsticks =
+                neighbours(&winners.collect::<Vec<_>>(), &self.training, pixels, metric)?;
+            let shown: Vec<&[f32]> = slices
+                .iter()
+                .copied()
+                .chain(found.iter().map(|neighbour| &neighbour.map[..]))
+                .collect();
+            let png = map_grid_png(&shown, pixels, pixels, maps.len(), range)?;
+            let name = format!("nearest_{}.png", metric.name());
+            write_atomically(self.out.join(name), &png)?;
+            println!(
+                "in {}: generated map, nearest training map, distance, distance between that and its own nearest",
+                metric.name()
+            );
+            for (generated, (nearest, nearest_of_nearest)) in
+                found.into_iter().zip(yardsticks).enumerate()
+            {
+                println!(
+                    "{generated:>14} {:>21} {:>9.4} {:>9.4}",
+                    nearest.index, nearest.distance, nearest_of_nearest.distance
+                );
+                entries.push(NearestEntry {
+                    metric,
+                    generated,
+                    nearest,
+                    nearest_of_nearest,
+                });
+            }
+        }
+        write_json(&self.out.join("nearest.json"), &entries)
+    }
+
+    fn generated(&self) -> Result<(Vec<Vec<f32>>, usize)> {
+        if let Some(path) = &self.fake {
+            let maps = MapSet::read(path)?;
+            maps.require_varied()?;
+            if maps.height() != maps.width() {
+                return Err(Error::file(
+                    path,
+                    format!("holds maps of {}×{} pixels", maps.height(), maps.width()),
+                    "give square maps; `cosmogan crop` cuts them",
+                ));
+            }
+            let first = maps.iter().take(self.count as usize);
+            return Ok((first.map(<[f32]>::to_vec).collect(), maps.width()));
+        }
+        let Some(path) = &self.weights else {
+            return Err(Error::usage(
+                "--weights",
+                "there is no generator to explore",
+                "give --weights G.safetensors or --fake maps.npy",
+            ));
+        };
+        let generator = weights::load(path, NetworkKind::Generator, &self.device.open()?)?;
+        let latents = Latents::Seeded {
+            seed: self.seed,
+            count: self.count,
+        };
+        let mut maps = Vec::new();
+        generate(&generator, &latents, 16, |map| {
+            maps.push(map.to_vec());
+            Ok(())
+        })?;
+        Ok((maps, generator.config().output_size))
+    }
+}
+
+/// Walk between latent vectors: strips of maps, and an animation
+#[derive(Debug, Args)]
+pub(super) struct InterpolateArguments {
+    /// Generator weights
+    #[arg(long, value_name = "G.safetensors")]
+    weights: PathBuf,
+    /// Pairs of latent vectors, one row of maps each
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=32))]
+    rows: u64,
+    /// Maps in a row, ends included
+    #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u64).range(2..=64))]
+    steps: u64,
+    /// Pictures of the animation for each row
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(2..=1000))]
+    frames: u64,
+    /// Seed of the latent vectors
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Folder for pictures and numbers
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    #[command(flatten)]
+    device: DeviceArguments,
+}
+
+impl InterpolateArguments {
+    fn run(self) -> Result<()> {
+        let backend = self.device.open()?;
+        let generator = weights::load(&self.weights, NetworkKind::Generator, &backend)?;
+        create_folder(&self.out)?;
+        let size = generator.config().output_size;
+        let strips = paths(&generator, self.seed, self.rows, self.steps)?;
+        let slices: Vec<&[f32]> = strips.iter().map(Vec::as_slice).collect();
+        let range = ColourRange::spanning(&slices);
+        let png = map_grid_png(&slices, size, size, self.steps as usize, range)?;
+        write_atomically(self.out.join("interpolations.png"), &png)?;
+        let smoothness: Vec<Smoothness> = slices
+            .chunks(self.steps as usize)
+            .map(Smoothness::of)
+            .collect();
+        for (row, smoothness) in smoothness.iter().enumerate() {
+            println!(
+                "row {row}: largest step {:.2} of the mean step (1: even, {}: one jump)",
+                smoothness.largest_over_mean,
+                self.steps - 1
+            );
+        }
+        write_json(&self.out.join("interpolations.json"), &smoothness)?;
+
+        let mut frames = paths(&generator, self.seed, self.rows, self.frames)?;
+        // There and back again, so that the loop has no jump.
+        frames = frames
+            .chunks(self.frames as usize)
+            .flat_map(|row| row.iter().chain(row.iter().rev()).cloned())
+            .collect();
+        let slices: Vec<&[f32]> = frames.iter().map(Vec::as_slice).collect();
+        let animation = animation_png(&slices, size, size, range)?;
+        write_atomically(self.out.join("animation.png"), &animation)
+    }
+}
+
+/// Maps along `rows` paths between the latent vectors 2i and 2i + 1 of a seed, `steps` in each.
+pub(super) fn paths(
+    generator: &Network,
+    seed: u64,
+    rows: u64,
+    steps: u64,
+) -> Result<Vec<Vec<f32>>> {
+    let z_dim = generator.config().z_dim;
+    let ends = sampler::latents(seed, 0..2 * rows, z_dim);
+    let values: Vec<f32> = ends
+        .chunks_exact(2 * z_dim)
+        .flat_map(|pair| {
+            let (from, to) = pair.split_at(z_dim);
+            let share = move |step| step as f64 / (steps - 1) as f64;
+            (0..steps).flat_map(move |step| spherical(from, to, share(step)))
+        })
+        .collect();
+    let latents = Latents::Given {
+        count: rows * steps,
+        values,
+    };
+    let mut maps = Vec::new();
+    generate(generator, &latents, 16, |map| {
+        maps.push(map.to_vec());
+        Ok(())
+    })?;
+    Ok(maps)
+}
+
+/// Estimate how many distinct maps a generator makes, from all pairwise distances of many
+#[derive(Debug, Args)]
+pub(super) struct BirthdayArguments {
+    /// Generator weights
+    #[arg(long, value_name = "G.safetensors")]
+    weights: PathBuf,
+    /// Discriminator weights: distances in the activations of its last convolution as well
+    #[arg(long, value_name = "D.safetensors")]
+    discriminator: Option<PathBuf>,
+    /// Maps to generate and compare
+    #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u64).range(2..=32_768))]
+    count: u64,
+    /// Seed of the maps
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Two maps count as duplicates when closer than this share of the median distance
+    #[arg(long, default_value_t = 0.1, value_name = "SHARE")]
+    duplicate: f64,
+    /// Most memory for the comparison, in MiB
+    #[arg(long, default_value_t = 1024, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..=1_048_576))]
+    memory: u64,
+    /// Folder for pictures and numbers; holds all features while the program runs
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    #[command(flatten)]
+    device: DeviceArguments,
+}
+
+/// What `birthday.json` says of one metric.
+#[derive(Serialize)]
+struct BirthdayEntry {
+    metric: Metric,
+    maps: usize,
+    median_distance: f64,
+    duplicate_limit: f64,
+    distinct: DistinctMaps,
+    nearest: Vec<Pair>,
+}
+
+/// Closest pairs that are shown.
+const SHOWN: usize = 8;
+
+impl BirthdayArguments {
+    fn run(self) -> Result<()> {
+        if !(self.duplicate > 0.0 && self.duplicate < 1.0) {
+            return Err(Error::usage(
+                "--duplicate",
+                format!("{} is no share of a distance", self.duplicate),
+                "give a number between 0 and 1, e.g. 0.1",
+            ));
+        }
+        let backend = self.device.open()?;
+        let generator = weights::load(&self.weights, NetworkKind::Generator, &backend)?;
+        let critic = self.critic(&generator, &backend)?;
+        create_folder(&self.out)?;
+        interrupt::listen();
+        let matrices = self.features(&generator, critic.as_ref())?;
+        let (_, pixels) = &matrices[0];
+        let size = generator.config().output_size;
+        let mut entries = Vec::new();
+        for (metric, features) in &matrices {
+            let memory = (self.memory as usize) << 20;
+            let found = PairDistances::measure(features, &*backend, memory, SHOWN)?;
+            let limit = self.duplicate * found.median();
+            let distinct = DistinctMaps::new(found.count(), found.closer_than(limit));
+            println!(
+                "{}",
+                in_words(*metric, &distinct, found.median(), &found.nearest)
+            );
+            let map = |index: usize| pixels.rows(index..index + 1);
+            let pairs = found.nearest.iter();
+            let upper = pairs.clone().map(|pair| map(pair.first));
+            let lower = pairs.map(|pair| map(pair.second));
+            let maps = upper.chain(lower).collect::<Result<Vec<_>>>()?;
+            let slices: Vec<&[f32]> = maps.iter().map(Vec::as_slice).collect();
+            let range = ColourRange::spanning(&slices);
+            let png = map_grid_png(&slices, size, size, found.nearest.len(), range)?;
+            write_atomically(
+                self.out.join(format!("birthday_{}.png", metric.name())),
+                &png,
+            )?;
+            entries.push(BirthdayEntry {
+                metric: *metric,
+                maps: features.count(),
+                median_distance: found.median(),
+                duplicate_limit: limit,
+                distinct,
+                nearest: found.nearest,
+            });
+        }
+        println!(
+            "Looks decide what a duplicate is: see the nearest pairs in {}. A shifted or mirrored copy is far away in\n\
+             pixels and in activations, not in power spectra.",
+            self.out.display()
+        );
+        write_json(&self.out.join("birthday.json"), &entries)
+    }
+
+    fn critic(
+        &self,
+        generator: &Network,
+        backend: &std::sync::Arc<dyn Backend>,
+    ) -> Result<Option<Network>> {
+        let Some(path) = &self.discriminator else {
+            return Ok(None);
+        };
+        let critic = weights::load(path, NetworkKind::Discriminator, backend)?;
+        let (made, judged) = (generator.config().output_size, critic.config().output_size);
+        if made != judged {
+            return Err(Error::file(
+                path,
+                format!(
+                    "judges maps of {judged}×{judged} pixels; the generator makes {made}×{made}"
+                ),
+                "give the discriminator of the same run",
+            ));
+        }
+        Ok(Some(critic))
+    }
+
+    /// The features of all maps by every metric, pixels first.
+    fn features(
+        &self,
+        generator: &Network,
+        critic: Option<&Network>,
+    ) -> Result<Vec<(Metric, FeatureFile)>> {
+        /// Maps between two looks at whether to stop.
+        const BATCH: usize = 16;
+        let size = generator.config().output_size;
+        let spectrum = LogSpectrum::new(size)?;
+        let mut matrices: Vec<(Metric, FeatureFile)> = Vec::new();
+        let latents = Latents::Seeded {
+            seed: self.seed,
+            count: self.count,
+        };
+        let mut waiting: Vec<f32> = Vec::new();
+        let mut left = self.count as usize;
+        generate(generator, &latents, BATCH, |map| {
+            waiting.extend_from_slice(map);
+            left -= 1;
+            if waiting.len() < BATCH * size * size && left > 0 {
+                return Ok(());
+            }
+            if interrupt::requested() {
+                return Err(Error::Interrupted("nothing was compared yet".to_owned()));
+            }
+            let maps: Vec<&[f32]> = waiting.chunks_exact(size * size).collect();
+            let mut measured = vec![
+                (
+                    Metric::Pixels,
+                    maps.iter().map(|map| map.to_vec()).collect(),
+                ),
+                (Metric::Spectrum, spectrum.measure(&maps)),
+            ];
+            if let Some(critic) = critic {
+                measured.push((Metric::Activations, activations(critic, &waiting, size)?));
+            }
+            for (place, (metric, rows)) in measured.into_iter().enumerate() {
+                if matrices.len() == place {
+                    let width = rows.first().map_or(0, Vec::len);
+                    matrices.push((metric, FeatureFile::create(&self.out, width)?));
+                }
+                for row in rows {
+                    matrices[place].1.push(&row)?;
+                }
+            }
+            waiting.clear();
+            Ok(())
+        })?;
+        Ok(matrices)
+    }
+}
+
+/// What the discriminator's last convolution makes of maps, one row for each.
+fn activations(critic: &Network, maps: &[f32], size: usize) -> Result<Vec<Vec<f32>>> {
+    let backend = critic.backend();
+    let tape = Tape::new(backend.clone());
+    let bound = critic.bind(&tape, Mode::Inference);
+    let shape = [maps.len() / (size * size), size, size, 1];
+    let maps = tape.constant(backend.upload(shape.into(), maps)?);
+    let (features, _) = discriminator::features(&bound, &maps)?;
+    let values = backend.download(features.value())?;
+    let width = values.len() / shape[0];
+    Ok(values.chunks_exact(width).map(<[f32]>::to_vec).collect())
+}
+
+fn in_words(metric: Metric, distinct: &DistinctMaps, median: f64, nearest: &[Pair]) -> String {
+    let closest = nearest.first().map_or(0.0, |pair| pair.distance / median);
+    let many = match (distinct.estimate, distinct.high) {
+        (Some(estimate), Some(high)) => format!(
+            "about {estimate:.3e} distinct maps ({:.3e} to {high:.3e} with 95 % confidence)",
+            distinct.low
+        ),
+        _ => format!(
+            "at least {:.3e} distinct maps with 95 % confidence",
+            distinct.low
+        ),
+    };
+    format!(
+        "{}: {} duplicates among {} pairs, {many}; the nearest pair is {closest:.3} of the median distance apart",
+        metric.name(),
+        distinct.duplicates,
+        distinct.pairs
+    )
+}
+
+fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
+    let mut json = serde_json::to_vec_pretty(value)
+        .map_err(|error| Error::file(path, error, "report this as a bug"))?;
+    json.push(b'\n');
+    write_atomically(path, &json)
+}
