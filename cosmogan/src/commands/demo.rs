@@ -10,6 +10,7 @@ use clap::Args;
 use cosmogan_engine::backend::Backend;
 
 use super::evaluate::{Samples, Setting, compare};
+use super::figures::{interpolations, nearest_neighbours};
 use super::generate::{Latents, write_maps};
 use crate::data::{MapSet, MapWriter};
 use crate::device::DeviceArguments;
@@ -74,13 +75,15 @@ impl DemoArguments {
         let from_trained = generated(trainer.generator(), &folder.join("generated.npy"))?;
         let from_untrained = generated(&untrained, &folder.join("untrained.npy"))?;
 
+        let samples = Samples {
+            real: &held_out,
+            generated: &from_trained,
+            auxiliary: None,
+            untrained: Some(&from_untrained),
+        };
+        samples.require_comparable(SIDE_DEGREES)?;
         let summary = compare(
-            Samples {
-                real: &held_out,
-                generated: &from_trained,
-                auxiliary: None,
-                untrained: Some(&from_untrained),
-            },
+            samples,
             Setting {
                 title: "CosmoGAN demonstration",
                 side_degrees: SIDE_DEGREES,
@@ -90,7 +93,10 @@ impl DemoArguments {
                     seed: SEED,
                 },
                 training: Some(curve(&run)),
-                figures: Vec::new(),
+                figures: vec![
+                    nearest_neighbours(&from_trained, training.path())?,
+                    interpolations(trainer.generator(), SEED)?,
+                ],
                 provenance: provenance(&trainer, started),
             },
             &folder,

@@ -4,11 +4,13 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use super::figures::{interpolations, nearest_neighbours};
 use super::generate::{Latents, generate};
 use crate::data::MapSet;
 use crate::device::DeviceArguments;
 use crate::error::{Error, Result};
 use crate::files::refuse_foreign;
+use crate::model::network::Network;
 use crate::model::{NetworkKind, weights};
 use crate::report::{self, Comparison, MapFigure, Sample, Summary, TrainingCurve};
 use crate::stats::Edges;
@@ -29,6 +31,9 @@ pub(super) struct EvaluateArguments {
     /// Real maps of independent simulations: shows how far apart equals are [default: two halves of the real maps]
     #[arg(long, value_name = "auxiliary.npy")]
     auxiliary: Option<PathBuf>,
+    /// The maps that the generator was trained on: the report shows those nearest to generated ones
+    #[arg(long, value_name = "MAPS")]
+    training: Option<PathBuf>,
     /// Resamples of the bootstrapped tests; p-values come in steps of one in so many
     #[arg(long, value_name = "B", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     resamples: u32,
@@ -57,9 +62,10 @@ impl EvaluateArguments {
         };
         let real = MapSet::read(&self.real)?;
         let auxiliary = self.auxiliary.as_deref().map(MapSet::read).transpose()?;
-        let generated = match (&self.fake, &self.weights) {
+        let generator = self.generator()?;
+        let generated = match (&self.fake, &generator) {
             (Some(path), _) => MapSet::read(path)?,
-            (None, Some(path)) => self.generated(path, real.count())?,
+            (None, Some((path, generator))) => self.generated(path, generator, real.count())?,
             (None, None) => {
                 return Err(Error::usage(
                     "--fake",
@@ -74,16 +80,25 @@ impl EvaluateArguments {
             auxiliary: auxiliary.as_ref(),
             untrained: None,
         };
+        let side_degrees = side_degrees(self.side_degrees, &real)?;
+        samples.require_comparable(side_degrees)?;
+        let mut figures = Vec::new();
+        if let Some(path) = &self.training {
+            figures.push(nearest_neighbours(&generated, path)?);
+        }
+        if let Some((_, generator)) = &generator {
+            figures.push(interpolations(generator, self.seed)?);
+        }
         let setting = Setting {
             title: "Generated convergence maps against real ones",
-            side_degrees: side_degrees(self.side_degrees, &real)?,
+            side_degrees,
             edges,
             bootstrap: Bootstrap {
                 resamples: self.resamples,
                 seed: self.seed,
             },
             training: None,
-            figures: Vec::new(),
+            figures,
             provenance: self.provenance(),
         };
         let summary = compare(samples, setting, &self.out)?;
@@ -92,15 +107,22 @@ impl EvaluateArguments {
         Ok(())
     }
 
-    fn generated(&self, path: &Path, count: usize) -> Result<MapSet> {
+    fn generator(&self) -> Result<Option<(&Path, Network)>> {
+        let Some(path) = &self.weights else {
+            return Ok(None);
+        };
         let backend = self.device.open()?;
         let generator = weights::load(path, NetworkKind::Generator, &backend)?;
+        Ok(Some((path, generator)))
+    }
+
+    fn generated(&self, path: &Path, generator: &Network, count: usize) -> Result<MapSet> {
         let latents = Latents::Seeded {
             seed: self.seed,
             count: count as u64,
         };
         let mut values = Vec::new();
-        generate(&generator, &latents, 16, |map| {
+        generate(generator, &latents, 16, |map| {
             values.extend_from_slice(map);
             Ok(())
         })?;
@@ -116,6 +138,9 @@ impl EvaluateArguments {
         }
         if let Some(path) = &self.auxiliary {
             pairs.push(("Auxiliary maps".to_owned(), shown(path)));
+        }
+        if let Some(path) = &self.training {
+            pairs.push(("Training maps".to_owned(), shown(path)));
         }
         if let Some(path) = &self.weights {
             pairs.push(("Weights".to_owned(), shown(path)));
@@ -156,6 +181,44 @@ pub(super) struct Samples<'a> {
     pub(super) untrained: Option<&'a MapSet>,
 }
 
+impl Samples<'_> {
+    /// # Errors
+    /// Where maps are not square, not of one size or angle, constant or not finite.
+    pub(super) fn require_comparable(&self, side_degrees: f64) -> Result<()> {
+        let size = self.real.width();
+        let all = [
+            Some(self.real),
+            Some(self.generated),
+            self.auxiliary,
+            self.untrained,
+        ];
+        for maps in all.into_iter().flatten() {
+            if maps.height() != size || maps.width() != size {
+                return Err(Error::file(
+                    maps.path(),
+                    format!(
+                        "holds maps of {}×{} pixels where {size}×{size} are expected",
+                        maps.height(),
+                        maps.width()
+                    ),
+                    "compare square maps of one size; `cosmogan crop` cuts them",
+                ));
+            }
+            if let Some(side) = maps.side_degrees()
+                && (side / side_degrees - 1.0).abs() > 1e-3
+            {
+                return Err(Error::file(
+                    maps.path(),
+                    format!("holds maps with a side of {side}° where {side_degrees}° is expected"),
+                    "compare maps of one angle; --side-degrees must be that of the files",
+                ));
+            }
+            maps.require_varied()?;
+        }
+        Ok(())
+    }
+}
+
 /// How it is to be compared, and what else the report is to say.
 pub(super) struct Setting<'a> {
     pub(super) title: &'a str,
@@ -170,48 +233,16 @@ pub(super) struct Setting<'a> {
     pub(super) provenance: Vec<(String, String)>,
 }
 
-/// Measures, draws and writes the report of a comparison.
+/// Measures, draws and writes the report of a comparison of samples that [can be compared](Samples::require_comparable).
 ///
 /// # Errors
-/// Where the maps are not square, not of one size or angle, constant or not finite, or the folder cannot be written.
+/// Where there are too few maps, or the folder cannot be written.
 pub(super) fn compare(
     samples: Samples<'_>,
     setting: Setting<'_>,
     folder: &Path,
 ) -> Result<Summary> {
     let size = samples.real.width();
-    let all = [
-        Some(samples.real),
-        Some(samples.generated),
-        samples.auxiliary,
-        samples.untrained,
-    ];
-    for maps in all.into_iter().flatten() {
-        if maps.height() != size || maps.width() != size {
-            return Err(Error::file(
-                maps.path(),
-                format!(
-                    "holds maps of {}×{} pixels where {size}×{size} are expected",
-                    maps.height(),
-                    maps.width()
-                ),
-                "compare square maps of one size; `cosmogan crop` cuts them",
-            ));
-        }
-        if let Some(side) = maps.side_degrees()
-            && (side / setting.side_degrees - 1.0).abs() > 1e-3
-        {
-            return Err(Error::file(
-                maps.path(),
-                format!(
-                    "holds maps with a side of {side}° where {}° is expected",
-                    setting.side_degrees
-                ),
-                "compare maps of one angle; --side-degrees must be that of the files",
-            ));
-        }
-        maps.require_varied()?;
-    }
     Comparison {
         title: setting.title.to_owned(),
         pixels: size,

@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::explore::birthday::DistinctMaps;
 use crate::explore::features::{FeatureFile, LogSpectrum, Metric};
 use crate::explore::interpolate::{Smoothness, spherical};
-use crate::explore::nearest::{Neighbour, Query, neighbours};
+use crate::explore::nearest::{Match, matches};
 use crate::explore::pairs::{Pair, PairDistances};
 use crate::files::{create_folder, write_atomically};
 use crate::interrupt;
@@ -70,9 +70,8 @@ pub(super) struct NearestArguments {
 struct NearestEntry {
     metric: Metric,
     generated: usize,
-    nearest: Neighbour,
-    /// The nearest other training map of that training map: how near training maps are to each other.
-    nearest_of_nearest: Neighbour,
+    #[serde(flatten)]
+    found: Match,
 }
 
 impl NearestArguments {
@@ -83,22 +82,9 @@ impl NearestArguments {
         let range = ColourRange::spanning(&slices);
         let mut entries = Vec::new();
         for metric in [Metric::Pixels, Metric::Spectrum] {
-            let queries = maps.iter().map(|map| Query {
-                map: map.clone(),
-                except: None,
-            });
-            let found = neighbours(&queries.collect::<Vec<_>>(), &self.training, pixels, metric)?;
-            let winners = found.iter().map(|neighbour| Query {
-                map: neighbour.map.clone(),
-                except: Some(neighbour.index),
-            });
-            let yardsticks =
-                neighbours(&winners.collect::<Vec<_>>(), &self.training, pixels, metric)?;
-            let shown: Vec<&[f32]> = slices
-                .iter()
-                .copied()
-                .chain(found.iter().map(|neighbour| &neighbour.map[..]))
-                .collect();
+            let found = matches(&slices, &self.training, pixels, metric)?;
+            let below = found.iter().map(|found| &found.nearest.map[..]);
+            let shown: Vec<&[f32]> = slices.iter().copied().chain(below).collect();
             let png = map_grid_png(&shown, pixels, pixels, maps.len(), range)?;
             let name = format!("nearest_{}.png", metric.name());
             write_atomically(self.out.join(name), &png)?;
@@ -106,18 +92,15 @@ impl NearestArguments {
                 "in {}: generated map, nearest training map, distance, distance between that and its own nearest",
                 metric.name()
             );
-            for (generated, (nearest, nearest_of_nearest)) in
-                found.into_iter().zip(yardsticks).enumerate()
-            {
+            for (generated, found) in found.into_iter().enumerate() {
                 println!(
                     "{generated:>14} {:>21} {:>9.4} {:>9.4}",
-                    nearest.index, nearest.distance, nearest_of_nearest.distance
+                    found.nearest.index, found.nearest.distance, found.nearest_of_nearest.distance
                 );
                 entries.push(NearestEntry {
                     metric,
                     generated,
-                    nearest,
-                    nearest_of_nearest,
+                    found,
                 });
             }
         }

@@ -5,6 +5,7 @@ mod demo;
 mod doctor;
 mod evaluate;
 mod explore;
+mod figures;
 mod generate;
 mod kernels;
 mod simulate;

@@ -22,24 +22,51 @@ pub struct Neighbour {
     pub map: Vec<f32>,
 }
 
+/// The neighbour of a map, and how near such neighbours are to each other.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Match {
+    /// The map's neighbour.
+    pub nearest: Neighbour,
+    /// That neighbour's own, among the other maps of the file.
+    pub nearest_of_nearest: Neighbour,
+}
+
 /// A map whose neighbour is sought; the map of the file with the index `except` is passed over.
-#[derive(Clone, Debug)]
-pub struct Query {
-    /// κ in row order.
-    pub map: Vec<f32>,
-    /// The map itself, if it is one of the file.
-    pub except: Option<usize>,
+struct Query<'a> {
+    map: &'a [f32],
+    except: Option<usize>,
 }
 
 /// Maps that are read at a time.
 const BLOCK: usize = 256;
 
-/// Reads the file of maps at `path` once and finds the neighbour of each query, one list for each of `metrics`.
+/// Finds the neighbours of `maps`, each of `pixels`² values of κ, in the file of maps at `path`, which is read twice.
 ///
 /// # Errors
-/// Where the file cannot be read, or its maps have another size than `pixels`².
-pub fn neighbours(
-    queries: &[Query],
+/// Where the file cannot be read, holds fewer than two maps, or its maps have another size.
+pub fn matches(maps: &[&[f32]], path: &Path, pixels: usize, metric: Metric) -> Result<Vec<Match>> {
+    let queries: Vec<Query<'_>> = maps.iter().map(|map| Query { map, except: None }).collect();
+    let found = neighbours(&queries, path, pixels, metric)?;
+    let queries: Vec<Query<'_>> = found
+        .iter()
+        .map(|neighbour| Query {
+            map: &neighbour.map,
+            except: Some(neighbour.index),
+        })
+        .collect();
+    let yardsticks = neighbours(&queries, path, pixels, metric)?;
+    let pairs = found.iter().zip(yardsticks);
+    Ok(pairs
+        .map(|(nearest, nearest_of_nearest)| Match {
+            nearest: nearest.clone(),
+            nearest_of_nearest,
+        })
+        .collect())
+}
+
+/// Reads the file once.
+fn neighbours(
+    queries: &[Query<'_>],
     path: &Path,
     pixels: usize,
     metric: Metric,
@@ -63,12 +90,7 @@ pub fn neighbours(
             _ => maps.iter().map(|map| map.to_vec()).collect(),
         }
     };
-    let wanted = features(
-        &queries
-            .iter()
-            .map(|query| &query.map[..])
-            .collect::<Vec<_>>(),
-    );
+    let wanted = features(&queries.iter().map(|query| query.map).collect::<Vec<_>>());
     let mut best: Vec<Option<Neighbour>> = vec![None; queries.len()];
     let mut progress = Progress::new("searching", reader.count() as u64);
     let mut first = 0;

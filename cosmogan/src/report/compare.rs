@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use serde::{Deserialize, Serialize};
+
 use super::digits::significant;
 use super::metrics::{Correlations, CovarianceNumbers, Metrics};
 use super::numbers::{Content, Distances, PixelNumbers};
@@ -32,7 +34,7 @@ pub struct Sample<'a> {
 }
 
 /// Maps to be shown beside the comparison, on its colour scale: nearest neighbours, interpolations.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct MapFigure {
     /// Heading above the figure.
     pub heading: String,
@@ -43,6 +45,7 @@ pub struct MapFigure {
     /// Maps in a row.
     pub columns: usize,
     /// κ in row order, row by row of the figure.
+    #[serde(skip)]
     pub maps: Vec<Vec<f32>>,
 }
 
@@ -303,6 +306,7 @@ impl Comparison<'_> {
             functionals: functionals(estimators, drawn),
             thresholds: thresholds(estimators, drawn),
             training: self.training.as_ref().map(TrainingCurve::averaged),
+            figures: self.figures.clone(),
             provenance,
         }
     }

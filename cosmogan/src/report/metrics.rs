@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::compare::MapFigure;
 use super::digits::significant;
 use super::plots::{Distributions, PixelHistograms, SpectrumBands, ThresholdBands, TrainingCurve};
 use super::significance::{PaperRow, Tests};
@@ -55,6 +56,9 @@ pub struct Metrics {
     pub thresholds: Distributions,
     /// The losses as they are drawn: finite ones, averaged over blocks of steps in long runs.
     pub training: Option<TrainingCurve>,
+    /// What the other figures show, without their maps.
+    #[serde(default)]
+    pub figures: Vec<MapFigure>,
     /// Where everything came from: pairs of what and which.
     pub provenance: Vec<(String, String)>,
 }

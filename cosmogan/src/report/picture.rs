@@ -34,7 +34,16 @@ impl Zoom {
         }
     }
 
-    pub(super) fn picture_side(self, side: usize) -> usize {
+    /// Maps of `side` pixels that fit beside each other on a page.
+    pub fn columns(self, side: usize) -> usize {
+        match self.picture_side(side) {
+            0..=200 => 6,
+            201..=330 => 4,
+            _ => 3,
+        }
+    }
+
+    fn picture_side(self, side: usize) -> usize {
         match self {
             Self::Enlarged(factor) => side * factor,
             Self::Averaged(factor) => side.div_ceil(factor),

@@ -146,11 +146,8 @@ fn add_maps(
 ) -> Result<()> {
     let size = comparison.pixels;
     let zoom = Zoom::for_maps(size, size);
-    let (columns, rows) = match zoom.picture_side(size) {
-        0..=200 => (6, 2),
-        201..=330 => (4, 2),
-        _ => (3, 1),
-    };
+    let columns = zoom.columns(size);
+    let rows = if columns > 3 { 2 } else { 1 };
     let file_names = ["maps_real.png", "maps_generated.png", "maps_untrained.png"];
     let mut grids = Vec::new();
     for (sample, file_name) in comparison.samples().zip(file_names) {
