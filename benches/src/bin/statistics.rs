@@ -1,6 +1,6 @@
 //! Times the statistics of maps on one thread and prints them as JSON: milliseconds per map.
 //!
-//! `statistics MAPS.npy SIDE_DEGREES ROUNDS`. Run by `benches/peers/lenstools.py`, beside LensTools.
+//! `statistics MAPS.npy SIDE_DEGREES ROUNDS`. Run by `benches/peers/map_statistics.py`, beside LensTools.
 #![allow(clippy::unwrap_used, reason = "a bench that cannot prepare has failed")]
 
 use std::path::Path;

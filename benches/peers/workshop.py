@@ -1,0 +1,69 @@
+"""What the scripts of this folder share: throw-away virtual environments, our own binaries, and a note of the machine."""
+
+import json
+import os
+import pathlib
+import platform
+import subprocess
+import sys
+import venv
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+RESULTS = ROOT / "benches" / "results"
+
+
+def environment(name, steps):
+    """The Python of a virtual environment in the user's cache, made on first use by one `pip install` per entry."""
+    cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache"))
+    folder = cache / "cosmogan-peers" / name
+    python = folder / "bin" / "python"
+    ready = folder / "ready"
+    wanted = json.dumps(steps)
+    if not ready.exists() or ready.read_text() != wanted:
+        print(f"installing {name} into {folder}", file=sys.stderr)
+        venv.create(folder, clear=True, with_pip=True)
+        for step in steps:
+            command = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *step]
+            if subprocess.run(command).returncode != 0:
+                sys.exit(f"{name} cannot be installed: `pip install {' '.join(step)}` failed; see its output above")
+        ready.write_text(wanted)
+    return python
+
+
+def run_inside(name, steps):
+    """Starts the calling script again in `environment(name, steps)`, unless that is where it runs."""
+    python = environment(name, steps)
+    if pathlib.Path(sys.prefix).resolve() != python.parent.parent.resolve():
+        os.execv(python, [str(python), *sys.argv])
+
+
+def build(package, *binaries):
+    """Builds binaries of the workspace and returns their paths."""
+    targets = [flag for binary in binaries for flag in ("--bin", binary)]
+    subprocess.run(["cargo", "build", "--release", "--quiet", "-p", package, *targets], cwd=ROOT, check=True)
+    return [ROOT / "target" / "release" / binary for binary in binaries]
+
+
+def machine():
+    """The processor and its cores, as far as the operating system tells."""
+    model = platform.processor() or platform.machine()
+    cpuinfo = pathlib.Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                model = line.split(":", 1)[1].strip()
+                break
+    return {"processor": model, "cores": len(os.sched_getaffinity(0)), "system": platform.platform(terse=True)}
+
+
+def commit():
+    """The commit that is measured, marked where the tree differs from it."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout.strip()
+
+
+def write(name, result):
+    """Writes a result for humans and programs."""
+    path = RESULTS / name
+    path.write_text(json.dumps(result, indent=2) + "\n")
+    print(f"written: {path.relative_to(ROOT)}")
