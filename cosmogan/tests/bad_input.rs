@@ -9,41 +9,7 @@ mod support;
 use std::fs;
 use std::path::Path;
 
-use support::{run, small_run, succeed, text, write_noise};
-
-/// Runs the program and expects one line on stderr with every one of `needles`.
-fn refused(arguments: &[&str], status: i32, needles: &[&str]) {
-    let output = run(arguments);
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(
-        output.status.code(),
-        Some(status),
-        "{arguments:?}: {stderr}"
-    );
-    assert!(!stderr.contains("panicked"), "{stderr}");
-    let complaint: Vec<&str> = stderr
-        .lines()
-        .filter(|line| line.starts_with("cosmogan: "))
-        .collect();
-    assert_eq!(complaint.len(), 1, "{arguments:?}: {stderr}");
-    for needle in needles {
-        assert!(complaint[0].contains(needle), "no {needle:?} in {stderr:?}");
-    }
-}
-
-/// A float32 array in the NPY format, whatever its extents.
-fn write_npy(path: &Path, dims: &str, values: &[f32]) {
-    let mut header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': {dims}, }}");
-    while !(header.len() + 11).is_multiple_of(64) {
-        header.push(' ');
-    }
-    header.push('\n');
-    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
-    bytes.extend((header.len() as u16).to_le_bytes());
-    bytes.extend(header.as_bytes());
-    bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
-    fs::write(path, bytes).unwrap();
-}
+use support::{refused, small_run, succeed, text, write_noise, write_npy};
 
 #[test]
 fn training_data() {

@@ -11,7 +11,7 @@ use std::path::Path;
 
 use cosmogan::stats::two_sample::{KolmogorovSmirnov, anderson_darling};
 use serde_json::Value;
-use support::{run, succeed, text, write_noise};
+use support::{succeed, text, write_noise};
 
 /// Both sides compute in double precision: what differs is the order of a few hundred thousand additions.
 const LIMIT: f64 = 1e-9;
@@ -116,13 +116,8 @@ fn bad_input_is_refused() {
         folder.path().join("stats.json"),
     );
     let refused = |more: &[&str], status: i32, needle: &str| {
-        let output = run(&[&["stats", text(&maps), "--out", text(&out)], more].concat());
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(status), "{stderr}");
-        assert!(
-            stderr.contains(needle) && !stderr.contains("panicked"),
-            "{stderr}"
-        );
+        let base = ["stats", text(&maps), "--out", text(&out)];
+        support::refused(&[&base[..], more].concat(), status, &[needle]);
         assert!(!out.exists());
     };
     refused(&[], 2, "--side-degrees");
@@ -130,8 +125,8 @@ fn bad_input_is_refused() {
     let with_edges = ["--side-degrees", "1", "--edges", text(&edges)];
     refused(&with_edges, 1, "edges.json");
     for (content, status, needle) in [
-        ("{\"nu_edges\": [3, 2, 1]}", 2, "nu_edges"),
-        ("{\"l_edges\": [3]}", 2, "l_edges"),
+        ("{\"nu_edges\": [3, 2, 1]}", 1, "nu_edges"),
+        ("{\"l_edges\": [3]}", 1, "l_edges"),
         ("{\"colour\": []}", 1, "colour"),
         ("not JSON", 1, "edges.json"),
     ] {

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::features::{LogSpectrum, Metric, distance};
-use crate::data::MapReader;
+use crate::data::{MapReader, not_finite};
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 
@@ -43,7 +43,7 @@ const BLOCK: usize = 256;
 /// Finds the neighbours of `maps`, each of `pixels`² values of κ, in the file of maps at `path`, which is read twice.
 ///
 /// # Errors
-/// Where the file cannot be read, holds fewer than two maps, or its maps have another size.
+/// Where the file cannot be read, holds fewer than two maps or a pixel that is no number, or its maps have another size.
 pub fn matches(maps: &[&[f32]], path: &Path, pixels: usize, metric: Metric) -> Result<Vec<Match>> {
     let queries: Vec<Query<'_>> = maps.iter().map(|map| Query { map, except: None }).collect();
     let found = neighbours(&queries, path, pixels, metric)?;
@@ -100,6 +100,10 @@ fn neighbours(
         values.clear();
         for _ in first..last {
             reader.read_next(&mut values)?;
+        }
+        if let Some(at) = values.iter().position(|value| !value.is_finite()) {
+            let index = first * pixels * pixels + at;
+            return Err(not_finite(path, pixels, pixels, index, values[at]));
         }
         let maps: Vec<&[f32]> = values.chunks_exact(pixels * pixels).collect();
         let rows = features(&maps);

@@ -1,8 +1,11 @@
 //! Everything that is measured of the maps of a comparison, in the same bins for all samples.
 
+use std::path::Path;
+
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use super::bins::check_edges;
 use super::{Minkowski, Moments, Peaks, PixelBins, PowerSpectrum, Thresholds, linear_edges};
 use crate::error::{Error, Result};
 
@@ -25,17 +28,28 @@ impl Edges {
     /// Reads a JSON file.
     ///
     /// # Errors
-    /// Where the file cannot be read or holds something else.
-    pub fn read(path: &std::path::Path) -> Result<Self> {
+    /// Where the file cannot be read or holds something else, or where edges are not in order.
+    pub fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path)
             .map_err(|error| Error::file(path, error, "name a readable JSON file"))?;
-        serde_json::from_str(&text).map_err(|error| {
+        let edges: Self = serde_json::from_str(&text).map_err(|error| {
             Error::file(
                 path,
                 error,
                 "write {\"l_edges\": […], \"nu_edges\": […], \"sigma_edges\": […]}, each optional",
             )
-        })
+        })?;
+        for (name, list) in [
+            ("l_edges", &edges.l_edges),
+            ("nu_edges", &edges.nu_edges),
+            ("sigma_edges", &edges.sigma_edges),
+        ] {
+            let in_order = list.as_ref().map(|list| check_edges(name, list));
+            in_order
+                .transpose()
+                .map_err(|error| Error::file(path, error, "correct the list"))?;
+        }
+        Ok(edges)
     }
 
     /// −2 to 4 standard deviations, in 19 bins.

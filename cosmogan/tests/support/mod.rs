@@ -33,6 +33,40 @@ pub(crate) fn succeed(arguments: &[&str]) -> Output {
     output
 }
 
+/// Runs the program and expects one line on stderr with every one of `needles`.
+pub(crate) fn refused(arguments: &[&str], status: i32, needles: &[&str]) {
+    let output = run(arguments);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(
+        output.status.code(),
+        Some(status),
+        "{arguments:?}: {stderr}"
+    );
+    assert!(!stderr.contains("panicked"), "{stderr}");
+    let complaint: Vec<&str> = stderr
+        .lines()
+        .filter(|line| line.starts_with("cosmogan: "))
+        .collect();
+    assert_eq!(complaint.len(), 1, "{arguments:?}: {stderr}");
+    for needle in needles {
+        assert!(complaint[0].contains(needle), "no {needle:?} in {stderr:?}");
+    }
+}
+
+/// A float32 array in the NPY format, whatever its extents.
+pub(crate) fn write_npy(path: &Path, dims: &str, values: &[f32]) {
+    let mut header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': {dims}, }}");
+    while !(header.len() + 11).is_multiple_of(64) {
+        header.push(' ');
+    }
+    header.push('\n');
+    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+    bytes.extend((header.len() as u16).to_le_bytes());
+    bytes.extend(header.as_bytes());
+    bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+    std::fs::write(path, bytes).unwrap();
+}
+
 /// A path as an argument.
 pub(crate) fn text(path: &Path) -> &str {
     path.to_str().unwrap()
@@ -64,4 +98,13 @@ pub(crate) fn write_noise(path: &Path, count: usize, size: usize) {
         writer.push(&map).unwrap();
     }
     writer.finish().unwrap();
+}
+
+/// A generator and a discriminator of [`SMALL_CONFIG`] after a step of training on `data`.
+pub(crate) fn small_networks(folder: &Path, config: &Path, data: &Path) -> [PathBuf; 2] {
+    std::fs::create_dir_all(folder).unwrap();
+    let run = folder.join("run");
+    let train = ["train", "--config", text(config), "--data", text(data)];
+    succeed(&[&train[..], &["--out", text(&run), "--steps", "1"]].concat());
+    ["generator", "discriminator"].map(|kind| run.join(format!("{kind}.safetensors")))
 }
