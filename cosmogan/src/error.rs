@@ -1,15 +1,15 @@
 //! Everything that can go wrong, each as one line that names the file or flag and the remedy.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 /// The result of everything in this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// One line for the user, and through [`Error::exit_status`] one number for the shell.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug)]
 pub enum Error {
     /// A file or folder that cannot be used as asked.
-    #[error("{}: {problem}; {remedy}", path.display())]
     File {
         /// The file or folder in question.
         path: PathBuf,
@@ -19,7 +19,6 @@ pub enum Error {
         remedy: String,
     },
     /// A flag, or a combination of flags, that makes no sense.
-    #[error("{flag}: {problem}; {remedy}")]
     Usage {
         /// The flag as typed, e.g. `--count`.
         flag: String,
@@ -29,14 +28,42 @@ pub enum Error {
         remedy: String,
     },
     /// A check ran to its end and did not pass.
-    #[error("{0}")]
     CheckFailed(String),
     /// The engine refused an operation.
-    #[error(transparent)]
-    Engine(#[from] cosmogan_engine::Error),
+    #[cfg(feature = "program")]
+    Engine(cosmogan_engine::Error),
     /// The user asked to stop; what was done so far is on disk.
-    #[error("interrupted; {0}")]
     Interrupted(String),
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File {
+                path,
+                problem,
+                remedy,
+            } => write!(formatter, "{}: {problem}; {remedy}", path.display()),
+            Self::Usage {
+                flag,
+                problem,
+                remedy,
+            } => write!(formatter, "{flag}: {problem}; {remedy}"),
+            Self::CheckFailed(what) => formatter.write_str(what),
+            #[cfg(feature = "program")]
+            Self::Engine(error) => write!(formatter, "{error}"),
+            Self::Interrupted(what) => write!(formatter, "interrupted; {what}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+#[cfg(feature = "program")]
+impl From<cosmogan_engine::Error> for Error {
+    fn from(error: cosmogan_engine::Error) -> Self {
+        Self::Engine(error)
+    }
 }
 
 impl Error {

@@ -10,7 +10,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use cosmogan::model::weights::{TensorFile, read_file};
+use cosmogan::model::tensor_file::TensorFile;
+use cosmogan::model::weights::read_file;
 use cosmogan::verify::reference;
 use cosmogan_engine::backend::cpu::CpuBackend;
 use cosmogan_engine::backend::launch::LaunchBackend;

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 
@@ -10,23 +11,19 @@ use cosmogan::report::{
     ColourRange, Comparison, MapFigure, Metrics, Sample, TrainingCurve, TrainingPoint, is_own_file,
     map_grid_png,
 };
+use cosmogan::rng::{Normals, Purpose, stream};
 use cosmogan::stats::two_sample::Bootstrap;
 use cosmogan::stats::{Edges, PowerSpectrum};
-use rand::{RngExt, SeedableRng};
-use rand_chacha::ChaCha8Rng;
-use rand_distr::StandardNormal;
 use tempfile::tempdir;
 
 const SIDE: usize = 32;
 
 /// Maps of a smoothed Gaussian field, skewed as a lognormal field is by `skew`, in units of κ.
 fn maps(count: usize, skew: f64, seed: u64) -> Vec<f32> {
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let mut normals = Normals::new(stream(seed, Purpose::Simulation, 0));
     (0..count)
         .flat_map(|_| {
-            let noise: Vec<f64> = (0..SIDE * SIDE)
-                .map(|_| rng.sample(StandardNormal))
-                .collect();
+            let noise: Vec<f64> = normals.by_ref().take(SIDE * SIDE).collect();
             (0..SIDE * SIDE)
                 .map(|at| {
                     let (row, column) = (at / SIDE, at % SIDE);
@@ -125,7 +122,12 @@ fn a_report_is_complete_and_needs_nothing_else() {
     assert!(html.contains("<h1>Test &lt;of&gt; &quot;the&quot; report &amp; more</h1>"));
     assert!(html.contains("cosmogan &lt;evaluate&gt; &#39;x&#39;"));
     assert!(html.contains("because a loss is not finite: 1."));
-    assert!(!html.contains("NaN"));
+    // Pictures are base64, which may spell anything.
+    let words: String = html
+        .split("data:image/png;base64,")
+        .map(|part| part.split_once('"').map_or(part, |(_, rest)| rest))
+        .collect();
+    assert!(!words.contains("NaN"));
 
     let mut pictures = 0;
     for entry in fs::read_dir(folder.path()).unwrap() {
@@ -198,7 +200,17 @@ fn the_numbers_equal_those_computed_in_another_way() {
         }
     }
     let distances = summary.generated.distances.unwrap();
-    assert!(distances.pixel_ks >= largest && distances.pixel_ks < largest + 0.01);
+    // The report tells values apart by 14 significant bits: a gap within such a bin is off by its share of the pixels.
+    let mut bins = HashMap::<u32, usize>::new();
+    for value in real.iter().chain(&generated) {
+        *bins.entry(value.to_bits() >> 10).or_default() += 1;
+    }
+    let fullest = *bins.values().max().unwrap() as f64 / real.len().min(generated.len()) as f64;
+    assert!(
+        distances.pixel_ks >= largest - fullest && distances.pixel_ks < largest + 0.01,
+        "{} {largest}",
+        distances.pixel_ks
+    );
 
     let power = PowerSpectrum::new(SIDE, 0.108, metrics.l_edges.clone()).unwrap();
     let mean = |values: &[f32], k: usize| {

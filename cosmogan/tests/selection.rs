@@ -9,7 +9,8 @@ mod support;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use cosmogan::model::weights::{CONFIG_KEY, TensorFile, read_file};
+use cosmogan::model::tensor_file::{CONFIG_KEY, TensorFile};
+use cosmogan::model::weights::read_file;
 use cosmogan::train::Selected;
 use cosmogan::train::log;
 use support::{run, small_run, succeed, text, write_noise};

@@ -31,17 +31,32 @@
 //! ```
 #![deny(unsafe_code)]
 
+pub mod inference;
+
+#[cfg(feature = "training")]
 pub mod adam;
+#[cfg(feature = "training")]
 pub mod backend;
+#[cfg(feature = "training")]
 mod error;
+#[cfg(feature = "training")]
 mod geometry;
+#[cfg(feature = "training")]
 pub mod ops;
+#[cfg(feature = "training")]
 mod shape;
+#[cfg(feature = "training")]
 mod tape;
+#[cfg(feature = "training")]
 mod tensor;
 
+#[cfg(feature = "training")]
 pub use error::{Error, Result};
+#[cfg(feature = "training")]
 pub use geometry::{ConvGeometry, Padding};
+#[cfg(feature = "training")]
 pub use shape::Shape;
+#[cfg(feature = "training")]
 pub use tape::{Tape, Variable};
+#[cfg(feature = "training")]
 pub use tensor::Tensor;

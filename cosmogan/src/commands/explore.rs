@@ -18,8 +18,9 @@ use crate::explore::nearest::{Match, matches};
 use crate::explore::pairs::{Pair, PairDistances};
 use crate::files::{create_folder, write_atomically};
 use crate::interrupt;
+use crate::model::latents::latents;
 use crate::model::network::{Mode, Network};
-use crate::model::{NetworkKind, discriminator, sampler, weights};
+use crate::model::{NetworkKind, discriminator, weights};
 use crate::report::{ColourRange, animation_png, map_grid_png};
 
 /// Is it novel? Nearest training maps, interpolations, and the birthday test
@@ -211,7 +212,7 @@ pub(super) fn paths(
     steps: u64,
 ) -> Result<Vec<Vec<f32>>> {
     let z_dim = generator.config().z_dim;
-    let ends = sampler::latents(seed, 0..2 * rows, z_dim);
+    let ends = latents(seed, 0..2 * rows, z_dim);
     let values: Vec<f32> = ends
         .chunks_exact(2 * z_dim)
         .flat_map(|pair| {

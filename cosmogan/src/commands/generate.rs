@@ -8,6 +8,7 @@ use clap::Args;
 use crate::data::{MapSet, MapWriter};
 use crate::device::DeviceArguments;
 use crate::error::{Error, Result};
+use crate::model::latents::latents;
 use crate::model::network::Network;
 use crate::model::{NetworkKind, sampler, weights};
 use crate::progress::Progress;
@@ -116,7 +117,7 @@ impl Latents {
 
     fn range(&self, range: Range<u64>, z_dim: usize) -> Vec<f32> {
         match self {
-            Self::Seeded { seed, .. } => sampler::latents(*seed, range, z_dim),
+            Self::Seeded { seed, .. } => latents(*seed, range, z_dim),
             Self::Given { values, .. } => {
                 values[range.start as usize * z_dim..range.end as usize * z_dim].to_vec()
             }

@@ -8,7 +8,7 @@ use crate::data::MapSet;
 use crate::device::DeviceArguments;
 use crate::error::{Error, Result};
 use crate::interrupt;
-use crate::model::config::{TrainingConfig, with_overrides};
+use crate::model::preset::{TrainingConfig, with_overrides};
 use crate::model::{ModelConfig, Preset};
 use crate::train::checkpoint::{self, DataIdentity, RunIdentity};
 use crate::train::run::{self, Length, RunFolder, RunOptions};

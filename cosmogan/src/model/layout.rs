@@ -1,4 +1,11 @@
 //! From the layouts of files (PyTorch's) to those of the engine (channels last), and back.
+#![cfg_attr(
+    not(feature = "program"),
+    allow(
+        dead_code,
+        reason = "the generator alone takes weights where they lie in a file"
+    )
+)]
 
 /// How a tensor's elements are ordered in a file, and where they go in the engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use super::config::{BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM, ModelConfig, STRIDE
 use super::initial;
 use super::specification::{NetworkKind, TensorSpecification, tensors};
 use crate::error::Result;
-use crate::rng::{Purpose, stream};
+use crate::rng::{Normals, Purpose, stream};
 
 /// TensorFlow's SAME padding for a 5×5 kernel at stride 2 and an even image: one before, two after.
 pub(crate) const SAME: Padding = Padding {
@@ -53,9 +53,9 @@ impl Network {
             NetworkKind::Generator => Purpose::GeneratorWeights,
             NetworkKind::Discriminator => Purpose::DiscriminatorWeights,
         };
-        let mut rng = stream(seed, purpose, 0);
+        let mut normals = Normals::new(stream(seed, purpose, 0));
         Self::from_file_values(kind, config, backend, |tensor| {
-            Ok(initial::values(tensor, &mut rng))
+            Ok(initial::values(tensor, &mut normals))
         })
     }
 

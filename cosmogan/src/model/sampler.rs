@@ -1,33 +1,11 @@
 //! Maps from a trained generator: the same map for the same latent vector, whatever else is in the batch.
 
-use std::ops::Range;
-
 use cosmogan_engine::{Shape, Tape};
-use rand_distr::{Distribution, StandardNormal};
 
 use super::generator;
 use super::layout::channels_first;
 use super::network::{Mode, Network};
 use crate::error::Result;
-use crate::rng::{Purpose, stream};
-
-/// Latent vectors of the maps `range` of a seed, one after the other; each depends on the seed and its own index.
-pub fn latents(seed: u64, range: Range<u64>, z_dim: usize) -> Vec<f32> {
-    range
-        .flat_map(|index| normals(seed, Purpose::Latent, index, z_dim))
-        .collect()
-}
-
-/// `count` standard normal deviates of one stream.
-pub(crate) fn normals(seed: u64, purpose: Purpose, index: u64, count: usize) -> Vec<f32> {
-    let mut rng = stream(seed, purpose, index);
-    (0..count)
-        .map(|_| {
-            let value: f64 = StandardNormal.sample(&mut rng);
-            value as f32
-        })
-        .collect()
-}
 
 /// Maps `[N, c_dim, S, S]` of the generator in inference mode, from latents `[N, z_dim]`.
 ///

@@ -66,6 +66,7 @@ pub struct TensorSpecification {
     pub file_dims: Vec<usize>,
     /// What it is for.
     pub role: Role,
+    #[cfg_attr(not(feature = "program"), allow(dead_code))]
     pub(crate) layout: Layout,
 }
 

@@ -9,12 +9,11 @@ use std::f64::consts::TAU;
 use std::fmt;
 use std::sync::Arc;
 
-use rand_distr::{Distribution, StandardNormal};
 use rustfft::num_complex::Complex64;
 use rustfft::{Fft, FftPlanner};
 
 use crate::error::{Error, Result};
-use crate::rng::{Purpose, stream};
+use crate::rng::{Normals, Purpose, stream};
 
 /// The least shift, in standard deviations of κ: below, skewness runs away and a few peaks hold all the power.
 const SMALLEST_SHIFT: f64 = 0.5;
@@ -103,8 +102,8 @@ impl LognormalField {
 
     /// Field `index` of `seed`, row by row.
     pub(super) fn draw(&self, seed: u64, index: u64) -> Vec<f32> {
-        let mut rng = stream(seed, Purpose::Simulation, index);
-        let mut normal = || -> f64 { StandardNormal.sample(&mut rng) };
+        let mut normals = Normals::new(stream(seed, Purpose::Simulation, index));
+        let mut normal = || normals.draw();
         // Independent complex modes: the real part of their transform is a real field of the right spectrum.
         let mut field: Vec<Complex64> = self
             .amplitudes

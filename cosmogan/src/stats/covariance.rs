@@ -228,12 +228,12 @@ impl Weights {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rand_distr::{Distribution, StandardNormal};
+    use crate::rng::Normals;
 
     /// Five quantities that share one random number times `coupling`.
     fn rows(count: usize, coupling: f64, index: u64) -> Vec<Vec<f64>> {
-        let mut rng = stream(11, Purpose::Simulation, index);
-        let mut normal = || -> f64 { StandardNormal.sample(&mut rng) };
+        let mut normals = Normals::new(stream(11, Purpose::Simulation, index));
+        let mut normal = || normals.draw();
         (0..count)
             .map(|_| {
                 let shared = normal();

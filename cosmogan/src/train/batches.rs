@@ -6,7 +6,7 @@ use rand::seq::SliceRandom;
 
 use crate::data::MapSet;
 use crate::error::{Error, Result};
-use crate::model::sampler::normals;
+use crate::model::latents::normals;
 use crate::rng::{Purpose, stream};
 
 /// Draws the inputs of every step of a run.
@@ -96,7 +96,8 @@ impl<'a> Batches<'a> {
                 Purpose::TrainingLatents,
                 step,
                 self.batch * self.z_dim,
-            ),
+            )
+            .collect(),
             flip_labels: draw < self.flip_probability,
         }
     }

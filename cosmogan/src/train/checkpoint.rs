@@ -12,9 +12,10 @@ use serde::{Deserialize, Serialize};
 use super::step::{Moments, Trainer};
 use crate::data::MapSet;
 use crate::error::{Error, Result};
-use crate::model::config::TrainingConfig;
 use crate::model::network::{Network, download, upload};
-use crate::model::weights::{TensorFile, read_file, write_tensors};
+use crate::model::preset::TrainingConfig;
+use crate::model::tensor_file::TensorFile;
+use crate::model::weights::{read_file, write_tensors};
 use crate::model::{ModelConfig, NetworkKind, TensorSpecification};
 
 const KEY: &str = "cosmogan.checkpoint";

@@ -19,8 +19,9 @@ use crate::data::MapSet;
 use crate::error::{Error, Result};
 use crate::files::{create_folder, write_atomically};
 use crate::interrupt;
+use crate::model::latents::normals;
 use crate::model::network::Network;
-use crate::model::sampler::{generate, normals};
+use crate::model::sampler::generate;
 use crate::model::{NetworkKind, weights};
 use crate::progress::Progress;
 use crate::report::{ColourRange, SelectionCurve, map_grid_png};
@@ -362,7 +363,8 @@ impl Run<'_> {
         let config = self.trainer.generator().config();
         let count = PREVIEW_SIDE * PREVIEW_SIDE;
         let seed = self.options.identity.seed;
-        let latents = normals(seed, Purpose::PreviewLatents, 0, count * config.z_dim);
+        let latents: Vec<f32> =
+            normals(seed, Purpose::PreviewLatents, 0, count * config.z_dim).collect();
         let maps = generate(self.trainer.generator(), &latents)?;
         let size = config.output_size;
         let maps: Vec<&[f32]> = maps.chunks_exact(size * size).collect();

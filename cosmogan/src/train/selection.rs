@@ -8,9 +8,11 @@ use serde::{Deserialize, Serialize};
 use super::checkpoint::DataIdentity;
 use crate::data::MapSet;
 use crate::error::{Error, Result};
+use crate::model::latents::normals;
 use crate::model::network::Network;
-use crate::model::sampler::{generate, normals};
-use crate::model::weights::{self, CONFIG_KEY, TensorFile, read_file};
+use crate::model::sampler::generate;
+use crate::model::tensor_file::{CONFIG_KEY, TensorFile};
+use crate::model::weights::{self, read_file};
 use crate::rng::Purpose;
 use crate::stats::{ChiSquared, PowerSpectrum};
 

@@ -9,8 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use cosmogan::data::MapWriter;
-use cosmogan::rng::{Purpose, stream};
-use rand_distr::{Distribution, StandardNormal};
+use cosmogan::rng::{Normals, Purpose, stream};
 
 /// The program, ready for arguments.
 pub(crate) fn cosmogan() -> Command {
@@ -88,12 +87,10 @@ pub(crate) fn small_run(folder: &Path, maps: usize) -> (PathBuf, PathBuf) {
 pub(crate) fn write_noise(path: &Path, count: usize, size: usize) {
     let mut writer = MapWriter::create(path, count, size, size, None).unwrap();
     for index in 0..count {
-        let mut rng = stream(5, Purpose::Simulation, index as u64);
-        let map: Vec<f32> = (0..size * size)
-            .map(|_| {
-                let value: f64 = StandardNormal.sample(&mut rng);
-                (0.05 * (0.8 * value).exp() - 0.07) as f32
-            })
+        let normals = Normals::new(stream(5, Purpose::Simulation, index as u64));
+        let map: Vec<f32> = normals
+            .take(size * size)
+            .map(|value| (0.05 * (0.8 * value).exp() - 0.07) as f32)
             .collect();
         writer.push(&map).unwrap();
     }

@@ -1,0 +1,301 @@
+"""The paper's generator in other frameworks and in our program, on the CPU, in turns, on the same weights and latents.
+
+    python3 benches/peers/generators.py [--peers torch,onnxruntime,openvino,jax] [--turns N] [--quick]
+
+Each framework is installed from its registry's default wheels into a virtual environment of its own. PyTorch's needs
+6 GB of disk, for it brings CUDA along and does not start without it; torch.compile needs a C++ compiler. A full run
+takes ten minutes. It writes benches/results/generators.json; --quick, with one turn and no batches of 64, only prints.
+
+For each count of threads and each batch, all contestants start one after the other, each bound to that many cores, and
+make their first batch, which is compared with the first contestant's; then each gets a few rounds in each turn while
+the others wait. A round goes from latents to maps, both in main memory. Memory is the most that was ever resident in a
+process that saw one batch size only. The first map is timed from the start of the process, where the batch is one.
+
+Frameworks get the network in the form that proved fastest in them, which is more than most users would do:
+
+* torch eager is the network as one writes it. The other variants fold batch normalisations into the layers, are
+  mirrored (contestants/network.py), keep channels last and compute the last layer as a convolution for the four phases
+  of its output. compile is torch.compile with freezing; only with one thread does its first map find its cache empty.
+* onnxruntime and openvino read models with batch normalisations folded; openvino's has the last layer in phases for
+  f32, and all layers for bf16 (contestants/open_vino.py).
+* jax has XLA's convolution with dilated inputs. In phases it was 1.2 to 1.5 times as fast for batches, but slower for
+  single maps, and never near the fastest.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+import workshop
+
+NUMPY, SAFETENSORS = "numpy==2.4.6", "safetensors==0.8.0"
+workshop.run_inside("generators", [[NUMPY, SAFETENSORS, "onnx==1.23.2"]])
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent / "contestants"))
+
+import network  # noqa: E402
+import numpy as np  # noqa: E402
+import onnx_model  # noqa: E402
+import process  # noqa: E402
+
+OURS, SEED = "cosmogan", 1
+THREADS = (1, 2)
+# Rounds in a turn for each batch, the first of them uncounted: for the first 0.2 s after a pause, Linux may leave two
+# threads on one core, and our program, which starts anew for each turn, finds no memory mapped in its first round.
+UNCOUNTED = {1: 10, 8: 1, 64: 1}
+COUNTED = {1: 10, 8: 2, 64: 1}
+# Largest difference from the first contestant, in standard deviations of its maps, at which f32 is the same network.
+TOLERANCE = 1e-4
+# So that threads of the last contestant, which spin for a while, have gone to sleep.
+PAUSE_SECONDS = 0.1
+PEERS = {
+    "torch": {
+        "environment": "torch-2.15.0",
+        "steps": [["torch==2.15.0", NUMPY, SAFETENSORS]],
+        "file": "pytorch.py",
+        "variants": {
+            "eager": {"kind": "f32"},
+            "channels_last": {"kind": "f32"},
+            "compile": {"kind": "f32"},
+            "bf16": {"kind": "bf16"},
+        },
+    },
+    "onnxruntime": {
+        "environment": "onnxruntime-1.32.0",
+        "steps": [["onnxruntime==1.32.0", NUMPY]],
+        "file": "onnx_runtime.py",
+        "variants": {"f32": {"kind": "f32", "onnx": "deconv"}},
+    },
+    "openvino": {
+        "environment": "openvino-2026.4.1",
+        "steps": [["openvino==2026.4.1", NUMPY]],
+        "file": "open_vino.py",
+        "variants": {
+            "f32": {"kind": "f32", "onnx": "last_in_phases"},
+            "bf16": {"kind": "bf16", "onnx": "all_in_phases"},
+        },
+    },
+    "jax": {
+        "environment": "jax-0.10.2",
+        "steps": [["jax[cpu]==0.10.2", NUMPY, SAFETENSORS]],
+        "file": "jax_xla.py",
+        "variants": {"f32": {"kind": "f32"}},
+    },
+}
+
+
+def complain(text):
+    print(f"!!! {text}", file=sys.stderr, flush=True)
+
+
+def installed_bytes(python):
+    """What the packages of an environment take on disk, but for those that install packages."""
+    total = 0
+    for folder in pathlib.Path(python).parent.parent.glob("lib/python*/site-packages"):
+        for path in folder.rglob("*"):
+            package = path.relative_to(folder).parts[0]
+            if path.is_file() and not package.startswith(("pip", "setuptools", "pkg_resources", "_distutils_hack")):
+                total += path.lstat().st_size
+    return total
+
+
+def contestants(names, failures):
+    """All that can take part, by name, the reference first; what cannot goes into `failures`."""
+    able = {}
+    for name in names:
+        peer = PEERS[name]
+        try:
+            python = workshop.environment(peer["environment"], peer["steps"])
+        except SystemExit as reason:
+            failures[name] = str(reason)
+            complain(f"{name}: {reason}")
+            continue
+        size = installed_bytes(python)
+        for variant, more in peer["variants"].items():
+            able[f"{name} {variant}"] = {
+                "python": python,
+                "file": peer["file"],
+                "variant": variant,
+                "installed_bytes": size,
+                **more,
+            }
+    try:
+        binary = workshop.build("cosmogan-benches", "generator")[0]
+        able[OURS] = {"binary": binary, "kind": "f32", "installed_bytes": binary.stat().st_size}
+    except (subprocess.CalledProcessError, OSError) as reason:
+        failures[OURS] = f"the binary `generator` of cosmogan-benches cannot be built: {reason}"
+        complain(f"OUR PROGRAM DOES NOT TAKE PART: {failures[OURS]}")
+    return able
+
+
+def start(contestant, threads, batch, files):
+    if "binary" in contestant:
+        return process.Ours(contestant["binary"], threads, batch, files)
+    return process.Peer(contestant, threads, batch, files)
+
+
+def cell(able, threads, batch, turns, files, failures):
+    """Everything that is measured with one count of threads and one batch."""
+    running, results, reference = {}, {}, None
+
+    def drop(name, reason):
+        failures[f"{name}, {threads} threads, batch {batch}"] = str(reason)
+        complain(f"{name}, {threads} threads, batch {batch}: {reason}")
+        results.pop(name, None)
+        if name in running:
+            running.pop(name).close()
+
+    for name, contestant in able.items():
+        try:
+            running[name] = start(contestant, threads, batch, files)
+        except process.Failure as reason:
+            drop(name, reason)
+            continue
+        maps = np.load(running[name].maps).squeeze().reshape(batch, -1)
+        if reference is None and contestant["kind"] == "f32":
+            reference = maps
+        difference = float(np.abs(maps - reference).max() / reference.std()) if reference is not None else None
+        results[name] = {"kind": contestant["kind"], "difference": difference, "turns": []}
+        time.sleep(PAUSE_SECONDS)
+    for turn in range(turns):
+        # Each turn begins with another contestant.
+        order = list(running)
+        shift = turn * len(order) // turns
+        for name in order[shift:] + order[:shift]:
+            try:
+                seconds = running[name].rounds(UNCOUNTED[batch] + COUNTED[batch])[UNCOUNTED[batch] :]
+            except process.Failure as reason:
+                drop(name, reason)
+                continue
+            results[name]["turns"].append(batch / statistics.median(seconds))
+            time.sleep(PAUSE_SECONDS)
+    for name, contestant in running.items():
+        contestant.close()
+        results[name]["peak_bytes"] = contestant.peak_bytes
+        if batch == 1:
+            results[name]["first_map_seconds"] = contestant.first_map_seconds
+        if contestant.version:
+            able[name]["version"] = contestant.version
+    return {"threads": threads, "batch": batch, "contestants": results, "ours": against(results)}
+
+
+def summary(values):
+    return {"median": statistics.median(values), "lowest": min(values), "highest": max(values)}
+
+
+def against(results):
+    """How many times as fast ours is as the fastest peer in f32 and in bf16, turn by turn; replaces turns by medians."""
+    rates = {name: result.pop("turns") for name, result in results.items()}
+    for name, result in results.items():
+        result["maps_per_second"] = summary(rates[name])
+    found = {}
+    for kind in ("f32", "bf16"):
+        peers = [name for name, result in results.items() if result["kind"] == kind and name != OURS]
+        if peers:
+            fastest = max(peers, key=lambda name: statistics.median(rates[name]))
+            found[f"fastest_{kind}"] = fastest
+            if OURS in rates:
+                ratios = [mine / theirs for mine, theirs in zip(rates[OURS], rates[fastest])]
+                found[f"times_as_fast_as_{kind}"] = summary(ratios)
+    return found
+
+
+def table(able, cells):
+    """The measurements and the ratios as a Markdown table."""
+    columns = [(one["threads"], one["batch"]) for one in cells]
+    heads = [f"{batch} on {threads}" for threads, batch in columns]
+    most = max(one["threads"] for one in cells)
+    batches = " / ".join(str(one["batch"]) for one in cells if one["threads"] == most)
+    title = ["maps/s, batch on threads:", *heads, f"peak MB, batch {batches} on {most}", "first map, s", "difference"]
+    rows = [[*title, "installed MB"], ["---"] + ["---:"] * (len(heads) + 4)]
+    for name, contestant in able.items():
+        found = [one["contestants"].get(name) for one in cells]
+        rates = [f"{one['maps_per_second']['median']:.1f}" if one else "–" for one in found]
+        widest = [one for one, (threads, _) in zip(found, columns) if threads == most]
+        peaks = " / ".join(f"{one['peak_bytes'] / 1e6:.0f}" if one else "–" for one in widest)
+        firsts = " / ".join(f"{one['first_map_seconds']:.2f}" for one in found if one and "first_map_seconds" in one)
+        differences = [one["difference"] for one in found if one and one["difference"] is not None]
+        difference = f"{max(differences):.1e}" if differences else "–"
+        rows.append([name, *rates, peaks, firsts or "–", difference, f"{contestant['installed_bytes'] / 1e6:.0f}"])
+    for kind in ("f32", "bf16"):
+        cells_of_kind = []
+        for one in cells:
+            ratio = one["ours"].get(f"times_as_fast_as_{kind}")
+            times = f"{ratio['median']:.2f}" if ratio else "–"
+            cells_of_kind.append(f"{times} ({one['ours'].get(f'fastest_{kind}', 'none')})")
+        rows.append([f"{OURS} / fastest {kind}", *cells_of_kind, "", "", "", ""])
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--peers", default=",".join(PEERS), help="frameworks, separated by commas")
+    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--quick", action="store_true", help="one turn, no batches of 64, writes no results")
+    arguments = parser.parse_args()
+    names = [name for name in arguments.peers.split(",") if name]
+    if unknown := set(names) - set(PEERS):
+        parser.error(f"no such peers: {', '.join(sorted(unknown))}")
+    if arguments.turns < 1:
+        parser.error("there must be a turn")
+    turns, batches = (1, [1, 8]) if arguments.quick else (arguments.turns, list(COUNTED))
+
+    failures, cells, started = {}, [], time.monotonic()
+    able = contestants(names, failures)
+    with tempfile.TemporaryDirectory() as folder:
+        folder = pathlib.Path(folder)
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder / "inductor")
+        files = {"folder": folder, "weights": folder / "generator.safetensors", "latents": folder / "latents.npy"}
+        tensors = network.random_weights(network.PAPER, SEED)
+        network.write(files["weights"], network.PAPER, tensors)
+        latents = np.random.default_rng(SEED).standard_normal((max(batches), network.PAPER["z_dim"]))
+        np.save(files["latents"], latents.astype(np.float32))
+        layers = range(1, network.PAPER["layers"] + 1)
+        for name, phases in {"deconv": (), "last_in_phases": layers[-1:], "all_in_phases": layers}.items():
+            files[name] = folder / f"{name}.onnx"
+            onnx_model.write(files[name], network.PAPER, tensors, phases)
+        for threads in THREADS:
+            if threads > len(os.sched_getaffinity(0)):
+                complain(f"no measurement on {threads} threads: there are not as many cores")
+                continue
+            for batch in batches:
+                print(f"{time.monotonic() - started:.0f} s: {threads} threads, batch {batch}", file=sys.stderr)
+                cells.append(cell(able, threads, batch, turns, files, failures))
+    print(table(able, cells))
+    differing = {
+        f"{name}, {one['threads']} threads, batch {one['batch']}": found["difference"]
+        for one in cells
+        for name, found in one["contestants"].items()
+        # Written so that what is no number differs, too.
+        if found["kind"] == "f32" and not found["difference"] <= TOLERANCE
+    }
+    result = {
+        "what": "maps per second of the paper's generator, 256 x 256, random weights, on the CPU; difference: largest "
+        "from the first contestant's maps, in their standard deviations; first_map_seconds from the process's start",
+        "versions": {
+            "python": sys.version.split()[0],
+            **{PEERS[name]["environment"]: PEERS[name]["steps"] for name in names},
+            **{name: contestant["version"] for name, contestant in able.items() if "version" in contestant},
+        },
+        "commit": workshop.commit(),
+        "machine": workshop.machine(),
+        "turns": turns,
+        "rounds_per_turn": {str(batch): COUNTED[batch] for batch in batches},
+        "installed_bytes": {name: contestant["installed_bytes"] for name, contestant in able.items()},
+        "cells": cells,
+        "failures": failures,
+    }
+    if not arguments.quick:
+        workshop.write("generators.json", result)
+    if failures:
+        complain(f"did not take part, for reasons above: {'; '.join(failures)}")
+    if differing:
+        sys.exit(f"not the same network within {TOLERANCE} standard deviations: {json.dumps(differing, indent=2)}")
+
+
+main()

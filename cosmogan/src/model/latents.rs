@@ -1,0 +1,23 @@
+//! Latent vectors: standard normal deviates that depend on a seed, a purpose and an index, and on nothing else.
+
+use std::ops::Range;
+
+use crate::rng::{Normals, Purpose, stream};
+
+/// Latent vectors of the maps `range` of a seed, one after the other; each depends on the seed and its own index.
+pub fn latents(seed: u64, range: Range<u64>, z_dim: usize) -> Vec<f32> {
+    range
+        .flat_map(|index| normals(seed, Purpose::Latent, index, z_dim))
+        .collect()
+}
+
+/// `count` standard normal deviates of one stream.
+pub(crate) fn normals(
+    seed: u64,
+    purpose: Purpose,
+    index: u64,
+    count: usize,
+) -> impl Iterator<Item = f32> {
+    let normals = Normals::new(stream(seed, purpose, index));
+    normals.take(count).map(|value| value as f32)
+}

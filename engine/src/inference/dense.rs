@@ -1,0 +1,132 @@
+//! The first layer: latent vectors to the coarsest feature maps, rectified.
+#![allow(unsafe_code)]
+
+use super::image::Extents;
+use super::memory::{Aligned, Shared};
+use super::product::{RowKernel, accumulate, tile_rows, zero};
+use super::simd::{InstructionSet, Kernel, Simd};
+
+/// Weights in panels of two vectors: every panel holds two vectors' worth of features for each input in turn.
+#[derive(Debug)]
+pub(super) struct Dense {
+    inputs: usize,
+    features: Extents,
+    panels: Aligned,
+    bias: Aligned,
+    width: usize,
+}
+
+impl Dense {
+    /// From `weight(feature, input)` and `bias(feature)`, where a feature is a pixel in row order and a channel.
+    pub(super) fn pack(
+        set: InstructionSet,
+        inputs: usize,
+        features: Extents,
+        channels: usize,
+        weight: impl Fn([usize; 2], usize) -> f32,
+        bias: impl Fn([usize; 2]) -> f32,
+    ) -> Self {
+        let width = 2 * set.lanes();
+        let columns = features.size.pow(2) * features.channels;
+        let count = columns.div_ceil(width);
+        let mut panels = Aligned::zeroed(count * inputs * width);
+        let mut packed_bias = Aligned::zeroed(count * width);
+        let feature = |column: usize| {
+            let (pixel, channel) = (column / features.channels, column % features.channels);
+            (column < columns && channel < channels).then_some([pixel, channel])
+        };
+        for (index, panel) in panels.chunks_exact_mut(inputs * width).enumerate() {
+            for lane in 0..width {
+                let Some(feature) = feature(index * width + lane) else {
+                    continue;
+                };
+                packed_bias[index * width + lane] = bias(feature);
+                for input in 0..inputs {
+                    panel[input * width + lane] = weight(feature, input);
+                }
+            }
+        }
+        Self {
+            inputs,
+            features,
+            panels,
+            bias: packed_bias,
+            width,
+        }
+    }
+
+    /// Pieces of work.
+    pub(super) fn items(&self) -> usize {
+        self.panels().div_ceil(PANELS)
+    }
+
+    fn panels(&self) -> usize {
+        self.bias.len() / self.width
+    }
+}
+
+/// Panels that are one piece of work.
+const PANELS: usize = 64;
+
+/// Some of the features of all images.
+pub(super) struct DenseKernel<'a> {
+    pub(super) layer: &'a Dense,
+    pub(super) item: usize,
+    /// One latent vector after the other.
+    pub(super) latents: &'a [f32],
+    pub(super) output: Shared<'a>,
+}
+
+impl Kernel for DenseKernel<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(mut self, simd: S) {
+        let images = self.latents.len() / self.layer.inputs;
+        tile_rows(simd, images, &mut self);
+    }
+}
+
+impl<S: Simd> RowKernel<S> for DenseKernel<'_> {
+    #[inline(always)]
+    fn run<const ROWS: usize>(&mut self, simd: S, first: usize) {
+        let layer = self.layer;
+        let (inputs, features) = (layer.inputs, layer.features);
+        let latents = &self.latents[first * inputs..(first + ROWS) * inputs];
+        let columns = features.size.pow(2) * features.channels;
+        let panels = self.item * PANELS..((self.item + 1) * PANELS).min(layer.panels());
+        for panel in panels {
+            let weights =
+                &layer.panels[panel * inputs * layer.width..(panel + 1) * inputs * layer.width];
+            let bias = &layer.bias[panel * layer.width..(panel + 1) * layer.width];
+            let mut sums = zero::<S, ROWS>(simd);
+            // SAFETY: `latents` has ROWS rows of `inputs` values, `weights` as many rows of two vectors.
+            unsafe {
+                accumulate(
+                    simd,
+                    latents.as_ptr(),
+                    inputs,
+                    weights.as_ptr(),
+                    inputs,
+                    &mut sums,
+                );
+            }
+            for half in 0..2 {
+                let column = panel * layer.width + half * S::LANES;
+                if column >= columns {
+                    break;
+                }
+                let (pixel, channel) = (column / features.channels, column % features.channels);
+                let (row, column) = (pixel / features.size, pixel % features.size);
+                // SAFETY: `bias` has two vectors.
+                let bias = unsafe { simd.load(bias.as_ptr().add(half * S::LANES)) };
+                for (image, sums) in sums.iter().enumerate() {
+                    let at = features.pixel(first + image, row as isize, column as isize) + channel;
+                    let value = simd.maximum(simd.add(sums[half], bias), simd.splat(0.0));
+                    // SAFETY: a vector does not reach beyond its pixel's channels; no other item has this panel.
+                    unsafe { simd.store(self.output.range(at..at + S::LANES).as_mut_ptr(), value) };
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! A transposed convolution as four convolutions, one for each parity of output rows and columns, each an implicit matrix
+//! product: rows are pixels, columns output channels, and the depth runs over taps and input channels. Nothing is copied
+//! and nothing scattered: every output is written once.
+#![allow(unsafe_code)]
+
+use super::image::{BLOCK, Extents, KERNEL, taps};
+use super::memory::{Aligned, Shared};
+use super::product::{RowKernel, accumulate, tile_rows, zero};
+use super::simd::{InstructionSet, Kernel, Simd};
+
+/// Weights in panels of two vectors of output channels; for each phase and panel one matrix per tap.
+#[derive(Debug)]
+pub(super) struct Direct {
+    input: Extents,
+    output: Extents,
+    /// One list of panels for each phase (row parity, column parity).
+    phases: [Aligned; 4],
+    bias: Aligned,
+    width: usize,
+    panels: usize,
+}
+
+/// Pixels that are one piece of work, about.
+const PIXELS: usize = 256;
+
+impl Direct {
+    /// From `weight([row tap, column tap], input, output)` and a bias for each output.
+    pub(super) fn pack(
+        set: InstructionSet,
+        [input, output]: [Extents; 2],
+        weight: impl Fn([usize; 2], usize, usize) -> f32,
+        bias: &[f32],
+        inputs: usize,
+    ) -> Self {
+        let width = 2 * set.lanes();
+        let outputs = bias.len();
+        let panels = output.channels.div_ceil(width);
+        let phases = std::array::from_fn(|phase| {
+            let taps = phase_taps(phase);
+            let mut packed = Aligned::zeroed(panels * taps.len() * input.channels * width);
+            let matrices = packed.chunks_exact_mut(input.channels * width);
+            for (index, matrix) in matrices.enumerate() {
+                let (panel, tap) = (index / taps.len(), taps[index % taps.len()].1);
+                for channel in 0..inputs {
+                    for lane in 0..width.min(outputs.saturating_sub(panel * width)) {
+                        matrix[channel * width + lane] = weight(tap, channel, panel * width + lane);
+                    }
+                }
+            }
+            packed
+        });
+        let mut packed_bias = Aligned::zeroed(panels * width);
+        packed_bias[..outputs].copy_from_slice(bias);
+        Self {
+            input,
+            output,
+            phases,
+            bias: packed_bias,
+            width,
+            panels,
+        }
+    }
+
+    /// Rows of the input that are one piece of work.
+    fn rows(&self) -> usize {
+        PIXELS.div_ceil(self.input.size).min(self.input.size)
+    }
+
+    /// Pieces of work for some images.
+    pub(super) fn items(&self, images: usize) -> usize {
+        4 * self.panels * images * self.input.size.div_ceil(self.rows())
+    }
+}
+
+/// Offsets in the input, and taps, of a phase.
+fn phase_taps(phase: usize) -> Vec<([isize; 2], [usize; 2])> {
+    let rows = taps(phase / 2).iter();
+    rows.flat_map(|&(y, row)| {
+        taps(phase % 2)
+            .iter()
+            .map(move |&(x, column)| ([y, x], [row, column]))
+    })
+    .collect()
+}
+
+/// Some rows of one phase and panel of one image.
+pub(super) struct DirectKernel<'a> {
+    pub(super) layer: &'a Direct,
+    pub(super) images: usize,
+    pub(super) item: usize,
+    pub(super) input: &'a [f32],
+    pub(super) output: Shared<'a>,
+}
+
+impl Kernel for DirectKernel<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let layer = self.layer;
+        let rows = layer.rows();
+        let chunks = self.images * layer.input.size.div_ceil(rows);
+        // Pieces that share weights follow each other; phases with many taps come first.
+        let (matrix, chunk) = (self.item / chunks, self.item % chunks);
+        let (phase, panel) = (3 - matrix / layer.panels, matrix % layer.panels);
+        let (image, chunk) = (chunk % self.images, chunk / self.images);
+        let taps = phase_taps(phase);
+        let length = taps.len() * layer.input.channels * layer.width;
+        let weights = &layer.phases[phase][panel * length..(panel + 1) * length];
+        for row in chunk * rows..((chunk + 1) * rows).min(layer.input.size) {
+            let mut row = Row {
+                kernel: &self,
+                taps: &taps,
+                weights,
+                phase: [phase / 2, phase % 2],
+                panel,
+                image,
+                row,
+            };
+            tile_rows(simd, layer.input.size, &mut row);
+        }
+    }
+}
+
+/// One row of one phase and panel of one image.
+struct Row<'a> {
+    kernel: &'a DirectKernel<'a>,
+    taps: &'a [([isize; 2], [usize; 2])],
+    weights: &'a [f32],
+    phase: [usize; 2],
+    panel: usize,
+    image: usize,
+    row: usize,
+}
+
+impl<S: Simd> RowKernel<S> for Row<'_> {
+    #[inline(always)]
+    fn run<const ROWS: usize>(&mut self, simd: S, first: usize) {
+        let layer = self.kernel.layer;
+        let channels = layer.input.channels;
+        let mut sums = zero::<S, ROWS>(simd);
+        let matrices = self.weights.chunks_exact(channels * layer.width);
+        for (([y, x], _), weights) in self.taps.iter().zip(matrices) {
+            let (row, column) = (self.row as isize + y, first as isize + x);
+            let at = layer.input.pixel(self.image, row, column);
+            let pixels = &self.kernel.input[at..at + ROWS * channels];
+            // SAFETY: `pixels` has ROWS rows of `channels` values, `weights` as many rows of two vectors.
+            unsafe {
+                accumulate(
+                    simd,
+                    pixels.as_ptr(),
+                    channels,
+                    weights.as_ptr(),
+                    channels,
+                    &mut sums,
+                );
+            }
+        }
+        for half in 0..2 {
+            let channel = self.panel * layer.width + half * S::LANES;
+            if channel >= layer.output.channels {
+                break;
+            }
+            // SAFETY: there is a bias for each column of each panel.
+            let bias = unsafe { simd.load(layer.bias[channel..channel + S::LANES].as_ptr()) };
+            for (pixel, sums) in sums.iter().enumerate() {
+                let row = 2 * self.row + self.phase[0];
+                let column = 2 * (first + pixel) + self.phase[1];
+                let at = layer
+                    .output
+                    .pixel(self.image, row as isize, column as isize)
+                    + channel;
+                let value = simd.maximum(simd.add(sums[half], bias), simd.splat(0.0));
+                // SAFETY: a vector does not reach beyond its pixel's channels; no other item has this phase and panel.
+                unsafe {
+                    simd.store(
+                        self.kernel.output.range(at..at + S::LANES).as_mut_ptr(),
+                        value,
+                    )
+                };
+            }
+        }
+    }
+}
+
+const _: () = assert!(KERNEL == 5 && BLOCK == 16);

@@ -1,0 +1,79 @@
+//! Feature maps with a border of zeros, and where a layer's results go.
+
+use super::memory::Aligned;
+
+/// Channels are counted in blocks of this many; missing ones are zero.
+pub(super) const BLOCK: usize = 16;
+
+/// Extents of images `[N, H, W, C]` with a border: one pixel above and to the left, at least one below and to the right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Extents {
+    /// Rows and columns without the border.
+    pub(super) size: usize,
+    /// Channels, a multiple of [`BLOCK`].
+    pub(super) channels: usize,
+    /// Rows and columns with it.
+    padded: usize,
+}
+
+impl Extents {
+    pub(super) fn new(size: usize, channels: usize) -> Self {
+        Self {
+            size,
+            channels: channels.next_multiple_of(BLOCK),
+            // Tiles of four by four pixels look at one more on each side.
+            padded: size.next_multiple_of(4) + 2,
+        }
+    }
+
+    /// Values of an image.
+    pub(super) fn image(&self) -> usize {
+        self.padded * self.row()
+    }
+
+    /// Values of a row.
+    pub(super) fn row(&self) -> usize {
+        self.padded * self.channels
+    }
+
+    /// Index of the first channel of a pixel. Row and column −1 are the border's.
+    pub(super) fn pixel(&self, image: usize, row: isize, column: isize) -> usize {
+        debug_assert!((-1..self.padded as isize - 1).contains(&row));
+        debug_assert!((-1..self.padded as isize - 1).contains(&column));
+        let (row, column) = ((row + 1) as usize, (column + 1) as usize);
+        image * self.image() + row * self.row() + column * self.channels
+    }
+
+    /// Room for some images, all zero. Borders stay so: no layer writes there.
+    pub(super) fn allocate(&self, images: usize) -> Aligned {
+        Aligned::zeroed(images * self.image())
+    }
+}
+
+/// Taps of a transposed convolution of stride 2 along one axis: the output at 2j + `phase` is a sum over the inputs
+/// j + offset, each times the weight at `tap`.
+pub(super) fn taps(phase: usize) -> &'static [(isize, usize)] {
+    match phase {
+        0 => &[(-1, 3), (0, 1)],
+        _ => &[(-1, 4), (0, 2), (1, 0)],
+    }
+}
+
+/// Extent of the kernel along one axis.
+pub(super) const KERNEL: usize = 5;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn taps_are_those_of_the_transposed_convolution() {
+        // Input i adds weight k to output 2i + k − 1.
+        for phase in 0..2 {
+            for (offset, tap) in taps(phase) {
+                assert_eq!(2 * offset + *tap as isize - 1, phase as isize);
+            }
+        }
+        assert_eq!(taps(0).len() + taps(1).len(), KERNEL);
+    }
+}

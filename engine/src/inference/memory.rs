@@ -1,0 +1,142 @@
+//! Memory for vectors: aligned to cache lines, and shared between threads that write to different places.
+#![allow(unsafe_code)]
+
+use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::marker::PhantomData;
+use std::ops::{Deref, DerefMut, Range};
+use std::ptr::NonNull;
+
+/// Bytes of a cache line.
+const LINE: usize = 64;
+
+/// Values that start at a cache line; zero at first, and untouched until they are used.
+pub(super) struct Aligned {
+    start: NonNull<f32>,
+    length: usize,
+}
+
+// SAFETY: the memory belongs to this value alone, and `f32` may go to any thread.
+unsafe impl Send for Aligned {}
+// SAFETY: without a mutable borrow the values do not change.
+unsafe impl Sync for Aligned {}
+
+impl Aligned {
+    pub(super) fn zeroed(length: usize) -> Self {
+        let layout = Self::layout(length);
+        // SAFETY: the layout has a size, at least one line.
+        let memory = unsafe { alloc_zeroed(layout) };
+        let Some(start) = NonNull::new(memory.cast()) else {
+            handle_alloc_error(layout)
+        };
+        Self { start, length }
+    }
+
+    fn layout(length: usize) -> Layout {
+        let bytes = (length.max(1) * size_of::<f32>()).next_multiple_of(LINE);
+        // Lengths are products of a model's extents, which are bounded where models are read.
+        Layout::from_size_align(bytes, LINE)
+            .expect("a model's tensors are smaller than the address space")
+    }
+}
+
+impl Default for Aligned {
+    fn default() -> Self {
+        Self::zeroed(0)
+    }
+}
+
+impl Drop for Aligned {
+    fn drop(&mut self) {
+        // SAFETY: allocated in `zeroed` with this layout, and nobody else frees it.
+        unsafe { dealloc(self.start.as_ptr().cast(), Self::layout(self.length)) }
+    }
+}
+
+impl Deref for Aligned {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        // SAFETY: `length` values at `start` are allocated, and were zeroed.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.length) }
+    }
+}
+
+impl DerefMut for Aligned {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        // SAFETY: as above, and the borrow is exclusive.
+        unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.length) }
+    }
+}
+
+impl std::fmt::Debug for Aligned {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{} values", self.length)
+    }
+}
+
+/// Values that the workers of one stage write to, each in places of its own, and that none of them reads.
+#[derive(Clone, Copy)]
+pub(super) struct Shared<'a> {
+    start: *mut f32,
+    length: usize,
+    lifetime: PhantomData<&'a mut [f32]>,
+}
+
+// SAFETY: workers write through `range` and `pointer` alone, whose callers vouch that no two touch the same place.
+unsafe impl Send for Shared<'_> {}
+// SAFETY: as above.
+unsafe impl Sync for Shared<'_> {}
+
+impl<'a> Shared<'a> {
+    pub(super) fn new(values: &'a mut [f32]) -> Self {
+        Self {
+            start: values.as_mut_ptr(),
+            length: values.len(),
+            lifetime: PhantomData,
+        }
+    }
+
+    /// The values of a range.
+    ///
+    /// # Safety
+    /// While the result lives, nobody else may touch these values.
+    ///
+    /// # Panics
+    /// Where the range ends beyond the values.
+    #[allow(
+        clippy::mut_from_ref,
+        reason = "the caller vouches that ranges do not overlap"
+    )]
+    pub(super) unsafe fn range(&self, range: Range<usize>) -> &'a mut [f32] {
+        assert!(range.start <= range.end && range.end <= self.length);
+        // SAFETY: inside the values, by the assertion; nobody else's, by the caller.
+        unsafe { std::slice::from_raw_parts_mut(self.start.add(range.start), range.len()) }
+    }
+
+    /// A part of the values.
+    ///
+    /// # Panics
+    /// Where the range ends beyond the values.
+    pub(super) fn part(&self, range: Range<usize>) -> Self {
+        assert!(range.start <= range.end && range.end <= self.length);
+        Self {
+            // SAFETY: inside the values, by the assertion.
+            start: unsafe { self.start.add(range.start) },
+            length: range.len(),
+            lifetime: PhantomData,
+        }
+    }
+
+    /// The values of a range, to read.
+    ///
+    /// # Safety
+    /// While the result lives, nobody may write to these values.
+    ///
+    /// # Panics
+    /// Where the range ends beyond the values.
+    pub(super) unsafe fn read(&self, range: Range<usize>) -> &'a [f32] {
+        assert!(range.start <= range.end && range.end <= self.length);
+        // SAFETY: inside the values, by the assertion; written by nobody, by the caller.
+        unsafe { std::slice::from_raw_parts(self.start.add(range.start), range.len()) }
+    }
+}

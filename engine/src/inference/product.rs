@@ -1,0 +1,66 @@
+//! A tile of a matrix product in registers: the one inner loop of every layer.
+#![allow(unsafe_code)]
+
+use super::simd::Simd;
+
+/// Rows and the two vectors of each.
+pub(super) type Accumulators<S, const ROWS: usize> = [[<S as Simd>::Vector; 2]; ROWS];
+
+/// Zeros.
+#[inline(always)]
+pub(super) fn zero<S: Simd, const ROWS: usize>(simd: S) -> Accumulators<S, ROWS> {
+    [[simd.splat(0.0); 2]; ROWS]
+}
+
+/// sums ← sums + a·b, where `a` has `ROWS` rows of `depth` values, `stride` apart, and `b` is a panel of `depth` rows
+/// of two vectors. Terms are added in the order of the rows of `b`.
+///
+/// # Safety
+/// `a` and `b` must be readable over these extents.
+#[inline(always)]
+pub(super) unsafe fn accumulate<S: Simd, const ROWS: usize>(
+    simd: S,
+    a: *const f32,
+    stride: usize,
+    b: *const f32,
+    depth: usize,
+    sums: &mut Accumulators<S, ROWS>,
+) {
+    for k in 0..depth {
+        // SAFETY: k < depth, row < ROWS: inside what the caller vouches for.
+        unsafe {
+            let row = b.add(k * 2 * S::LANES);
+            let columns = [simd.load(row), simd.load(row.add(S::LANES))];
+            for (row, sums) in sums.iter_mut().enumerate() {
+                let factor = simd.splat(*a.add(row * stride + k));
+                sums[0] = simd.multiply_add(factor, columns[0], sums[0]);
+                sums[1] = simd.multiply_add(factor, columns[1], sums[1]);
+            }
+        }
+    }
+}
+
+/// Code that works on a number of rows known when it is compiled.
+pub(super) trait RowKernel<S: Simd> {
+    /// Works on `ROWS` rows from row `first` on.
+    fn run<const ROWS: usize>(&mut self, simd: S, first: usize);
+}
+
+/// Cuts `rows` rows into tiles: as many full ones as fit, and a smaller one.
+#[inline(always)]
+pub(super) fn tile_rows<S: Simd>(simd: S, rows: usize, kernel: &mut impl RowKernel<S>) {
+    let mut first = 0;
+    while first < rows {
+        match (rows - first).min(S::ROWS) {
+            1 => kernel.run::<1>(simd, first),
+            2 => kernel.run::<2>(simd, first),
+            3 => kernel.run::<3>(simd, first),
+            4 => kernel.run::<4>(simd, first),
+            5 => kernel.run::<5>(simd, first),
+            6 => kernel.run::<6>(simd, first),
+            7 => kernel.run::<7>(simd, first),
+            _ => kernel.run::<8>(simd, first),
+        }
+        first += S::ROWS;
+    }
+}
