@@ -1,0 +1,194 @@
+//! The generator alone, on every instruction set of this processor and by both methods.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot prepare its data has failed"
+)]
+
+mod support;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use cosmogan::Generator;
+use cosmogan::data::MapSet;
+use cosmogan::error::Error;
+use cosmogan::generator::{InstructionSet, Method, Options};
+use cosmogan::model::latents::latents;
+use cosmogan::model::tensor_file::TensorFile;
+
+use support::{small_networks, small_run, succeed, text};
+
+fn golden(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../oracle/golden");
+    folder.join(name)
+}
+
+/// Every way to compute.
+fn all_options() -> impl Iterator<Item = Options> {
+    InstructionSet::available().flat_map(|instruction_set| {
+        [Some(Method::Direct), Some(Method::Minimal), None]
+            .into_iter()
+            .flat_map(move |method| {
+                [1, 2, 3].map(|threads| Options {
+                    threads,
+                    instruction_set,
+                    method,
+                })
+            })
+    })
+}
+
+#[test]
+fn maps_are_pytorchs() {
+    for set in ["two", "four"] {
+        let weights = golden(&format!("{set}_generator0.safetensors"));
+        let path = golden(&format!("{set}_forward.safetensors"));
+        let bytes = fs::read(&path).unwrap();
+        let expected = TensorFile::parse(&path, &bytes).unwrap();
+        let (dims, expected) = expected.get("generator_eval").unwrap().unwrap();
+        let deviation = deviation(&expected);
+        let inputs = MapSet::read(&golden(&format!("{set}_latents.npy"))).unwrap();
+        for options in all_options() {
+            let generator = Generator::load_with(&weights, options).unwrap();
+            let vectors = &inputs.values()[..dims[0] * generator.latent_width()];
+            let maps = generator.generate(vectors).unwrap();
+            assert_eq!(maps.len(), expected.len());
+            let worst = maps
+                .iter()
+                .zip(&expected)
+                .map(|(map, expected)| (f64::from(*map) - expected).abs())
+                .fold(0.0, f64::max);
+            println!(
+                "{set} {options:?}: {:.1e} of the deviation",
+                worst / deviation
+            );
+            assert!(worst < 1e-4 * deviation, "{options:?}: {worst}");
+        }
+    }
+}
+
+fn deviation(values: &[f64]) -> f64 {
+    let count = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / count;
+    let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+    (squares / count).sqrt()
+}
+
+#[test]
+fn a_map_depends_on_seed_and_index_alone() {
+    for options in all_options() {
+        let weights = golden("two_generator0.safetensors");
+        let generator = Generator::load_with(weights, options).unwrap();
+        let map = generator.size().pow(2);
+        let alone = generator.sample(21, 5).unwrap();
+        let mut part = vec![0.0; 7 * map];
+        generator.sample_into(11, 5, &mut part).unwrap();
+        assert_eq!(part, alone[11 * map..18 * map]);
+        let vectors = latents(5, 20..21, generator.latent_width());
+        assert_eq!(generator.generate(&vectors).unwrap(), alone[20 * map..]);
+        let threads = Options {
+            threads: 5,
+            ..options
+        };
+        let other = Generator::load_with(golden("two_generator0.safetensors"), threads).unwrap();
+        assert_eq!(other.sample(21, 5).unwrap(), alone, "{options:?}");
+    }
+}
+
+#[test]
+fn it_makes_the_maps_of_the_program() {
+    let folder = tempfile::tempdir().unwrap();
+    let (config, data) = small_run(folder.path(), 8);
+    let [weights, _] = small_networks(folder.path(), &config, &data);
+    let out = folder.path().join("maps.npy");
+    let generate = [
+        "generate",
+        "--weights",
+        text(&weights),
+        "--count",
+        "3",
+        "--seed",
+        "8",
+    ];
+    succeed(&[&generate[..], &["--device", "cpu", "--out", text(&out)]].concat());
+    let expected = MapSet::read(&out).unwrap();
+    let generator = Generator::load(&weights).unwrap();
+    for (found, expected) in generator
+        .sample(3, 8)
+        .unwrap()
+        .iter()
+        .zip(expected.values())
+    {
+        assert!((found - expected).abs() < 1e-5, "{found} {expected}");
+    }
+    let bytes = fs::read(&weights).unwrap();
+    let from_bytes = Generator::from_bytes(&bytes).unwrap();
+    assert_eq!(
+        from_bytes.sample(2, 1).unwrap(),
+        generator.sample(2, 1).unwrap()
+    );
+}
+
+#[test]
+fn a_thousand_threads_share_one() {
+    let generator = Generator::load(golden("two_generator0.safetensors")).unwrap();
+    let expected = generator.sample(2, 3).unwrap();
+    std::thread::scope(|scope| {
+        for _ in 0..1000 {
+            scope.spawn(|| assert_eq!(generator.sample(2, 3).unwrap(), expected));
+        }
+    });
+}
+
+#[test]
+fn bad_input_is_refused_in_one_line() {
+    let weights = golden("two_generator0.safetensors");
+    let generator = Generator::load(&weights).unwrap();
+    let (width, map) = (generator.latent_width(), generator.size().pow(2));
+    let refused = |result: Result<(), Error>, needle: &str| {
+        let message = result.unwrap_err().to_string();
+        assert!(
+            message.contains(needle) && !message.contains('\n'),
+            "{message}"
+        );
+    };
+    let mut maps = vec![0.0; 2 * map];
+    let vectors = vec![0.5; 2 * width];
+    refused(generator.generate(&vectors[1..]).map(|_| ()), "latents");
+    refused(generator.generate_into(&vectors, &mut maps[1..]), "maps");
+    refused(
+        generator.generate_into(&vectors[width..], &mut maps),
+        "room for 2 maps",
+    );
+    refused(
+        generator.generate(&vec![f32::NAN; width]).map(|_| ()),
+        "NaN",
+    );
+    refused(generator.sample_into(0, 1, &mut maps[1..]), "maps");
+    refused(generator.sample(usize::MAX / 2, 1).map(|_| ()), "memory");
+    generator.generate_into(&[], &mut []).unwrap();
+
+    let load = |path: &Path, needle: &str| refused(Generator::load(path).map(|_| ()), needle);
+    load(
+        Path::new("/nowhere/g.safetensors"),
+        "/nowhere/g.safetensors",
+    );
+    load(
+        &golden("two_discriminator0.safetensors"),
+        "two_discriminator0.safetensors",
+    );
+    load(&golden("two_data.npy"), "two_data.npy");
+    let bytes = fs::read(&weights).unwrap();
+    let from_bytes = |bytes: &[u8], needle: &str| {
+        refused(Generator::from_bytes(bytes).map(|_| ()), needle);
+    };
+    for length in [0, 7, 8, 100, bytes.len() / 2, bytes.len() - 1] {
+        from_bytes(&bytes[..length], "safetensors");
+    }
+    let mut changed = bytes.clone();
+    let last = changed.len() - 4;
+    changed[last..].copy_from_slice(&f32::NAN.to_le_bytes());
+    from_bytes(&changed, "NaN");
+    changed[..8].fill(0xff);
+    from_bytes(&changed, "safetensors");
+}
