@@ -5,6 +5,7 @@ use super::image::Extents;
 use super::memory::{Aligned, Shared};
 use super::product::{RowKernel, accumulate, tile_rows, zero};
 use super::simd::{InstructionSet, Kernel, Simd};
+use super::team;
 
 /// Weights in panels of two vectors: every panel holds two vectors' worth of features for each input in turn.
 #[derive(Debug)]
@@ -17,14 +18,16 @@ pub(super) struct Dense {
 }
 
 impl Dense {
-    /// From `weight(feature, input)` and `bias(feature)`, where a feature is a pixel in row order and a channel.
+    /// From `weight(feature, input)` and `bias(feature)`, where a feature is a pixel in row order and a channel, on some
+    /// threads.
     pub(super) fn pack(
         set: InstructionSet,
         inputs: usize,
         features: Extents,
         channels: usize,
-        weight: impl Fn([usize; 2], usize) -> f32,
+        weight: impl Fn([usize; 2], usize) -> f32 + Sync,
         bias: impl Fn([usize; 2]) -> f32,
+        threads: usize,
     ) -> Self {
         let width = 2 * set.lanes();
         let columns = features.size.pow(2) * features.channels;
@@ -35,17 +38,28 @@ impl Dense {
             let (pixel, channel) = (column / features.channels, column % features.channels);
             (column < columns && channel < channels).then_some([pixel, channel])
         };
-        for (index, panel) in panels.chunks_exact_mut(inputs * width).enumerate() {
-            for lane in 0..width {
-                let Some(feature) = feature(index * width + lane) else {
-                    continue;
-                };
-                packed_bias[index * width + lane] = bias(feature);
-                for input in 0..inputs {
-                    panel[input * width + lane] = weight(feature, input);
-                }
-            }
+        for (column, packed) in packed_bias.iter_mut().enumerate() {
+            *packed = feature(column).map_or(0.0, &bias);
         }
+        let length = inputs * width;
+        let shared = Shared::new(&mut panels);
+        team::run(&mut vec![(); threads], |worker, ()| {
+            worker.share(count.div_ceil(PANELS), |item| {
+                let panels = item * PANELS..((item + 1) * PANELS).min(count);
+                // SAFETY: each panel is in one piece of work.
+                let packed = unsafe { shared.range(panels.start * length..panels.end * length) };
+                for (index, panel) in panels.zip(packed.chunks_exact_mut(length)) {
+                    for lane in 0..width {
+                        let Some(feature) = feature(index * width + lane) else {
+                            continue;
+                        };
+                        for input in 0..inputs {
+                            panel[input * width + lane] = weight(feature, input);
+                        }
+                    }
+                }
+            });
+        });
         Self {
             inputs,
             features,

@@ -6,13 +6,21 @@ use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut, Range};
 use std::ptr::NonNull;
 
+use memmap2::MmapMut;
+
 /// Bytes of a cache line.
 const LINE: usize = 64;
+
+/// From here on memory comes in pages of 2 MB, where the system has them: weights are read from one end to the other, and
+/// small pages would each cost a fault at first and a look-up later.
+const HUGE: usize = 1 << 21;
 
 /// Values that start at a cache line; zero at first, and untouched until they are used.
 pub(super) struct Aligned {
     start: NonNull<f32>,
     length: usize,
+    /// What owns the memory, where that is not the heap.
+    pages: Option<MmapMut>,
 }
 
 // SAFETY: the memory belongs to this value alone, and `f32` may go to any thread.
@@ -23,12 +31,26 @@ unsafe impl Sync for Aligned {}
 impl Aligned {
     pub(super) fn zeroed(length: usize) -> Self {
         let layout = Self::layout(length);
+        if layout.size() >= HUGE
+            && let Some(mut pages) = huge_pages(layout.size())
+            && let Some(start) = NonNull::new(pages.as_mut_ptr().cast())
+        {
+            return Self {
+                start,
+                length,
+                pages: Some(pages),
+            };
+        }
         // SAFETY: the layout has a size, at least one line.
         let memory = unsafe { alloc_zeroed(layout) };
         let Some(start) = NonNull::new(memory.cast()) else {
             handle_alloc_error(layout)
         };
-        Self { start, length }
+        Self {
+            start,
+            length,
+            pages: None,
+        }
     }
 
     fn layout(length: usize) -> Layout {
@@ -39,6 +61,15 @@ impl Aligned {
     }
 }
 
+/// Zeros in pages of their own, large ones where that can be asked for.
+fn huge_pages(bytes: usize) -> Option<MmapMut> {
+    let pages = MmapMut::map_anon(bytes).ok()?;
+    #[cfg(target_os = "linux")]
+    // A system without large pages gives small ones.
+    let _ = pages.advise(memmap2::Advice::HugePage);
+    Some(pages)
+}
+
 impl Default for Aligned {
     fn default() -> Self {
         Self::zeroed(0)
@@ -47,8 +78,10 @@ impl Default for Aligned {
 
 impl Drop for Aligned {
     fn drop(&mut self) {
-        // SAFETY: allocated in `zeroed` with this layout, and nobody else frees it.
-        unsafe { dealloc(self.start.as_ptr().cast(), Self::layout(self.length)) }
+        if self.pages.is_none() {
+            // SAFETY: allocated in `zeroed` with this layout, and nobody else frees it.
+            unsafe { dealloc(self.start.as_ptr().cast(), Self::layout(self.length)) }
+        }
     }
 }
 

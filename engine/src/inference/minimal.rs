@@ -227,8 +227,12 @@ impl Kernel for WindowKernel<'_> {
                     }
                     *window = transform_window(simd, *window);
                 }
-                let columns: [[S::Vector; POINTS]; POINTS] =
-                    std::array::from_fn(|x| std::array::from_fn(|y| window[y][x]));
+                let mut columns = [[simd.splat(0.0); POINTS]; POINTS];
+                for (y, row) in window.into_iter().enumerate() {
+                    for (x, value) in row.into_iter().enumerate() {
+                        columns[x][y] = value;
+                    }
+                }
                 for (x, column) in columns.into_iter().enumerate() {
                     let column = transform_window(simd, column);
                     for (y, value) in column.into_iter().enumerate() {
@@ -245,37 +249,58 @@ impl Kernel for WindowKernel<'_> {
     }
 }
 
+/// factor·a + b. Closures would not be inlined, and so not be compiled for the instruction set.
+#[inline(always)]
+fn scaled<S: Simd>(simd: S, factor: f32, a: S::Vector, b: S::Vector) -> S::Vector {
+    simd.multiply_add(simd.splat(factor), a, b)
+}
+
+/// factor·a.
+#[inline(always)]
+fn times<S: Simd>(simd: S, factor: f32, a: S::Vector) -> S::Vector {
+    simd.multiply(simd.splat(factor), a)
+}
+
 /// Six pixels to the six points.
 #[inline(always)]
 fn transform_window<S: Simd>(simd: S, d: [S::Vector; POINTS]) -> [S::Vector; POINTS] {
-    let scaled = |factor: f32, a, b| simd.multiply_add(simd.splat(factor), a, b);
-    let (even, odd) = (scaled(-2.0, d[2], d[4]), scaled(-2.0, d[1], d[3]));
-    let (even_far, odd_far) = (scaled(-0.5, d[2], d[4]), scaled(-0.5, d[1], d[3]));
+    let (even, odd) = (
+        scaled(simd, -2.0, d[2], d[4]),
+        scaled(simd, -2.0, d[1], d[3]),
+    );
+    let (even_far, odd_far) = (
+        scaled(simd, -0.5, d[2], d[4]),
+        scaled(simd, -0.5, d[1], d[3]),
+    );
     [
-        scaled(-2.5, d[2], simd.add(d[0], d[4])),
-        scaled(FRAC_1_SQRT_2, odd, even),
-        scaled(-FRAC_1_SQRT_2, odd, even),
-        scaled(SQRT_2, odd_far, even_far),
-        scaled(-SQRT_2, odd_far, even_far),
-        scaled(-2.5, d[3], simd.add(d[1], d[5])),
+        scaled(simd, -2.5, d[2], simd.add(d[0], d[4])),
+        scaled(simd, FRAC_1_SQRT_2, odd, even),
+        scaled(simd, -FRAC_1_SQRT_2, odd, even),
+        scaled(simd, SQRT_2, odd_far, even_far),
+        scaled(simd, -SQRT_2, odd_far, even_far),
+        scaled(simd, -2.5, d[3], simd.add(d[1], d[5])),
     ]
 }
 
 /// The values at six points to four outputs.
 #[inline(always)]
 fn transform_products<S: Simd>(simd: S, m: [S::Vector; POINTS]) -> [S::Vector; TILE] {
-    let scaled = |factor: f32, a, b| simd.multiply_add(simd.splat(factor), a, b);
-    let times = |factor: f32, a| simd.multiply(simd.splat(factor), a);
     let (sum, difference) = (simd.add(m[1], m[2]), simd.subtract(m[1], m[2]));
     let (sum_far, difference_far) = (simd.add(m[3], m[4]), simd.subtract(m[3], m[4]));
     [
         simd.add(m[0], simd.add(sum, sum_far)),
-        scaled(FRAC_1_SQRT_2, difference, times(SQRT_2, difference_far)),
-        scaled(0.5, sum, times(2.0, sum_far)),
         scaled(
+            simd,
+            FRAC_1_SQRT_2,
+            difference,
+            times(simd, SQRT_2, difference_far),
+        ),
+        scaled(simd, 0.5, sum, times(simd, 2.0, sum_far)),
+        scaled(
+            simd,
             0.5 * FRAC_1_SQRT_2,
             difference,
-            scaled(2.0 * SQRT_2, difference_far, m[5]),
+            scaled(simd, 2.0 * SQRT_2, difference_far, m[5]),
         ),
     ]
 }
@@ -340,15 +365,20 @@ fn finish<S: Simd>(simd: S, products: &[f32]) -> [[S::Vector; TILE]; TILE] {
     let products = &products[..(PRODUCTS - 1) * COLUMNS + S::LANES];
     let mut rows = [[simd.splat(0.0); POINTS]; TILE];
     for x in 0..POINTS {
-        // SAFETY: the slice ends a vector behind the start of the last product.
-        let column = std::array::from_fn(|y| unsafe {
-            simd.load(products.as_ptr().add((y * POINTS + x) * COLUMNS))
-        });
+        let mut column = [simd.splat(0.0); POINTS];
+        for (y, value) in column.iter_mut().enumerate() {
+            // SAFETY: the slice ends a vector behind the start of the last product.
+            *value = unsafe { simd.load(products.as_ptr().add((y * POINTS + x) * COLUMNS)) };
+        }
         for (row, value) in rows.iter_mut().zip(transform_products(simd, column)) {
             row[x] = value;
         }
     }
-    rows.map(|row| transform_products(simd, row))
+    let mut results = [[simd.splat(0.0); TILE]; TILE];
+    for (result, row) in results.iter_mut().zip(rows) {
+        *result = transform_products(simd, row);
+    }
+    results
 }
 
 impl ProductKernel<'_> {

@@ -118,7 +118,7 @@ impl Stack {
             .enumerate()
             .map(|(layer, &channels)| Extents::new(description.coarse << layer, channels))
             .collect();
-        let dense = dense(description, set, images[0]);
+        let dense = dense(description, set, images[0], threads);
         let convolutions: Vec<Convolution> = description
             .hidden
             .iter()
@@ -264,7 +264,12 @@ impl Stack {
     }
 }
 
-fn dense(description: &Description<'_>, set: InstructionSet, features: Extents) -> Dense {
+fn dense(
+    description: &Description<'_>,
+    set: InstructionSet,
+    features: Extents,
+    threads: usize,
+) -> Dense {
     let (channels, pixels) = (description.channels[0], description.coarse.pow(2));
     let (layer, latent) = (&description.linear, description.latent);
     assert_eq!(layer.weight.len(), channels * pixels * latent);
@@ -279,6 +284,7 @@ fn dense(description: &Description<'_>, set: InstructionSet, features: Extents) 
             f32::from_le_bytes(layer.weight[at]) * layer.scale[channel]
         },
         |[pixel, channel]| layer.shift[channel * pixels + pixel],
+        threads,
     )
 }
 
