@@ -1,0 +1,311 @@
+//! The generator behind `include/cosmogan.h`.
+//!
+//! Every function checks its pointers for null and its lengths, and catches panics, so that none crosses into C. What it
+//! cannot check is said as `# Safety`, and in the header.
+
+use std::ffi::{CStr, c_char, c_void};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::ptr;
+
+use cosmogan::Generator;
+use cosmogan::generator::Options;
+
+/// What a call came to; the values are the header's.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// All went well.
+    Ok = 0,
+    /// A pointer is null, or a buffer has another length than asked for.
+    BadArgument = 1,
+    /// The weights cannot be read, or are not those of a generator.
+    BadWeights = 2,
+    /// A defect of this library.
+    Defect = 3,
+}
+
+/// A status and one line for people.
+struct Failure(Status, String);
+
+impl Failure {
+    fn argument(problem: impl ToString) -> Self {
+        Self(Status::BadArgument, problem.to_string())
+    }
+}
+
+/// Grows when a function changes or goes.
+const ABI_VERSION: u32 = 1;
+
+/// The header's `COSMOGAN_ABI_VERSION`.
+#[unsafe(no_mangle)]
+pub extern "C" fn cosmogan_abi_version() -> u32 {
+    ABI_VERSION
+}
+
+/// The version of this library, ending in a zero.
+#[unsafe(no_mangle)]
+pub extern "C" fn cosmogan_version() -> *const c_char {
+    const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "\0");
+    VERSION.as_ptr().cast()
+}
+
+/// Loads weights from a file.
+///
+/// # Safety
+/// `path` must be null or end in a zero; `generator` null or writable; `error` null or writable over `error_size` bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cosmogan_load(
+    path: *const c_char,
+    threads: usize,
+    generator: *mut *mut Generator,
+    error: *mut c_char,
+    error_size: usize,
+) -> Status {
+    // SAFETY: the caller vouches for `error`.
+    unsafe {
+        reported(error, error_size, || {
+            let path = text(path)?;
+            construct(generator, || {
+                Generator::load_with(Path::new(path), options(threads))
+            })
+        })
+    }
+}
+
+/// Takes the bytes of a weight file.
+///
+/// # Safety
+/// `bytes` must be null or readable over `size` bytes; the others as in [`cosmogan_load`].
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cosmogan_from_bytes(
+    bytes: *const c_void,
+    size: usize,
+    threads: usize,
+    generator: *mut *mut Generator,
+    error: *mut c_char,
+    error_size: usize,
+) -> Status {
+    // SAFETY: the caller vouches for `bytes` and `error`.
+    unsafe {
+        reported(error, error_size, || {
+            let bytes: &[u8] = slice("bytes", bytes.cast(), size)?;
+            construct(generator, || {
+                Generator::from_bytes_with(bytes, options(threads))
+            })
+        })
+    }
+}
+
+/// Rows and columns of a map; 0 for null.
+///
+/// # Safety
+/// `generator` must be null or come from this library, and not be freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cosmogan_map_size(generator: *const Generator) -> usize {
+    // SAFETY: the caller vouches for it.
+    unsafe { generator.as_ref() }.map_or(0, Generator::size)
+}
+
+/// Width of a latent vector; 0 for null.
+///
+/// # Safety
+/// As of [`cosmogan_map_size`].
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cosmogan_latent_width(generator: *const Generator) -> usize {
+    // SAFETY: the caller vouches for it.
+    unsafe { generator.as_ref() }.map_or(0, Generator::latent_width)
+}
+
+/// Maps of a seed.
+///
+/// # Safety
+/// `generator` as in [`cosmogan_map_size`]; `maps` must be null or writable over `room` floats and nobody else's
+/// meanwhile; `error` as in [`cosmogan_load`].
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cosmogan_sample(
+    generator: *const Generator,
+    seed: u64,
+    first: u64,
+    count: usize,
+    maps: *mut f32,
+    room: usize,
+    error: *mut c_char,
+    error_size: usize,
+) -> Status {
+    // SAFETY: the caller vouches for all of them.
+    unsafe {
+        reported(error, error_size, || {
+            let (generator, maps) = destination(generator, maps, room, count)?;
+            let sampled = generator.sample_into(first, seed, maps);
+            sampled.map_err(Failure::argument)
+        })
+    }
+}
+
+/// Maps of latent vectors.
+///
+/// # Safety
+/// `latents` must be null or readable over `count` vectors; the others as in [`cosmogan_sample`].
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cosmogan_generate(
+    generator: *const Generator,
+    latents: *const f32,
+    count: usize,
+    maps: *mut f32,
+    room: usize,
+    error: *mut c_char,
+    error_size: usize,
+) -> Status {
+    // SAFETY: the caller vouches for all of them.
+    unsafe {
+        reported(error, error_size, || {
+            let (generator, maps) = destination(generator, maps, room, count)?;
+            // `count` maps fit into memory, and a vector is at most 64 kB.
+            let length = count.checked_mul(generator.latent_width());
+            let length =
+                length.ok_or_else(|| Failure::argument("latents: too many; ask for fewer"))?;
+            let latents: &[f32] = slice("latents", latents, length)?;
+            let generated = generator.generate_into(latents, maps);
+            generated.map_err(Failure::argument)
+        })
+    }
+}
+
+/// Frees a generator.
+///
+/// # Safety
+/// `generator` must be null, or come from this library, and nobody may use it any more.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cosmogan_free(generator: *mut Generator) {
+    if !generator.is_null() {
+        // SAFETY: it was made by `Box::into_raw` in `construct`, and is freed once.
+        drop(unsafe { Box::from_raw(generator) });
+    }
+}
+
+fn options(threads: usize) -> Options {
+    let default = Options::default();
+    Options {
+        threads: if threads == 0 {
+            default.threads
+        } else {
+            threads
+        },
+        ..default
+    }
+}
+
+/// Makes a generator where `place` says.
+///
+/// # Safety
+/// `place` must be null or writable.
+unsafe fn construct(
+    place: *mut *mut Generator,
+    make: impl FnOnce() -> cosmogan::error::Result<Generator>,
+) -> Result<(), Failure> {
+    if place.is_null() {
+        return Err(Failure::argument(
+            "generator: null; give the address of a pointer",
+        ));
+    }
+    // SAFETY: not null, and the caller vouches for the rest.
+    unsafe { place.write(ptr::null_mut()) };
+    let generator = make().map_err(|error| Failure(Status::BadWeights, error.to_string()))?;
+    // SAFETY: as above.
+    unsafe { place.write(Box::into_raw(Box::new(generator))) };
+    Ok(())
+}
+
+/// A generator and room for exactly `count` maps.
+///
+/// # Safety
+/// `generator` must be null or come from this library; `maps` null or writable over `room` floats.
+unsafe fn destination<'a>(
+    generator: *const Generator,
+    maps: *mut f32,
+    room: usize,
+    count: usize,
+) -> Result<(&'a Generator, &'a mut [f32]), Failure> {
+    // SAFETY: the caller vouches for it.
+    let generator = unsafe { generator.as_ref() }
+        .ok_or_else(|| Failure::argument("generator: null; load one first"))?;
+    let needed = generator.size().pow(2).checked_mul(count);
+    if needed != Some(room) {
+        return Err(Failure::argument(format!(
+            "maps: room for {room} floats; {count} maps need {} for each",
+            generator.size().pow(2)
+        )));
+    }
+    if maps.is_null() && room > 0 {
+        return Err(Failure::argument("maps: null; give a buffer"));
+    }
+    let maps = match room {
+        0 => &mut [],
+        // SAFETY: not null, and the caller vouches for `room` floats.
+        _ => unsafe { std::slice::from_raw_parts_mut(maps, room) },
+    };
+    Ok((generator, maps))
+}
+
+/// A slice from C.
+///
+/// # Safety
+/// `start` must be null or readable over `length` values.
+unsafe fn slice<'a, T>(name: &str, start: *const T, length: usize) -> Result<&'a [T], Failure> {
+    if length == 0 {
+        return Ok(&[]);
+    }
+    if start.is_null() {
+        return Err(Failure::argument(format!("{name}: null; give a buffer")));
+    }
+    // SAFETY: not null, and the caller vouches for the rest.
+    Ok(unsafe { std::slice::from_raw_parts(start, length) })
+}
+
+/// A path from C.
+///
+/// # Safety
+/// `start` must be null or end in a zero.
+unsafe fn text<'a>(start: *const c_char) -> Result<&'a str, Failure> {
+    if start.is_null() {
+        return Err(Failure::argument("path: null; name a file"));
+    }
+    // SAFETY: not null, and the caller vouches for the ending zero.
+    let text = unsafe { CStr::from_ptr(start) };
+    text.to_str()
+        .map_err(|_| Failure::argument("path: no UTF-8; rename the file"))
+}
+
+/// Runs `work`, and tells `error` what went wrong.
+///
+/// # Safety
+/// `error` must be null or writable over `size` bytes.
+unsafe fn reported(
+    error: *mut c_char,
+    size: usize,
+    work: impl FnOnce() -> Result<(), Failure>,
+) -> Status {
+    // What a panic leaves behind is a generator's memory of a call, which is written anew by the next.
+    let outcome = catch_unwind(AssertUnwindSafe(work));
+    let Failure(status, message) = match outcome {
+        Ok(Ok(())) => return Status::Ok,
+        Ok(Err(failure)) => failure,
+        Err(_) => Failure(
+            Status::Defect,
+            "a defect of this library; report it".to_owned(),
+        ),
+    };
+    if !error.is_null() && size > 0 {
+        let mut length = message.len().min(size - 1);
+        while !message.is_char_boundary(length) {
+            length -= 1;
+        }
+        // SAFETY: `length` bytes and a zero fit into `size`, for which the caller vouches.
+        unsafe {
+            ptr::copy_nonoverlapping(message.as_ptr().cast(), error, length);
+            error.add(length).write(0);
+        }
+    }
+    status
+}
