@@ -3,7 +3,7 @@
 //! and nothing scattered: every output is written once.
 #![allow(unsafe_code)]
 
-use super::image::{BLOCK, Extents, KERNEL, taps};
+use super::image::{Extents, taps};
 use super::memory::{Aligned, Shared};
 use super::product::{RowKernel, accumulate, tile_rows, zero};
 use super::simd::{InstructionSet, Kernel, Simd};
@@ -13,11 +13,18 @@ use super::simd::{InstructionSet, Kernel, Simd};
 pub(super) struct Direct {
     input: Extents,
     output: Extents,
-    /// One list of panels for each phase (row parity, column parity).
-    phases: [Aligned; 4],
+    /// One for each row parity and column parity.
+    phases: Vec<Phase>,
     bias: Aligned,
     width: usize,
     panels: usize,
+}
+
+/// The convolution of one parity.
+#[derive(Debug)]
+struct Phase {
+    taps: Vec<Tap>,
+    panels: Aligned,
 }
 
 /// Pixels that are one piece of work, about.
@@ -35,7 +42,7 @@ impl Direct {
         let width = 2 * set.lanes();
         let outputs = bias.len();
         let panels = output.channels.div_ceil(width);
-        let phases = std::array::from_fn(|phase| {
+        let phases = (0..4).map(|phase| {
             let taps = phase_taps(phase);
             let mut packed = Aligned::zeroed(panels * taps.len() * input.channels * width);
             let matrices = packed.chunks_exact_mut(input.channels * width);
@@ -47,14 +54,17 @@ impl Direct {
                     }
                 }
             }
-            packed
+            Phase {
+                taps,
+                panels: packed,
+            }
         });
         let mut packed_bias = Aligned::zeroed(panels * width);
         packed_bias[..outputs].copy_from_slice(bias);
         Self {
             input,
             output,
-            phases,
+            phases: phases.collect(),
             bias: packed_bias,
             width,
             panels,
@@ -72,8 +82,10 @@ impl Direct {
     }
 }
 
-/// Offsets in the input, and taps, of a phase.
-fn phase_taps(phase: usize) -> Vec<([isize; 2], [usize; 2])> {
+/// Offset in the input (rows, columns), and tap (row, column).
+type Tap = ([isize; 2], [usize; 2]);
+
+fn phase_taps(phase: usize) -> Vec<Tap> {
     let rows = taps(phase / 2).iter();
     rows.flat_map(|&(y, row)| {
         taps(phase % 2)
@@ -104,13 +116,13 @@ impl Kernel for DirectKernel<'_> {
         let (matrix, chunk) = (self.item / chunks, self.item % chunks);
         let (phase, panel) = (3 - matrix / layer.panels, matrix % layer.panels);
         let (image, chunk) = (chunk % self.images, chunk / self.images);
-        let taps = phase_taps(phase);
+        let Phase { taps, panels } = &layer.phases[phase];
         let length = taps.len() * layer.input.channels * layer.width;
-        let weights = &layer.phases[phase][panel * length..(panel + 1) * length];
+        let weights = &panels[panel * length..(panel + 1) * length];
         for row in chunk * rows..((chunk + 1) * rows).min(layer.input.size) {
             let mut row = Row {
                 kernel: &self,
-                taps: &taps,
+                taps,
                 weights,
                 phase: [phase / 2, phase % 2],
                 panel,
@@ -125,7 +137,7 @@ impl Kernel for DirectKernel<'_> {
 /// One row of one phase and panel of one image.
 struct Row<'a> {
     kernel: &'a DirectKernel<'a>,
-    taps: &'a [([isize; 2], [usize; 2])],
+    taps: &'a [Tap],
     weights: &'a [f32],
     phase: [usize; 2],
     panel: usize,
@@ -182,5 +194,3 @@ impl<S: Simd> RowKernel<S> for Row<'_> {
         }
     }
 }
-
-const _: () = assert!(KERNEL == 5 && BLOCK == 16);
