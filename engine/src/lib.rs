@@ -45,6 +45,7 @@ mod geometry;
 pub mod ops;
 #[cfg(feature = "training")]
 mod shape;
+mod simd;
 #[cfg(feature = "training")]
 mod tape;
 #[cfg(feature = "training")]

@@ -2,10 +2,10 @@
 #![allow(unsafe_code)]
 
 use super::image::Extents;
-use super::memory::{Aligned, Shared};
-use super::product::{RowKernel, accumulate, tile_rows, zero};
-use super::simd::{InstructionSet, Kernel, Simd};
 use super::team;
+use crate::simd::memory::{Aligned, Shared};
+use crate::simd::product::{RowKernel, accumulate, tile_rows, zero};
+use crate::simd::{InstructionSet, Kernel, Simd};
 
 /// Weights in panels of two vectors: every panel holds two vectors' worth of features for each input in turn.
 #[derive(Debug)]

@@ -3,10 +3,11 @@
 //! and nothing scattered: every output is written once.
 #![allow(unsafe_code)]
 
-use super::image::{Extents, taps};
-use super::memory::{Aligned, Shared};
-use super::product::{RowKernel, accumulate, tile_rows, zero};
-use super::simd::{InstructionSet, Kernel, Simd};
+use super::image::Extents;
+use crate::simd::memory::{Aligned, Shared};
+use crate::simd::phases::taps;
+use crate::simd::product::{RowKernel, accumulate, tile_rows, zero};
+use crate::simd::{InstructionSet, Kernel, Simd};
 
 /// Weights in panels of two vectors of output channels; for each phase and panel one matrix per tap.
 #[derive(Debug)]

@@ -1,6 +1,6 @@
 //! Feature maps with a border of zeros, and where a layer's results go.
 
-use super::memory::Aligned;
+use crate::simd::memory::Aligned;
 
 /// Channels are counted in blocks of this many; missing ones are zero.
 pub(super) const BLOCK: usize = 16;
@@ -47,33 +47,5 @@ impl Extents {
     /// Room for some images, all zero. Borders stay so: no layer writes there.
     pub(super) fn allocate(&self, images: usize) -> Aligned {
         Aligned::zeroed(images * self.image())
-    }
-}
-
-/// Taps of a transposed convolution of stride 2 along one axis: the output at 2j + `phase` is a sum over the inputs
-/// j + offset, each times the weight at `tap`.
-pub(super) fn taps(phase: usize) -> &'static [(isize, usize)] {
-    match phase {
-        0 => &[(-1, 3), (0, 1)],
-        _ => &[(-1, 4), (0, 2), (1, 0)],
-    }
-}
-
-/// Extent of the kernel along one axis.
-pub(super) const KERNEL: usize = 5;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn taps_are_those_of_the_transposed_convolution() {
-        // Input i adds weight k to output 2i + k − 1.
-        for phase in 0..2 {
-            for (offset, tap) in taps(phase) {
-                assert_eq!(2 * offset + *tap as isize - 1, phase as isize);
-            }
-        }
-        assert_eq!(taps(0).len() + taps(1).len(), KERNEL);
     }
 }

@@ -5,25 +5,15 @@
 //! look at the same window of 6×6, so that one transformed window serves all of them, and the layer becomes 36
 //! products of [tiles × inputs] by [inputs × 4·outputs]: 9 multiplications for each input pixel and pair of channels, where
 //! the direct method has 25.
-//!
-//! The six points of the transforms are 0, ±√½, ±√2 and ∞. They lie as 1/x and −x of each other, which makes the errors of
-//! the transforms three to six times smaller than those of the usual 0, ±1, ±2, ∞.
 #![allow(unsafe_code)]
 
-use std::f32::consts::{FRAC_1_SQRT_2, SQRT_2};
-use std::f64::consts;
+use super::image::{BLOCK, Extents};
+use crate::simd::filtering::{POINTS, PRODUCTS, TAPS, TILE, transform_products, transform_window};
+use crate::simd::memory::{Aligned, Shared};
+use crate::simd::phases::{KERNEL, taps};
+use crate::simd::product::{RowKernel, accumulate, tile_rows, zero};
+use crate::simd::{InstructionSet, Kernel, Simd};
 
-use super::image::{BLOCK, Extents, KERNEL, taps};
-use super::memory::{Aligned, Shared};
-use super::product::{RowKernel, accumulate, tile_rows, zero};
-use super::simd::{InstructionSet, Kernel, Simd};
-
-/// Input pixels of a tile along an axis, and output pixels of each phase.
-pub(super) const TILE: usize = 4;
-/// Points of the transforms: pixels of a window along an axis.
-const POINTS: usize = 6;
-/// Products.
-const PRODUCTS: usize = POINTS * POINTS;
 /// Columns of a product that one piece of work has: four phases of a block of output channels.
 const COLUMNS: usize = 4 * BLOCK;
 /// Tiles that one piece of work has at most: its results then stay in the second-level cache.
@@ -31,16 +21,6 @@ const TILES: usize = 32;
 
 /// Values of scratch memory that a worker needs.
 pub(super) const SCRATCH: usize = TILES * PRODUCTS * COLUMNS;
-
-/// Transforms three taps: [1, p, p²] over the product of the differences to the other points, for each point p.
-const TAPS: [[f64; 3]; POINTS] = [
-    [1.0, 0.0, 0.0],
-    [-1.0 / 1.5, -consts::FRAC_1_SQRT_2 / 1.5, -0.5 / 1.5],
-    [-1.0 / 1.5, consts::FRAC_1_SQRT_2 / 1.5, -0.5 / 1.5],
-    [1.0 / 6.0, consts::SQRT_2 / 6.0, 2.0 / 6.0],
-    [1.0 / 6.0, -consts::SQRT_2 / 6.0, 2.0 / 6.0],
-    [0.0, 0.0, 1.0],
-];
 
 /// Transformed weights: for each block of outputs, each product and each panel of two vectors, a row for each input.
 #[derive(Debug)]
@@ -247,62 +227,6 @@ impl Kernel for WindowKernel<'_> {
             }
         }
     }
-}
-
-/// factor·a + b. Closures would not be inlined, and so not be compiled for the instruction set.
-#[inline(always)]
-fn scaled<S: Simd>(simd: S, factor: f32, a: S::Vector, b: S::Vector) -> S::Vector {
-    simd.multiply_add(simd.splat(factor), a, b)
-}
-
-/// factor·a.
-#[inline(always)]
-fn times<S: Simd>(simd: S, factor: f32, a: S::Vector) -> S::Vector {
-    simd.multiply(simd.splat(factor), a)
-}
-
-/// Six pixels to the six points.
-#[inline(always)]
-fn transform_window<S: Simd>(simd: S, d: [S::Vector; POINTS]) -> [S::Vector; POINTS] {
-    let (even, odd) = (
-        scaled(simd, -2.0, d[2], d[4]),
-        scaled(simd, -2.0, d[1], d[3]),
-    );
-    let (even_far, odd_far) = (
-        scaled(simd, -0.5, d[2], d[4]),
-        scaled(simd, -0.5, d[1], d[3]),
-    );
-    [
-        scaled(simd, -2.5, d[2], simd.add(d[0], d[4])),
-        scaled(simd, FRAC_1_SQRT_2, odd, even),
-        scaled(simd, -FRAC_1_SQRT_2, odd, even),
-        scaled(simd, SQRT_2, odd_far, even_far),
-        scaled(simd, -SQRT_2, odd_far, even_far),
-        scaled(simd, -2.5, d[3], simd.add(d[1], d[5])),
-    ]
-}
-
-/// The values at six points to four outputs.
-#[inline(always)]
-fn transform_products<S: Simd>(simd: S, m: [S::Vector; POINTS]) -> [S::Vector; TILE] {
-    let (sum, difference) = (simd.add(m[1], m[2]), simd.subtract(m[1], m[2]));
-    let (sum_far, difference_far) = (simd.add(m[3], m[4]), simd.subtract(m[3], m[4]));
-    [
-        simd.add(m[0], simd.add(sum, sum_far)),
-        scaled(
-            simd,
-            FRAC_1_SQRT_2,
-            difference,
-            times(simd, SQRT_2, difference_far),
-        ),
-        scaled(simd, 0.5, sum, times(simd, 2.0, sum_far)),
-        scaled(
-            simd,
-            0.5 * FRAC_1_SQRT_2,
-            difference,
-            scaled(simd, 2.0 * SQRT_2, difference_far, m[5]),
-        ),
-    ]
 }
 
 /// The products of some tiles with a block of outputs, transformed, with bias, rectified.

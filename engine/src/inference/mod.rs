@@ -16,15 +16,12 @@ mod dense;
 mod direct;
 mod image;
 mod mapped;
-mod memory;
 mod minimal;
-mod product;
-mod simd;
 mod single;
 mod stack;
 mod tanh;
 mod team;
 
+pub use crate::simd::InstructionSet;
 pub use mapped::mapped;
-pub use simd::InstructionSet;
 pub use stack::{Description, FileValues, Layer, Method, Stack};

@@ -4,11 +4,12 @@
 //! added up, first along columns, five rows at a time, then along rows.
 #![allow(unsafe_code)]
 
-use super::image::{Extents, KERNEL, taps};
-use super::memory::{Aligned, Shared};
-use super::product::{RowKernel, accumulate, tile_rows, zero};
-use super::simd::{InstructionSet, Kernel, Simd};
+use super::image::Extents;
 use super::tanh::tanh;
+use crate::simd::memory::{Aligned, Shared};
+use crate::simd::phases::{KERNEL, taps};
+use crate::simd::product::{RowKernel, accumulate, tile_rows, zero};
+use crate::simd::{InstructionSet, Kernel, Simd};
 
 /// Values of a pixel: tap (row, column) stands at 5·column + row. The rest is zero.
 const VALUES: usize = 32;

@@ -6,12 +6,13 @@ use std::thread;
 
 use super::dense::{Dense, DenseKernel};
 use super::direct::{Direct, DirectKernel};
-use super::image::{Extents, KERNEL};
-use super::memory::{Aligned, Shared};
+use super::image::Extents;
 use super::minimal::{self, Minimal, ProductKernel, WindowKernel};
-use super::simd::InstructionSet;
 use super::single::{Single, SingleKernel};
 use super::team::{self, Worker};
+use crate::simd::InstructionSet;
+use crate::simd::memory::{Aligned, Shared};
+use crate::simd::phases::KERNEL;
 
 /// Little-endian single-precision values, as files hold them, at any address.
 pub type FileValues<'a> = &'a [[u8; 4]];

@@ -20,16 +20,19 @@ use crate::adam::AdamStep;
 use crate::error::{Error, Result};
 use crate::geometry::ConvGeometry;
 use crate::shape::Shape;
+use crate::simd::InstructionSet;
 use crate::tensor::Tensor;
 
 pub use buffer::CpuBuffer;
 use buffer::Pool;
+use convolution::Convolutions;
 
 /// The processor's cores.
 #[derive(Debug, Default)]
 pub struct CpuBackend {
     pool: Arc<Pool>,
     checked: bool,
+    convolutions: Convolutions,
 }
 
 impl CpuBackend {
@@ -42,8 +45,16 @@ impl CpuBackend {
     /// written, or one written out of bounds, is noticed. See [`CpuBackend::check_guards`].
     pub fn checked() -> Self {
         Self {
-            pool: Arc::default(),
             checked: true,
+            ..Self::default()
+        }
+    }
+
+    /// The same with other instructions than the best that this processor has.
+    pub fn with_instructions(self, set: InstructionSet) -> Self {
+        Self {
+            convolutions: Convolutions::new(set),
+            ..self
         }
     }
 
@@ -165,7 +176,8 @@ impl Backend for CpuBackend {
         y: &mut Tensor,
     ) -> Result<()> {
         let y = write("convolution", y)?;
-        convolution::fprop(geometry, read(x), read(weight), bias.map(read), y)
+        self.convolutions
+            .fprop(geometry, read(x), read(weight), bias.map(read), y)
     }
 
     fn conv_dgrad(
@@ -177,7 +189,8 @@ impl Backend for CpuBackend {
         x: &mut Tensor,
     ) -> Result<()> {
         let x = write("convolution", x)?;
-        convolution::dgrad(geometry, read(y), read(weight), bias.map(read), x)
+        self.convolutions
+            .dgrad(geometry, read(y), read(weight), bias.map(read), x)
     }
 
     fn conv_wgrad(
@@ -187,7 +200,8 @@ impl Backend for CpuBackend {
         y: &Tensor,
         weight: &mut Tensor,
     ) -> Result<()> {
-        convolution::wgrad(geometry, read(x), read(y), write("convolution", weight)?)
+        let weight = write("convolution", weight)?;
+        self.convolutions.wgrad(geometry, read(x), read(y), weight)
     }
 
     fn batch_statistics(&self, x: &Tensor, mean: &mut Tensor, variance: &mut Tensor) -> Result<()> {

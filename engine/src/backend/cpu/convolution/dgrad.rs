@@ -5,8 +5,7 @@ use rayon::prelude::*;
 
 use super::super::matmul::{Matrix, multiply};
 use super::patches::{patch_length, scatter};
-use super::{SCRATCH, expect_operands, with_scratch};
-use crate::error::Result;
+use super::{SCRATCH, with_scratch};
 use crate::geometry::ConvGeometry;
 
 /// Bands of rows that an image is cut into at most: enough for a single map to occupy several cores.
@@ -17,15 +16,13 @@ const BAND_ROWS: usize = 64;
 /// Windows per product at least: every product reads all weights, which must pay.
 const FEWEST_WINDOWS: usize = 256;
 
-/// See [`crate::backend::Backend::conv_dgrad`].
-pub(crate) fn dgrad(
+pub(super) fn dgrad(
     geometry: &ConvGeometry,
     y: &[f32],
     weight: &[f32],
     bias: Option<&[f32]>,
     x: &mut [f32],
-) -> Result<()> {
-    expect_operands(geometry, x.len(), weight.len(), y.len())?;
+) {
     let image = y.len() / geometry.batch;
     let row = geometry.input[1] * geometry.input_channels;
     let band = geometry.input[0].div_ceil(BANDS).max(BAND_ROWS);
@@ -47,7 +44,6 @@ pub(crate) fn dgrad(
         }
         add_windows(geometry, y, weight, first_row, x);
     });
-    Ok(())
 }
 
 /// Adds the patches of every window that touches a band of rows of one image.

@@ -1,7 +1,8 @@
-//! The three products of a convolution, as blocks of matrix products.
+//! The three products of a convolution: by minimal filtering where that is faster, else as blocks of matrix products.
 
 mod dgrad;
 mod fprop;
+mod minimal;
 mod patches;
 mod wgrad;
 
@@ -11,9 +12,85 @@ use super::expect_length;
 use crate::error::Result;
 use crate::geometry::ConvGeometry;
 
-pub(super) use dgrad::dgrad;
-pub(super) use fprop::fprop;
-pub(super) use wgrad::wgrad;
+use self::minimal::{Minimal, Workspaces};
+use crate::simd::InstructionSet;
+
+/// All convolutions of a backend, and the memory they work in.
+#[derive(Debug)]
+pub(super) struct Convolutions {
+    set: InstructionSet,
+    workspaces: Workspaces,
+}
+
+impl Default for Convolutions {
+    fn default() -> Self {
+        Self::new(InstructionSet::best())
+    }
+}
+
+impl Convolutions {
+    /// With these instructions, where the processor has them.
+    pub(super) fn new(set: InstructionSet) -> Self {
+        Self {
+            set,
+            workspaces: Workspaces::default(),
+        }
+    }
+
+    /// See [`crate::backend::Backend::conv_fprop`].
+    pub(super) fn fprop(
+        &self,
+        geometry: &ConvGeometry,
+        x: &[f32],
+        weight: &[f32],
+        bias: Option<&[f32]>,
+        y: &mut [f32],
+    ) -> Result<()> {
+        expect_operands(geometry, x.len(), weight.len(), y.len())?;
+        match self.minimal(geometry) {
+            Some(minimal) => minimal.fprop(x, weight, bias, y),
+            None => fprop::fprop(geometry, x, weight, bias, y),
+        }
+        Ok(())
+    }
+
+    /// See [`crate::backend::Backend::conv_dgrad`].
+    pub(super) fn dgrad(
+        &self,
+        geometry: &ConvGeometry,
+        y: &[f32],
+        weight: &[f32],
+        bias: Option<&[f32]>,
+        x: &mut [f32],
+    ) -> Result<()> {
+        expect_operands(geometry, x.len(), weight.len(), y.len())?;
+        match self.minimal(geometry) {
+            Some(minimal) => minimal.dgrad(y, weight, bias, x),
+            None => dgrad::dgrad(geometry, y, weight, bias, x),
+        }
+        Ok(())
+    }
+
+    /// See [`crate::backend::Backend::conv_wgrad`].
+    pub(super) fn wgrad(
+        &self,
+        geometry: &ConvGeometry,
+        x: &[f32],
+        y: &[f32],
+        weight: &mut [f32],
+    ) -> Result<()> {
+        expect_operands(geometry, x.len(), weight.len(), y.len())?;
+        match self.minimal(geometry) {
+            Some(minimal) => minimal.wgrad(x, y, weight),
+            None => wgrad::wgrad(geometry, x, y, weight),
+        }
+        Ok(())
+    }
+
+    fn minimal(&self, geometry: &ConvGeometry) -> Option<Minimal<'_>> {
+        minimal::applies(geometry).then(|| Minimal::new(geometry, self.set, &self.workspaces))
+    }
+}
 
 /// Elements of the scratch matrix of one task, roughly: 1 MiB, which a core's L2 cache holds.
 const SCRATCH: usize = 1 << 18;

@@ -4,21 +4,13 @@ use rayon::prelude::*;
 
 use super::super::matmul::{Matrix, multiply};
 use super::patches::{gather, patch_length};
-use super::{expect_operands, rows_per_task, with_scratch};
-use crate::error::Result;
+use super::{rows_per_task, with_scratch};
 use crate::geometry::ConvGeometry;
 
 /// Groups of images: fixed, so that the sum does not depend on the number of threads.
 const GROUPS: usize = 8;
 
-/// See [`crate::backend::Backend::conv_wgrad`].
-pub(crate) fn wgrad(
-    geometry: &ConvGeometry,
-    x: &[f32],
-    y: &[f32],
-    weight: &mut [f32],
-) -> Result<()> {
-    expect_operands(geometry, x.len(), weight.len(), y.len())?;
+pub(super) fn wgrad(geometry: &ConvGeometry, x: &[f32], y: &[f32], weight: &mut [f32]) {
     let (x_image, y_image) = (x.len() / geometry.batch, y.len() / geometry.batch);
     let group = geometry.batch.div_ceil(GROUPS);
     let sums: Vec<Vec<f32>> = x
@@ -44,7 +36,6 @@ pub(crate) fn wgrad(
                 }
             }
         });
-    Ok(())
 }
 
 /// Adds one image's share, a few rows of windows at a time.

@@ -16,7 +16,7 @@ const LINE: usize = 64;
 const HUGE: usize = 1 << 21;
 
 /// Values that start at a cache line; zero at first, and untouched until they are used.
-pub(super) struct Aligned {
+pub(crate) struct Aligned {
     start: NonNull<f32>,
     length: usize,
     /// What owns the memory, where that is not the heap.
@@ -29,7 +29,7 @@ unsafe impl Send for Aligned {}
 unsafe impl Sync for Aligned {}
 
 impl Aligned {
-    pub(super) fn zeroed(length: usize) -> Self {
+    pub(crate) fn zeroed(length: usize) -> Self {
         let layout = Self::layout(length);
         if layout.size() >= HUGE
             && let Some(mut pages) = huge_pages(layout.size())
@@ -109,7 +109,7 @@ impl std::fmt::Debug for Aligned {
 
 /// Values that the workers of one stage write to, each in places of its own, and that none of them reads.
 #[derive(Clone, Copy)]
-pub(super) struct Shared<'a> {
+pub(crate) struct Shared<'a> {
     start: *mut f32,
     length: usize,
     lifetime: PhantomData<&'a mut [f32]>,
@@ -121,7 +121,7 @@ unsafe impl Send for Shared<'_> {}
 unsafe impl Sync for Shared<'_> {}
 
 impl<'a> Shared<'a> {
-    pub(super) fn new(values: &'a mut [f32]) -> Self {
+    pub(crate) fn new(values: &'a mut [f32]) -> Self {
         Self {
             start: values.as_mut_ptr(),
             length: values.len(),
@@ -140,7 +140,7 @@ impl<'a> Shared<'a> {
         clippy::mut_from_ref,
         reason = "the caller vouches that ranges do not overlap"
     )]
-    pub(super) unsafe fn range(&self, range: Range<usize>) -> &'a mut [f32] {
+    pub(crate) unsafe fn range(&self, range: Range<usize>) -> &'a mut [f32] {
         assert!(range.start <= range.end && range.end <= self.length);
         // SAFETY: inside the values, by the assertion; nobody else's, by the caller.
         unsafe { std::slice::from_raw_parts_mut(self.start.add(range.start), range.len()) }
@@ -150,7 +150,7 @@ impl<'a> Shared<'a> {
     ///
     /// # Panics
     /// Where the range ends beyond the values.
-    pub(super) fn part(&self, range: Range<usize>) -> Self {
+    pub(crate) fn part(&self, range: Range<usize>) -> Self {
         assert!(range.start <= range.end && range.end <= self.length);
         Self {
             // SAFETY: inside the values, by the assertion.
@@ -167,7 +167,7 @@ impl<'a> Shared<'a> {
     ///
     /// # Panics
     /// Where the range ends beyond the values.
-    pub(super) unsafe fn read(&self, range: Range<usize>) -> &'a [f32] {
+    pub(crate) unsafe fn read(&self, range: Range<usize>) -> &'a [f32] {
         assert!(range.start <= range.end && range.end <= self.length);
         // SAFETY: inside the values, by the assertion; written by nobody, by the caller.
         unsafe { std::slice::from_raw_parts(self.start.add(range.start), range.len()) }

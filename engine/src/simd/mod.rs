@@ -1,11 +1,16 @@
-//! Vectors of `f32` in three instruction sets, one of which is chosen at run time.
+//! Vectors of `f32` in three instruction sets, one of which is chosen at run time, and what every computation on a
+//! processor is made of: memory for vectors, a tile of a matrix product, the transforms of minimal filtering.
 #![allow(unsafe_code)]
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+pub(crate) mod filtering;
+pub(crate) mod memory;
+pub(crate) mod phases;
 mod portable;
+pub(crate) mod product;
 
 /// Which instructions kernels are compiled to.
 ///
@@ -56,7 +61,7 @@ impl InstructionSet {
     }
 
     /// Lanes of a vector.
-    pub(super) fn lanes(self) -> usize {
+    pub(crate) fn lanes(self) -> usize {
         struct Lanes;
         impl Kernel for Lanes {
             type Output = usize;
@@ -68,7 +73,7 @@ impl InstructionSet {
     }
 
     /// Runs a kernel that was compiled to these instructions; to plain ones where the processor lacks them.
-    pub(super) fn dispatch<K: Kernel>(self, kernel: K) -> K::Output {
+    pub(crate) fn dispatch<K: Kernel>(self, kernel: K) -> K::Output {
         #[cfg(target_arch = "x86_64")]
         match self {
             Self::Avx512 => {
@@ -88,13 +93,13 @@ impl InstructionSet {
 }
 
 /// Code that is compiled once for each instruction set. `run`, and what it calls for each element, must be inlined.
-pub(super) trait Kernel {
+pub(crate) trait Kernel {
     type Output;
     fn run<S: Simd>(self, simd: S) -> Self::Output;
 }
 
 /// An instruction set; a value of the type is the proof that the processor has it.
-pub(super) trait Simd: Copy + Send + Sync + 'static {
+pub(crate) trait Simd: Copy + Send + Sync + 'static {
     type Vector: Copy;
     /// Values in a vector; divides a block of channels.
     const LANES: usize;

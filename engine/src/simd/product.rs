@@ -1,24 +1,35 @@
 //! A tile of a matrix product in registers: the one inner loop of every layer.
 #![allow(unsafe_code)]
 
-use super::simd::Simd;
+use super::Simd;
 
 /// Rows and the two vectors of each.
-pub(super) type Accumulators<S, const ROWS: usize> = [[<S as Simd>::Vector; 2]; ROWS];
+pub(crate) type Accumulators<S, const ROWS: usize> = [[<S as Simd>::Vector; 2]; ROWS];
 
 /// Zeros.
 #[inline(always)]
-pub(super) fn zero<S: Simd, const ROWS: usize>(simd: S) -> Accumulators<S, ROWS> {
+pub(crate) fn zero<S: Simd, const ROWS: usize>(simd: S) -> Accumulators<S, ROWS> {
     [[simd.splat(0.0); 2]; ROWS]
 }
 
+/// Where the elements of a product's operands lie, in values.
+#[derive(Clone, Copy)]
+pub(crate) struct Strides {
+    /// From a row of `a` to the next.
+    pub(crate) row: usize,
+    /// From an element of a row of `a` to the next.
+    pub(crate) depth: usize,
+    /// From a row of `b` to the next.
+    pub(crate) panel: usize,
+}
+
 /// sums ← sums + a·b, where `a` has `ROWS` rows of `depth` values, `stride` apart, and `b` is a panel of `depth` rows
-/// of two vectors. Terms are added in the order of the rows of `b`.
+/// of two vectors, one behind the other. Terms are added in the order of the rows of `b`.
 ///
 /// # Safety
 /// `a` and `b` must be readable over these extents.
 #[inline(always)]
-pub(super) unsafe fn accumulate<S: Simd, const ROWS: usize>(
+pub(crate) unsafe fn accumulate<S: Simd, const ROWS: usize>(
     simd: S,
     a: *const f32,
     stride: usize,
@@ -26,13 +37,36 @@ pub(super) unsafe fn accumulate<S: Simd, const ROWS: usize>(
     depth: usize,
     sums: &mut Accumulators<S, ROWS>,
 ) {
+    let strides = Strides {
+        row: stride,
+        depth: 1,
+        panel: 2 * S::LANES,
+    };
+    // SAFETY: as the caller vouches.
+    unsafe { accumulate_strided(simd, a, b, strides, depth, sums) }
+}
+
+/// As [`accumulate`], for operands that lie anyhow.
+///
+/// # Safety
+/// `a` and `b` must be readable over these extents.
+#[inline(always)]
+pub(crate) unsafe fn accumulate_strided<S: Simd, const ROWS: usize>(
+    simd: S,
+    a: *const f32,
+    b: *const f32,
+    strides: Strides,
+    depth: usize,
+    sums: &mut Accumulators<S, ROWS>,
+) {
     for k in 0..depth {
         // SAFETY: k < depth, row < ROWS: inside what the caller vouches for.
         unsafe {
-            let row = b.add(k * 2 * S::LANES);
+            let row = b.add(k * strides.panel);
             let columns = [simd.load(row), simd.load(row.add(S::LANES))];
+            let factors = a.add(k * strides.depth);
             for (row, sums) in sums.iter_mut().enumerate() {
-                let factor = simd.splat(*a.add(row * stride + k));
+                let factor = simd.splat(*factors.add(row * strides.row));
                 sums[0] = simd.multiply_add(factor, columns[0], sums[0]);
                 sums[1] = simd.multiply_add(factor, columns[1], sums[1]);
             }
@@ -41,14 +75,14 @@ pub(super) unsafe fn accumulate<S: Simd, const ROWS: usize>(
 }
 
 /// Code that works on a number of rows known when it is compiled.
-pub(super) trait RowKernel<S: Simd> {
+pub(crate) trait RowKernel<S: Simd> {
     /// Works on `ROWS` rows from row `first` on.
     fn run<const ROWS: usize>(&mut self, simd: S, first: usize);
 }
 
 /// Cuts `rows` rows into tiles: as many full ones as fit, and a smaller one.
 #[inline(always)]
-pub(super) fn tile_rows<S: Simd>(simd: S, rows: usize, kernel: &mut impl RowKernel<S>) {
+pub(crate) fn tile_rows<S: Simd>(simd: S, rows: usize, kernel: &mut impl RowKernel<S>) {
     let mut first = 0;
     while first < rows {
         match (rows - first).min(S::ROWS) {

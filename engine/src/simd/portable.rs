@@ -4,10 +4,10 @@
 use super::Simd;
 
 #[derive(Clone, Copy)]
-pub(super) struct Portable;
+pub(crate) struct Portable;
 
 #[derive(Clone, Copy)]
-pub(super) struct Four([f32; 4]);
+pub(crate) struct Four([f32; 4]);
 
 #[inline(always)]
 fn zip(a: Four, b: Four, function: impl Fn(f32, f32) -> f32) -> Four {

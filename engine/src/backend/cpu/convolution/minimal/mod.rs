@@ -1,0 +1,297 @@
+//! The three products of the paper's convolutions, 5×5 with stride 2, by minimal filtering: 9 multiplications for each
+//! coarse pixel and pair of channels, where the definition has 25.
+//!
+//! A fine image consists of four phases, by the parity of rows and columns. Each is made from a coarse image by a filter
+//! of stride 1 with two or three taps along an axis; for a tile of 4×4 pixels it becomes 36 products, one for each point
+//! of the transforms ([`crate::simd::filtering`]), and each point of all tiles and channels is one matrix product:
+//!
+//! ```text
+//!   dgrad   fine phases   = Aᵀ( windows of the coarse image [tiles × K] · taps [K × 4C] )A
+//!   fprop   coarse image  = Aᵀ( windows of the fine phases [tiles × 4C] · taps [4C × K] )A
+//!   wgrad   taps' gradient = windows of the fine phases ᵀ [4C × tiles] · spread coarse tiles [tiles × K]
+//! ```
+//!
+//! As many tiles at a time go through the stages as fit into scratch memory that stays in the third-level cache. Every
+//! sum runs over channels, or over tiles, one after the other, whatever the number of threads and the size of the batch.
+#![allow(unsafe_code)]
+
+mod grid;
+mod product;
+mod transform;
+mod weights;
+
+use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
+
+use rayon::prelude::*;
+
+use self::grid::{Grid, Order, Points, Side};
+use self::product::{BetweenImages, ByTaps, ROWS};
+use self::transform::{Into, MOST_CHANNELS, ToImages, ToPoints};
+use self::weights::{BLOCK, Depth, Extents, Gather, Panels, Transform};
+use crate::geometry::ConvGeometry;
+use crate::simd::InstructionSet;
+use crate::simd::filtering::PRODUCTS;
+use crate::simd::memory::{Aligned, Shared};
+
+/// Values of the scratch memory of a chunk of tiles: 48 MB.
+const SCRATCH: usize = 12_000_000;
+
+/// Tiles that are transformed as one piece of work.
+const TILES: usize = 16;
+
+/// Whether the products of a geometry are computed here. Where channels are few, the transforms cost more than the
+/// products save.
+pub(super) fn applies(geometry: &ConvGeometry) -> bool {
+    let [fine, coarse] = [geometry.input_channels, geometry.output_channels];
+    let whole = |channels: usize| channels.is_multiple_of(BLOCK) && channels <= MOST_CHANNELS;
+    geometry.kernel == [5, 5]
+        && geometry.stride == [2, 2]
+        && geometry.padding.begin == [1, 1]
+        && geometry.input == geometry.output.map(|extent| 2 * extent)
+        && whole(fine)
+        && whole(coarse)
+        && coarse >= 2 * BLOCK
+}
+
+/// Memory that products work in, kept from one to the next: the first touch of a fresh page costs more than most
+/// operators.
+#[derive(Debug, Default)]
+pub(super) struct Workspaces(Mutex<Vec<Workspace>>);
+
+#[derive(Debug, Default)]
+struct Workspace {
+    /// Transformed taps, or their gradients.
+    taps: Aligned,
+    /// Transformed tiles, or products, of a chunk: those of the fine and of the coarse images.
+    fine: Aligned,
+    coarse: Aligned,
+}
+
+impl Workspaces {
+    fn with<T>(&self, work: impl FnOnce(&mut Workspace) -> T) -> T {
+        let lock = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut workspace = lock().pop().unwrap_or_default();
+        let result = work(&mut workspace);
+        lock().push(workspace);
+        result
+    }
+}
+
+/// The first `length` values of memory that grows when it must.
+fn at_least(memory: &mut Aligned, length: usize) -> &mut [f32] {
+    if memory.len() < length {
+        *memory = Aligned::zeroed(length);
+    }
+    &mut memory[..length]
+}
+
+/// One product, with what all three have in common.
+pub(super) struct Minimal<'a> {
+    set: InstructionSet,
+    grid: Grid,
+    extents: Extents,
+    workspaces: &'a Workspaces,
+}
+
+impl<'a> Minimal<'a> {
+    /// For a geometry to which minimal filtering [applies], and operands of its lengths.
+    pub(super) fn new(
+        geometry: &ConvGeometry,
+        set: InstructionSet,
+        workspaces: &'a Workspaces,
+    ) -> Self {
+        Self {
+            set,
+            grid: Grid::new(geometry),
+            extents: Extents {
+                fine: geometry.input_channels,
+                coarse: geometry.output_channels,
+            },
+            workspaces,
+        }
+    }
+
+    /// y = conv(x, w) + bias.
+    pub(super) fn fprop(&self, x: &[f32], weight: &[f32], bias: Option<&[f32]>, y: &mut [f32]) {
+        self.by_taps([Side::Fine, Side::Coarse], x, weight, bias, y);
+    }
+
+    /// x = convᵀ(y, w) + bias.
+    pub(super) fn dgrad(&self, y: &[f32], weight: &[f32], bias: Option<&[f32]>, x: &mut [f32]) {
+        self.by_taps([Side::Coarse, Side::Fine], y, weight, bias, x);
+    }
+
+    /// Images of one side, transformed, times transformed taps, transformed to images of the other.
+    fn by_taps(
+        &self,
+        [from, to]: [Side; 2],
+        images: &[f32],
+        weight: &[f32],
+        bias: Option<&[f32]>,
+        results: &mut [f32],
+    ) {
+        let (depth, order) = match from {
+            Side::Fine => (Depth::Fine, Order::Backwards),
+            Side::Coarse => (Depth::Coarse, Order::Forwards),
+        };
+        let panels = Panels::new(self.extents, depth, self.set.lanes());
+        let results = Shared::new(results);
+        self.workspaces.with(|workspace| {
+            let taps = at_least(&mut workspace.taps, panels.len());
+            self.transform_taps(weight, depth, panels, taps);
+            for tiles in self.chunks() {
+                let [from_points, to_points] =
+                    [from, to].map(|side| Points::new(&tiles, side.depth(&self.grid)));
+                let transformed = at_least(&mut workspace.fine, from_points.len());
+                self.to_points(from, order, Into::Windows, images, from_points, transformed);
+                let products = at_least(&mut workspace.coarse, to_points.len());
+                let shared = Shared::new(products);
+                let blocks = tiles.len().div_ceil(ROWS);
+                (0..PRODUCTS * blocks).into_par_iter().for_each(|item| {
+                    let first = item % blocks * ROWS;
+                    self.set.dispatch(ByTaps {
+                        from: transformed,
+                        from_points,
+                        taps,
+                        panels,
+                        to: shared,
+                        to_points,
+                        point: item / blocks,
+                        first,
+                        rows: ROWS.min(tiles.len() - first),
+                    });
+                });
+                pieces(&tiles).for_each(|range| {
+                    self.set.dispatch(ToImages {
+                        grid: &self.grid,
+                        side: to,
+                        order,
+                        products,
+                        points: to_points,
+                        range,
+                        bias,
+                        images: results,
+                    });
+                });
+            }
+        });
+    }
+
+    /// w = Σ over images and windows of x·y.
+    pub(super) fn wgrad(&self, x: &[f32], y: &[f32], weight: &mut [f32]) {
+        let rows = Side::Fine.depth(&self.grid);
+        let stride = Points::new(&(0..0), self.extents.coarse).stride();
+        self.workspaces.with(|workspace| {
+            let gradients = at_least(&mut workspace.taps, PRODUCTS * rows * stride);
+            let shared = Shared::new(gradients);
+            for tiles in self.chunks() {
+                let [fine_points, coarse_points] = [Side::Fine, Side::Coarse]
+                    .map(|side| Points::new(&tiles, side.depth(&self.grid)));
+                let fine = at_least(&mut workspace.fine, fine_points.len());
+                let coarse = at_least(&mut workspace.coarse, coarse_points.len());
+                let order = Order::Backwards;
+                self.to_points(Side::Fine, order, Into::Windows, x, fine_points, fine);
+                self.to_points(
+                    Side::Coarse,
+                    order,
+                    Into::Products,
+                    y,
+                    coarse_points,
+                    coarse,
+                );
+                let blocks = rows.div_ceil(ROWS);
+                (0..PRODUCTS * blocks).into_par_iter().for_each(|item| {
+                    let first = item % blocks * ROWS;
+                    self.set.dispatch(BetweenImages {
+                        fine,
+                        fine_points,
+                        coarse,
+                        coarse_points,
+                        gradients: shared,
+                        stride,
+                        adds: tiles.start > 0,
+                        point: item / blocks,
+                        first,
+                        rows: ROWS.min(rows - first),
+                    });
+                });
+            }
+            let weights = Shared::new(weight);
+            (0..self.extents.fine).into_par_iter().for_each(|channel| {
+                self.set.dispatch(Gather {
+                    extents: self.extents,
+                    gradients,
+                    stride,
+                    channel,
+                    weights,
+                });
+            });
+        });
+    }
+
+    fn transform_taps(&self, weights: &[f32], depth: Depth, panels: Panels, taps: &mut [f32]) {
+        let channels = match depth {
+            Depth::Fine => self.extents.fine,
+            Depth::Coarse => self.extents.coarse,
+        };
+        let to = Shared::new(taps);
+        (0..channels).into_par_iter().for_each(|channel| {
+            self.set.dispatch(Transform {
+                extents: self.extents,
+                weights,
+                depth,
+                panels,
+                channel,
+                to,
+            });
+        });
+    }
+
+    fn to_points(
+        &self,
+        side: Side,
+        order: Order,
+        into: Into,
+        images: &[f32],
+        points: Points,
+        to: &mut [f32],
+    ) {
+        let to = Shared::new(to);
+        pieces(&(points.first..points.first + points.tiles)).for_each(|range| {
+            self.set.dispatch(ToPoints {
+                grid: &self.grid,
+                side,
+                order,
+                into,
+                images,
+                range,
+                points,
+                to,
+            });
+        });
+    }
+
+    /// All tiles, in chunks that fit the scratch memory.
+    fn chunks(&self) -> impl Iterator<Item = Range<usize>> + use<> {
+        let strides = [Side::Fine, Side::Coarse]
+            .map(|side| Points::new(&(0..0), side.depth(&self.grid)).stride());
+        let fitting = SCRATCH / (PRODUCTS * (strides[0] + strides[1]));
+        let chunk = (fitting / ROWS).max(1) * ROWS;
+        let tiles = self.grid.tiles;
+        (0..tiles)
+            .step_by(chunk)
+            .map(move |first| first..tiles.min(first + chunk))
+    }
+}
+
+/// A range of tiles, cut into pieces of work.
+fn pieces(tiles: &Range<usize>) -> impl ParallelIterator<Item = Range<usize>> {
+    let tiles = tiles.clone();
+    (0..tiles.len().div_ceil(TILES))
+        .into_par_iter()
+        .map(move |piece| {
+            let first = tiles.start + piece * TILES;
+            first..tiles.end.min(first + TILES)
+        })
+}

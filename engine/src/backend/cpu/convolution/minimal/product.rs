@@ -1,0 +1,174 @@
+//! The 36 products: of transformed images by transformed taps, and of one side of the images by the other.
+
+use super::grid::Points;
+use super::weights::Panels;
+use crate::simd::memory::Shared;
+use crate::simd::product::{RowKernel, Strides, accumulate, accumulate_strided, tile_rows, zero};
+use crate::simd::{Kernel, Simd};
+
+/// Rows that one piece of work multiplies: they stay in the second-level cache while panels pass.
+pub(super) const ROWS: usize = 64;
+
+/// Rows `first` … `first + rows` of one point's matrix times that point's panels.
+pub(super) struct ByTaps<'a> {
+    pub(super) from: &'a [f32],
+    pub(super) from_points: Points,
+    pub(super) taps: &'a [f32],
+    pub(super) panels: Panels,
+    pub(super) to: Shared<'a>,
+    pub(super) to_points: Points,
+    pub(super) point: usize,
+    pub(super) first: usize,
+    pub(super) rows: usize,
+}
+
+impl Kernel for ByTaps<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let length = self.panels.panel();
+        let taps = &self.taps[self.point * self.panels.count() * length..];
+        for (panel, taps) in taps
+            .chunks_exact(length)
+            .take(self.panels.count())
+            .enumerate()
+        {
+            let mut rows = TapRows {
+                kernel: &self,
+                taps,
+                column: panel * self.panels.width,
+            };
+            tile_rows(simd, self.rows, &mut rows);
+        }
+    }
+}
+
+struct TapRows<'a> {
+    kernel: &'a ByTaps<'a>,
+    taps: &'a [f32],
+    column: usize,
+}
+
+impl<S: Simd> RowKernel<S> for TapRows<'_> {
+    #[inline(always)]
+    fn run<const ROWS: usize>(&mut self, simd: S, first: usize) {
+        let kernel = self.kernel;
+        let (stride, depth) = (kernel.from_points.stride(), kernel.panels.depth);
+        let first = kernel.first + first;
+        let from = kernel.point * kernel.from_points.matrix() + first * stride;
+        let rows = &kernel.from[from..from + ROWS * stride];
+        let mut sums = zero::<S, ROWS>(simd);
+        // SAFETY: `rows` has ROWS rows of at least `depth` values, `taps` has `depth` rows of two vectors.
+        unsafe {
+            accumulate(
+                simd,
+                rows.as_ptr(),
+                stride,
+                self.taps.as_ptr(),
+                depth,
+                &mut sums,
+            )
+        };
+        let stride = kernel.to_points.stride();
+        let to = kernel.point * kernel.to_points.matrix() + first * stride + self.column;
+        for (row, sums) in sums.into_iter().enumerate() {
+            for (half, sum) in sums.into_iter().enumerate() {
+                // Rows have room behind their last column for what a panel is filled up with.
+                let at = to + row * stride + half * S::LANES;
+                // SAFETY: these rows of this point are this piece's alone.
+                unsafe { simd.store(kernel.to.range(at..at + S::LANES).as_mut_ptr(), sum) };
+            }
+        }
+    }
+}
+
+/// Some rows of one point's gradient with respect to taps: the columns of the fine side from `first` on times all columns
+/// of the coarse side, summed over tiles.
+pub(super) struct BetweenImages<'a> {
+    pub(super) fine: &'a [f32],
+    pub(super) fine_points: Points,
+    pub(super) coarse: &'a [f32],
+    pub(super) coarse_points: Points,
+    /// For each point [fine columns, coarse columns], the latter `stride` apart.
+    pub(super) gradients: Shared<'a>,
+    pub(super) stride: usize,
+    /// Whether sums go on from what is there.
+    pub(super) adds: bool,
+    pub(super) point: usize,
+    pub(super) first: usize,
+    pub(super) rows: usize,
+}
+
+impl Kernel for BetweenImages<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        for column in (0..self.coarse_points.columns).step_by(2 * S::LANES) {
+            let mut rows = ImageRows {
+                kernel: &self,
+                column,
+            };
+            tile_rows(simd, self.rows, &mut rows);
+        }
+    }
+}
+
+struct ImageRows<'a> {
+    kernel: &'a BetweenImages<'a>,
+    column: usize,
+}
+
+impl<S: Simd> RowKernel<S> for ImageRows<'_> {
+    #[inline(always)]
+    fn run<const ROWS: usize>(&mut self, simd: S, first: usize) {
+        let kernel = self.kernel;
+        let (fine, coarse) = (kernel.fine_points, kernel.coarse_points);
+        let tiles = fine.tiles;
+        let first = kernel.first + first;
+        let rows = &kernel.fine[kernel.point * fine.matrix()..(kernel.point + 1) * fine.matrix()];
+        let panel =
+            &kernel.coarse[kernel.point * coarse.matrix()..(kernel.point + 1) * coarse.matrix()];
+        assert!(first + ROWS <= fine.stride() && self.column + 2 * S::LANES <= coarse.stride());
+        let to = (kernel.point * fine.columns + first) * kernel.stride + self.column;
+        // SAFETY: these rows of this point are this piece's alone.
+        let to = unsafe {
+            kernel
+                .gradients
+                .range(to..to + ROWS * kernel.stride - self.column)
+        };
+        let mut sums = zero::<S, ROWS>(simd);
+        if kernel.adds {
+            for (row, sums) in sums.iter_mut().enumerate() {
+                let from = to[row * kernel.stride..][..2 * S::LANES].as_ptr();
+                // SAFETY: the slice has two vectors.
+                unsafe { *sums = [simd.load(from), simd.load(from.add(S::LANES))] };
+            }
+        }
+        let strides = Strides {
+            row: 1,
+            depth: fine.stride(),
+            panel: coarse.stride(),
+        };
+        // SAFETY: both matrices have a row for each tile, in which these columns lie, by the assertion.
+        unsafe {
+            accumulate_strided(
+                simd,
+                rows.as_ptr().add(first),
+                panel.as_ptr().add(self.column),
+                strides,
+                tiles,
+                &mut sums,
+            );
+        }
+        for (row, sums) in sums.into_iter().enumerate() {
+            let to = to[row * kernel.stride..][..2 * S::LANES].as_mut_ptr();
+            // SAFETY: the slice has two vectors.
+            unsafe {
+                simd.store(to, sums[0]);
+                simd.store(to.add(S::LANES), sums[1]);
+            }
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! Between images and points: the transforms of minimal filtering in two dimensions, of some tiles of a batch.
+
+use super::grid::{Grid, Order, Points, Side};
+use crate::simd::filtering::{
+    POINTS, PRODUCTS, TILE, spread_results, transform_products, transform_window,
+};
+use crate::simd::memory::Shared;
+use crate::simd::{Kernel, Simd};
+
+/// What an image's tiles become.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Into {
+    /// Bᵀ d B of the 6×6 window around a tile: what is multiplied by transformed taps.
+    Windows,
+    /// A y Aᵀ of the 4×4 tile itself: a gradient with respect to results becomes one with respect to products.
+    Products,
+}
+
+/// Transforms tiles `range` of images to points.
+pub(super) struct ToPoints<'a> {
+    pub(super) grid: &'a Grid,
+    pub(super) side: Side,
+    pub(super) order: Order,
+    pub(super) into: Into,
+    pub(super) images: &'a [f32],
+    pub(super) range: std::ops::Range<usize>,
+    pub(super) points: Points,
+    /// The values at all points; of a tile only this piece of work writes.
+    pub(super) to: Shared<'a>,
+}
+
+/// Stands in for pixels outside an image.
+static OUTSIDE: [f32; MOST_CHANNELS] = [0.0; MOST_CHANNELS];
+
+/// Channels that an image may have for minimal filtering.
+pub(super) const MOST_CHANNELS: usize = 4096;
+
+impl Kernel for ToPoints<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let channels = self.side.channels(self.grid);
+        for tile in self.range.clone() {
+            let (image, [top, left]) = self.grid.place(tile);
+            let row = (tile - self.points.first) * self.points.stride();
+            for phase in 0..self.side.phases() {
+                let pixel = |position| {
+                    let at = self.side.pixel(self.grid, image, phase, position);
+                    at.map_or(&OUTSIDE[..channels], |at| &self.images[at..at + channels])
+                };
+                let to = row + phase * channels;
+                match self.into {
+                    Into::Windows => {
+                        let window: [[&[f32]; POINTS]; POINTS] = std::array::from_fn(|y| {
+                            let row = self.order.of_window(top, y);
+                            std::array::from_fn(|x| pixel([row, self.order.of_window(left, x)]))
+                        });
+                        self.transform::<S, POINTS, OfWindows>(simd, &window, to);
+                    }
+                    Into::Products => {
+                        let window: [[&[f32]; TILE]; TILE] = std::array::from_fn(|y| {
+                            let row = self.order.of_tile(top, y);
+                            std::array::from_fn(|x| pixel([row, self.order.of_tile(left, x)]))
+                        });
+                        self.transform::<S, TILE, OfTiles>(simd, &window, to);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A transform along one axis. A closure would not be inlined, and so not be compiled for the instruction set.
+trait Axis<const SIZE: usize> {
+    fn along<S: Simd>(simd: S, values: [S::Vector; SIZE]) -> [S::Vector; POINTS];
+}
+
+struct OfWindows;
+
+impl Axis<POINTS> for OfWindows {
+    #[inline(always)]
+    fn along<S: Simd>(simd: S, values: [S::Vector; POINTS]) -> [S::Vector; POINTS] {
+        transform_window(simd, values)
+    }
+}
+
+struct OfTiles;
+
+impl Axis<TILE> for OfTiles {
+    #[inline(always)]
+    fn along<S: Simd>(simd: S, values: [S::Vector; TILE]) -> [S::Vector; POINTS] {
+        spread_results(simd, values)
+    }
+}
+
+impl ToPoints<'_> {
+    /// Transforms all channels of one window of pixels, columns first.
+    #[inline(always)]
+    fn transform<S: Simd, const SIZE: usize, A: Axis<SIZE>>(
+        &self,
+        simd: S,
+        window: &[[&[f32]; SIZE]; SIZE],
+        to: usize,
+    ) {
+        let matrix = self.points.matrix();
+        for channel in (0..window[0][0].len()).step_by(S::LANES) {
+            let mut columns = [[simd.splat(0.0); SIZE]; POINTS];
+            for x in 0..SIZE {
+                let mut column = [simd.splat(0.0); SIZE];
+                for (value, row) in column.iter_mut().zip(window) {
+                    let pixel = &row[x][channel..channel + S::LANES];
+                    // SAFETY: the slice has a vector.
+                    *value = unsafe { simd.load(pixel.as_ptr()) };
+                }
+                for (row, value) in columns.iter_mut().zip(A::along(simd, column)) {
+                    row[x] = value;
+                }
+            }
+            for (y, row) in columns.into_iter().enumerate() {
+                for (x, value) in A::along(simd, row).into_iter().enumerate() {
+                    let at = (y * POINTS + x) * matrix + to + channel;
+                    // SAFETY: this row is this piece's alone.
+                    unsafe { simd.store(self.to.range(at..at + S::LANES).as_mut_ptr(), value) };
+                }
+            }
+        }
+    }
+}
+
+/// Transforms the products of tiles `range` to the pixels of their 4×4 tiles: Aᵀ m A.
+pub(super) struct ToImages<'a> {
+    pub(super) grid: &'a Grid,
+    pub(super) side: Side,
+    pub(super) order: Order,
+    pub(super) products: &'a [f32],
+    pub(super) points: Points,
+    pub(super) range: std::ops::Range<usize>,
+    /// One for each channel, added to every pixel.
+    pub(super) bias: Option<&'a [f32]>,
+    pub(super) images: Shared<'a>,
+}
+
+impl Kernel for ToImages<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let channels = self.side.channels(self.grid);
+        let matrix = self.points.matrix();
+        for tile in self.range.clone() {
+            let (image, [top, left]) = self.grid.place(tile);
+            let row = (tile - self.points.first) * self.points.stride();
+            for phase in 0..self.side.phases() {
+                let pixels: [[Option<usize>; TILE]; TILE] = std::array::from_fn(|y| {
+                    let row = self.order.of_tile(top, y);
+                    std::array::from_fn(|x| {
+                        let position = [row, self.order.of_tile(left, x)];
+                        self.side.pixel(self.grid, image, phase, position)
+                    })
+                });
+                for channel in (0..channels).step_by(S::LANES) {
+                    let from = row + phase * channels + channel;
+                    let products = &self.products[from..from + (PRODUCTS - 1) * matrix + S::LANES];
+                    let mut rows = [[simd.splat(0.0); POINTS]; TILE];
+                    for x in 0..POINTS {
+                        let mut column = [simd.splat(0.0); POINTS];
+                        for (y, value) in column.iter_mut().enumerate() {
+                            let at = (y * POINTS + x) * matrix;
+                            // SAFETY: the slice ends a vector behind the start of the last product.
+                            *value = unsafe { simd.load(products.as_ptr().add(at)) };
+                        }
+                        for (row, value) in rows.iter_mut().zip(transform_products(simd, column)) {
+                            row[x] = value;
+                        }
+                    }
+                    let bias = match self.bias {
+                        // SAFETY: the slice has a vector.
+                        Some(bias) => unsafe {
+                            simd.load(bias[channel..channel + S::LANES].as_ptr())
+                        },
+                        None => simd.splat(0.0),
+                    };
+                    for (row, pixels) in rows.into_iter().zip(&pixels) {
+                        for (value, pixel) in transform_products(simd, row).into_iter().zip(pixels)
+                        {
+                            // The last tiles may reach beyond the image.
+                            let Some(at) = pixel.map(|pixel| pixel + channel) else {
+                                continue;
+                            };
+                            let value = simd.add(value, bias);
+                            // SAFETY: the pixels of this tile are this piece's alone.
+                            unsafe {
+                                let to = self.images.range(at..at + S::LANES);
+                                simd.store(to.as_mut_ptr(), value);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
