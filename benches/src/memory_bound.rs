@@ -98,14 +98,15 @@ fn prepare(operator: &Operator) -> Option<Job> {
                     mean: &mean,
                     variance: &variance,
                     scale: &scale,
+                    shift: &shift,
                     epsilon: EPSILON as f32,
                     slope: slope as f32,
                 };
-                backend.normalise(&x, by, &shift, &mut y)?;
-                backend.normalise_gradient(&x, by, [&y, &y], &mut dx, &mut dscale, &mut dshift)
+                backend.normalise(&x, by, &mut y)?;
+                backend.normalise_gradient(&x, by, &y, &mut dx, &mut dscale, &mut dshift)
             };
-            // x for the statistics; x and y; x, y and dy for the sums; x, y, dy and dx.
-            (10 * rows * channels, Box::new(run))
+            // x for the statistics; x and y; x and dy for the sums; x, dy and dx.
+            (8 * rows * channels, Box::new(run))
         }
         Operator::Activation { activation, length } => {
             let activation = match activation {

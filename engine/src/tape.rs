@@ -19,6 +19,36 @@ use crate::tensor::Tensor;
 pub struct Variable {
     value: Tensor,
     node: Option<usize>,
+    /// How to compute the tensor again, where that is cheap and its operands are kept anyway.
+    recipe: Option<Arc<dyn Recipe>>,
+}
+
+/// A tensor that can be computed again, to the same bits.
+pub(crate) trait Recipe: std::fmt::Debug + Send + Sync {
+    /// The tensor.
+    fn compute(&self, backend: &dyn Backend) -> Result<Tensor>;
+}
+
+/// An operand that a backward pass needs, or how to get it back.
+#[derive(Clone, Debug)]
+pub(crate) struct Saved {
+    shape: Shape,
+    kept: std::result::Result<Tensor, Arc<dyn Recipe>>,
+}
+
+impl Saved {
+    /// Its extents.
+    pub(crate) fn shape(&self) -> &Shape {
+        &self.shape
+    }
+
+    /// The tensor, computed again where it was not kept.
+    pub(crate) fn get(&self, backend: &dyn Backend) -> Result<Tensor> {
+        match &self.kept {
+            Ok(tensor) => Ok(tensor.clone()),
+            Err(recipe) => recipe.compute(backend),
+        }
+    }
 }
 
 impl Variable {
@@ -35,6 +65,23 @@ impl Variable {
     /// Whether the tape follows this variable.
     pub(crate) fn is_tracked(&self) -> bool {
         self.node.is_some()
+    }
+
+    /// The same variable, which may be computed again instead of kept.
+    pub(crate) fn with_recipe(self, recipe: Arc<dyn Recipe>) -> Self {
+        Self {
+            recipe: Some(recipe),
+            ..self
+        }
+    }
+
+    /// What a backward pass keeps of this operand on a device.
+    pub(crate) fn save(&self, backend: &dyn Backend) -> Saved {
+        let recipe = self.recipe.clone().filter(|_| backend.recomputes());
+        Saved {
+            shape: self.shape().clone(),
+            kept: recipe.map_or_else(|| Ok(self.value.clone()), Err),
+        }
     }
 }
 
@@ -87,12 +134,17 @@ impl Tape {
         Variable {
             value,
             node: Some(nodes.len() - 1),
+            recipe: None,
         }
     }
 
     /// A variable without a gradient. Operators on constants alone leave no record and keep nothing alive.
     pub fn constant(&self, value: Tensor) -> Variable {
-        Variable { value, node: None }
+        Variable {
+            value,
+            node: None,
+            recipe: None,
+        }
     }
 
     /// Puts an operator's result on the tape if any of its inputs is there; `operator` is built only then.
@@ -114,6 +166,7 @@ impl Tape {
         Variable {
             value,
             node: Some(nodes.len() - 1),
+            recipe: None,
         }
     }
 

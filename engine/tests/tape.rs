@@ -99,26 +99,22 @@ impl Backend for Witness {
     fn batch_statistics(&self, x: &Tensor, mean: &mut Tensor, variance: &mut Tensor) -> Result<()> {
         self.cpu.batch_statistics(x, mean, variance)
     }
-    fn normalise(
-        &self,
-        x: &Tensor,
-        by: Normalisation<'_>,
-        shift: &Tensor,
-        y: &mut Tensor,
-    ) -> Result<()> {
-        self.cpu.normalise(x, by, shift, y)
+    fn recomputes(&self) -> bool {
+        self.cpu.recomputes()
+    }
+    fn normalise(&self, x: &Tensor, by: Normalisation<'_>, y: &mut Tensor) -> Result<()> {
+        self.cpu.normalise(x, by, y)
     }
     fn normalise_gradient(
         &self,
         x: &Tensor,
         by: Normalisation<'_>,
-        outputs: [&Tensor; 2],
+        dy: &Tensor,
         dx: &mut Tensor,
         dscale: &mut Tensor,
         dshift: &mut Tensor,
     ) -> Result<()> {
-        self.cpu
-            .normalise_gradient(x, by, outputs, dx, dscale, dshift)
+        self.cpu.normalise_gradient(x, by, dy, dx, dscale, dshift)
     }
     fn update_running(
         &self,

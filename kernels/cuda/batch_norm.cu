@@ -80,6 +80,11 @@ extern "C" __global__ void batch_norm_statistics(int rows, int channels, int sli
 // `value` where `sign` is positive, slope * value elsewhere.
 __device__ inline float rectified(float sign, float value, float slope) { return sign > 0.0f ? value : slope * value; }
 
+// What comes out before the rectifier. Gradients look at its sign, so it must be the same bits everywhere.
+__device__ inline float normalised(float x, float centre, float factor, float offset) {
+    return fmaf(x - centre, factor, offset);
+}
+
 // y = rectified (x - mean) * scale / sqrt(variance + epsilon) + shift.
 extern "C" __global__ void batch_norm_normalise(int rows, int channels, float epsilon, float slope, const float* x,
                                                 const float* mean, const float* variance, const float* scale,
@@ -91,7 +96,7 @@ extern "C" __global__ void batch_norm_normalise(int rows, int channels, float ep
     const float factor = scale[channel] / sqrtf(variance[channel] + epsilon);
     for (int row = first + threadIdx.y; row < last; row += 8) {
         const long long at = (long long)row * channels + channel;
-        const float value = (x[at] - centre) * factor + offset;
+        const float value = normalised(x[at], centre, factor, offset);
         y[at] = rectified(value, value, slope);
     }
 }
@@ -99,42 +104,45 @@ extern "C" __global__ void batch_norm_normalise(int rows, int channels, float ep
 // Per slice: the sums of the gradient and of the gradient * normalised x.
 extern "C" __global__ void batch_norm_gradient_slices(int rows, int channels, float epsilon, float slope,
                                                       const float* x, const float* mean, const float* variance,
-                                                      const float* y, const float* dy, float* shifts, float* scales) {
+                                                      const float* scale, const float* shift, const float* dy,
+                                                      float* shifts, float* scales) {
     __shared__ float sums[8][32];
     const int channel = blockIdx.y * 32 + threadIdx.x;
     const int first = blockIdx.x * SLICE, last = min(rows, first + SLICE);
     const bool valid = channel < channels;
-    float shift = 0.0f, scale = 0.0f;
+    float plain = 0.0f, product = 0.0f;
     if (valid) {
-        const float centre = mean[channel], inverse = 1.0f / sqrtf(variance[channel] + epsilon);
+        const float centre = mean[channel], offset = shift[channel], deviation = sqrtf(variance[channel] + epsilon);
+        const float factor = scale[channel] / deviation, inverse = 1.0f / deviation;
         for (int row = first + threadIdx.y; row < last; row += 8) {
             const long long at = (long long)row * channels + channel;
-            const float gradient = rectified(y[at], dy[at], slope);
-            shift += gradient;
-            scale += gradient * ((x[at] - centre) * inverse);
+            const float gradient = rectified(normalised(x[at], centre, factor, offset), dy[at], slope);
+            plain += gradient;
+            product += gradient * ((x[at] - centre) * inverse);
         }
     }
-    shift = lane_sum(shift, sums);
-    scale = lane_sum(scale, sums);
+    plain = lane_sum(plain, sums);
+    product = lane_sum(product, sums);
     if (valid && threadIdx.y == 0) {
-        shifts[(long long)blockIdx.x * channels + channel] = shift;
-        scales[(long long)blockIdx.x * channels + channel] = scale;
+        shifts[(long long)blockIdx.x * channels + channel] = plain;
+        scales[(long long)blockIdx.x * channels + channel] = product;
     }
 }
 
 // dx = scale / deviation * (gradient - dshift / rows - normalised x * dscale / rows).
 extern "C" __global__ void batch_norm_gradient(int rows, int channels, float epsilon, float slope, const float* x,
                                                const float* mean, const float* variance, const float* scale,
-                                               const float* y, const float* dy, const float* dscale, const float* dshift, float* dx) {
+                                               const float* shift, const float* dy, const float* dscale,
+                                               const float* dshift, float* dx) {
     const int channel = blockIdx.y * 32 + threadIdx.x;
     const int first = blockIdx.x * SLICE, last = min(rows, first + SLICE);
     if (channel >= channels) return;
-    const float centre = mean[channel], deviation = sqrtf(variance[channel] + epsilon);
+    const float centre = mean[channel], offset = shift[channel], deviation = sqrtf(variance[channel] + epsilon);
     const float factor = scale[channel] / deviation;
     const float mean_gradient = dshift[channel] / rows, mean_product = dscale[channel] / deviation / rows;
     for (int row = first + threadIdx.y; row < last; row += 8) {
         const long long at = (long long)row * channels + channel;
-        const float gradient = rectified(y[at], dy[at], slope);
+        const float gradient = rectified(normalised(x[at], centre, factor, offset), dy[at], slope);
         dx[at] = factor * (gradient - mean_gradient - (x[at] - centre) * mean_product);
     }
 }

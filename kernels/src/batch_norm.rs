@@ -41,7 +41,7 @@ kernel!(
     Plain,
     "batch_norm_gradient_slices",
     "Σ g and Σ g·x̂ of 512 rows each, per channel, g being the gradient behind the rectifier",
-    "both sums in one pass, and no image of g in memory"
+    "both sums in one pass, and neither y nor an image of g in memory"
 );
 kernel!(
     /// dx from both sums.
@@ -84,13 +84,13 @@ pub fn normalise(rows: usize, channels: usize) -> Launch {
 
 /// Both sums of the gradients over x's slices: two matrices `[slices(rows), channels]`.
 pub fn gradient_slices(rows: usize, channels: usize) -> Launch {
-    let elements = (3 * rows + 2 * slices(rows) + 2) * channels;
-    over_slices(&GRADIENT_SLICES, rows, channels, elements, 6)
+    let elements = (2 * rows + 2 * slices(rows) + 4) * channels;
+    over_slices(&GRADIENT_SLICES, rows, channels, elements, 9)
 }
 
 /// dx from both sums.
 pub fn gradient(rows: usize, channels: usize) -> Launch {
-    over_slices(&GRADIENT, rows, channels, (4 * rows + 5) * channels, 8)
+    over_slices(&GRADIENT, rows, channels, (3 * rows + 6) * channels, 10)
 }
 
 /// A launch whose blocks are slices of the rows by 32 channels, and which moves `elements` values.

@@ -103,6 +103,8 @@ pub struct Normalisation<'a> {
     pub variance: &'a Tensor,
     /// γ.
     pub scale: &'a Tensor,
+    /// β.
+    pub shift: &'a Tensor,
     /// ε under the square root.
     pub epsilon: f32,
     /// Factor of what comes out negative: 1 leaves it, 0 makes a ReLU, what is between a LeakyReLU.
@@ -178,22 +180,17 @@ pub trait Backend: Send + Sync + fmt::Debug {
     fn batch_statistics(&self, x: &Tensor, mean: &mut Tensor, variance: &mut Tensor) -> Result<()>;
 
     /// y = rectified (x − mean)·scale/√(variance + ε) + shift, per channel.
-    fn normalise(
-        &self,
-        x: &Tensor,
-        by: Normalisation<'_>,
-        shift: &Tensor,
-        y: &mut Tensor,
-    ) -> Result<()>;
+    fn normalise(&self, x: &Tensor, by: Normalisation<'_>, y: &mut Tensor) -> Result<()>;
 
     /// Gradients of training-mode batch normalisation, whose `mean` and `variance` are those of x itself. With the
     /// output y, g = dy where y > 0 and slope·dy elsewhere, x̂ = (x − mean)/√(variance + ε) and M values per channel:
-    /// dshift = Σ g, dscale = Σ g·x̂, dx = scale/√(variance + ε)·(g − dshift/M − x̂·dscale/M). `outputs` are y and dy.
+    /// dshift = Σ g, dscale = Σ g·x̂, dx = scale/√(variance + ε)·(g − dshift/M − x̂·dscale/M). The sign of y is computed
+    /// again, with the very roundings of [`Backend::normalise`].
     fn normalise_gradient(
         &self,
         x: &Tensor,
         by: Normalisation<'_>,
-        outputs: [&Tensor; 2],
+        dy: &Tensor,
         dx: &mut Tensor,
         dscale: &mut Tensor,
         dshift: &mut Tensor,
@@ -239,6 +236,12 @@ pub trait Backend: Send + Sync + fmt::Debug {
 
     /// sum = Σ of the squares of all elements of all `tensors`, a scalar, added as in [`Backend::batch_statistics`].
     fn squared_norm(&self, tensors: &[Tensor], sum: &mut Tensor) -> Result<()>;
+
+    /// Whether a backward pass shall compute cheap operands again, as normalised images are, rather than keep them: where
+    /// memory is scarcer than time.
+    fn recomputes(&self) -> bool {
+        false
+    }
 
     /// Free memory in bytes, on a device with memory of its own, to which data must be brought.
     fn free_memory(&self) -> Option<usize> {

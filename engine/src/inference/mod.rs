@@ -19,7 +19,6 @@ mod mapped;
 mod minimal;
 mod single;
 mod stack;
-mod tanh;
 mod team;
 
 pub use crate::simd::InstructionSet;

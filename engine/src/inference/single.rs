@@ -5,10 +5,10 @@
 #![allow(unsafe_code)]
 
 use super::image::Extents;
-use super::tanh::tanh;
 use crate::simd::memory::{Aligned, Shared};
 use crate::simd::phases::{KERNEL, taps};
 use crate::simd::product::{RowKernel, accumulate, tile_rows, zero};
+use crate::simd::tanh::tanh;
 use crate::simd::{InstructionSet, Kernel, Simd};
 
 /// Values of a pixel: tap (row, column) stands at 5·column + row. The rest is zero.

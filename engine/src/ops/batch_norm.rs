@@ -1,10 +1,12 @@
 //! Batch normalisation over all axes but the last (Ioffe & Szegedy 2015), with the rectifier that follows it.
 
+use std::sync::Arc;
+
 use super::expect_shape;
 use crate::backend::{Backend, Normalisation};
 use crate::error::{Error, Result};
 use crate::shape::Shape;
-use crate::tape::{Backward, Tape, Variable};
+use crate::tape::{Backward, Recipe, Tape, Variable};
 use crate::tensor::Tensor;
 
 /// What a batch normalisation does besides normalising.
@@ -63,16 +65,19 @@ impl Tape {
         let mut mean = backend.empty(Shape::from([channels]))?;
         let mut variance = backend.empty(Shape::from([channels]))?;
         backend.batch_statistics(x.value(), &mut mean, &mut variance)?;
-        let y = normalise(self, x, (&mean, &variance), scale, shift, settings)?;
-        let saved = y.clone();
-        let y = self.record(&[x, scale, shift], y, || BatchNormBackward {
+        let batch_norm = BatchNorm {
             x: x.value().clone(),
             mean: mean.clone(),
             variance: variance.clone(),
             scale: scale.value().clone(),
-            y: saved,
+            shift: shift.value().clone(),
             settings,
-        });
+        };
+        let y = batch_norm.compute(backend)?;
+        let batch_norm = Arc::new(batch_norm);
+        let y = self
+            .record(&[x, scale, shift], y, || Arc::clone(&batch_norm))
+            .with_recipe(batch_norm);
         let count = x.shape().rows();
         Ok((
             y,
@@ -114,8 +119,15 @@ impl Tape {
                 "batch_norm at inference takes constants only".to_owned(),
             ));
         }
-        let y = normalise(self, x, statistics, scale, shift, settings)?;
-        Ok(self.constant(y))
+        let batch_norm = BatchNorm {
+            x: x.value().clone(),
+            mean: statistics.0.clone(),
+            variance: statistics.1.clone(),
+            scale: scale.value().clone(),
+            shift: shift.value().clone(),
+            settings,
+        };
+        Ok(self.constant(batch_norm.compute(self.backend())?))
     }
 }
 
@@ -144,56 +156,50 @@ fn check(
     Ok(channels)
 }
 
-fn normalise(
-    tape: &Tape,
-    x: &Variable,
-    (mean, variance): (&Tensor, &Tensor),
-    scale: &Variable,
-    shift: &Variable,
-    settings: BatchNormSettings,
-) -> Result<Tensor> {
-    let mut y = tape.backend().empty(x.shape().clone())?;
-    let by = Normalisation {
-        mean,
-        variance,
-        scale: scale.value(),
-        epsilon: settings.epsilon,
-        slope: settings.slope,
-    };
-    tape.backend()
-        .normalise(x.value(), by, shift.value(), &mut y)?;
-    Ok(y)
-}
-
-struct BatchNormBackward {
+/// A batch normalisation with all of its operands.
+#[derive(Clone, Debug)]
+struct BatchNorm {
     x: Tensor,
     mean: Tensor,
     variance: Tensor,
     scale: Tensor,
-    y: Tensor,
+    shift: Tensor,
     settings: BatchNormSettings,
 }
 
-impl Backward for BatchNormBackward {
+impl BatchNorm {
+    fn by(&self) -> Normalisation<'_> {
+        Normalisation {
+            mean: &self.mean,
+            variance: &self.variance,
+            scale: &self.scale,
+            shift: &self.shift,
+            epsilon: self.settings.epsilon,
+            slope: self.settings.slope,
+        }
+    }
+}
+
+impl Recipe for BatchNorm {
+    fn compute(&self, backend: &dyn Backend) -> Result<Tensor> {
+        let mut y = backend.empty(self.x.shape().clone())?;
+        backend.normalise(&self.x, self.by(), &mut y)?;
+        Ok(y)
+    }
+}
+
+impl Backward for Arc<BatchNorm> {
     fn backward(
         &self,
         backend: &dyn Backend,
         dy: &Tensor,
         wanted: &[bool],
     ) -> Result<Vec<Option<Tensor>>> {
-        let by = Normalisation {
-            mean: &self.mean,
-            variance: &self.variance,
-            scale: &self.scale,
-            epsilon: self.settings.epsilon,
-            slope: self.settings.slope,
-        };
         let mut dx = backend.empty(self.x.shape().clone())?;
         let mut dscale = backend.empty(self.scale.shape().clone())?;
         let mut dshift = backend.empty(self.scale.shape().clone())?;
         // dx needs both sums, so the three come together; a generator's loss discards the discriminator's two.
-        let outputs = [&self.y, dy];
-        backend.normalise_gradient(&self.x, by, outputs, &mut dx, &mut dscale, &mut dshift)?;
+        backend.normalise_gradient(&self.x, self.by(), dy, &mut dx, &mut dscale, &mut dshift)?;
         Ok([dx, dscale, dshift]
             .into_iter()
             .zip(wanted)

@@ -5,7 +5,7 @@ use crate::backend::Backend;
 use crate::error::Result;
 use crate::geometry::{ConvGeometry, Padding};
 use crate::shape::Shape;
-use crate::tape::{Backward, Tape, Variable};
+use crate::tape::{Backward, Saved, Tape, Variable};
 use crate::tensor::Tensor;
 
 impl Tape {
@@ -51,7 +51,7 @@ impl Tape {
         Ok(
             self.record(&[x, weight, bias], y, || ConvTranspose2dBackward {
                 geometry,
-                x: x.value().clone(),
+                x: x.save(self.backend()),
                 weight: weight.value().clone(),
                 bias_shape: bias.shape().clone(),
             }),
@@ -61,7 +61,7 @@ impl Tape {
 
 struct ConvTranspose2dBackward {
     geometry: ConvGeometry,
-    x: Tensor,
+    x: Saved,
     weight: Tensor,
     bias_shape: Shape,
 }
@@ -78,7 +78,7 @@ impl Backward for ConvTranspose2dBackward {
                 backend.conv_fprop(&self.geometry, dy, &self.weight, None, dx)
             })?,
             when(wanted[1], backend, self.weight.shape(), |dweight| {
-                backend.conv_wgrad(&self.geometry, dy, &self.x, dweight)
+                backend.conv_wgrad(&self.geometry, dy, &self.x.get(backend)?, dweight)
             })?,
             when(wanted[2], backend, &self.bias_shape, |dbias| {
                 backend.bias_gradient(dy, dbias)

@@ -153,14 +153,19 @@ mod tests {
             let b: [[f64; 6]; 6] = set.dispatch(Matrix(Transform::Window));
             let a: [[f64; 6]; 4] = set.dispatch(Matrix(Transform::Products));
             for (result, row) in a.iter().enumerate() {
-                for value in 0..POINTS {
-                    for tap in 0..3 {
-                        let sum: f64 = (0..POINTS)
-                            .map(|point| row[point] * TAPS[point][tap] * b[point][value])
-                            .sum();
-                        let expected = f64::from(u8::from(value == result + tap));
-                        assert!((sum - expected).abs() < 1e-6, "{result} {value} {tap}");
-                    }
+                let coefficient = |value: usize, tap: usize| -> f64 {
+                    let points = row.iter().zip(&TAPS).zip(&b);
+                    points.map(|((a, taps), b)| a * taps[tap] * b[value]).sum()
+                };
+                for (value, tap) in
+                    (0..POINTS).flat_map(|value| (0..3).map(move |tap| (value, tap)))
+                {
+                    let expected = f64::from(u8::from(value == result + tap));
+                    let found = coefficient(value, tap);
+                    assert!(
+                        (found - expected).abs() < 1e-6,
+                        "{result} {value} {tap}: {found}"
+                    );
                 }
             }
         }

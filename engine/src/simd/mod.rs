@@ -11,6 +11,7 @@ pub(crate) mod memory;
 pub(crate) mod phases;
 mod portable;
 pub(crate) mod product;
+pub(crate) mod tanh;
 
 /// Which instructions kernels are compiled to.
 ///

@@ -1,10 +1,11 @@
-//! Batch normalisation: two passes for the statistics, one to normalise, two for the gradient.
+//! Batch normalisation: one pass for the statistics, one to normalise, two for the gradient.
 
 use rayon::prelude::*;
 
 use super::{expect_length, read, reduce};
 use crate::backend::Normalisation;
 use crate::error::Result;
+use crate::simd::{InstructionSet, Kernel, Simd};
 
 /// Elements per task of an elementwise pass, roughly.
 const CHUNK: usize = 1 << 15;
@@ -14,86 +15,171 @@ fn chunk(channels: usize) -> usize {
     CHUNK.div_ceil(channels.max(1)) * channels.max(1)
 }
 
-/// Mean and biased variance per channel. The second pass subtracts the mean first: no cancellation of large squares.
-pub(super) fn statistics(x: &[f32], mean: &mut [f32], variance: &mut [f32]) -> Result<()> {
+/// Mean and biased variance per channel. Each block is read twice while the cache holds it, so that deviations are from
+/// a mean and nothing cancels; blocks are combined as Chan, Golub & LeVeque (1983) do.
+pub(super) fn statistics(
+    set: InstructionSet,
+    x: &[f32],
+    mean: &mut [f32],
+    variance: &mut [f32],
+) -> Result<()> {
     let channels = mean.len();
     expect_length("batch_norm", variance.len(), channels)?;
+    let blocks: Vec<Block> = reduce::blocks(channels, x.len())
+        .map(|range| {
+            set.dispatch(BlockStatistics {
+                x: &x[range],
+                channels,
+            })
+        })
+        .collect();
     let count = (x.len() / channels.max(1)) as f64;
-    let [mut means] = reduce::columns(channels, x.len(), |range, sums: &mut [Vec<f64>; 1]| {
-        reduce::add_rows(&x[range], &mut sums[0]);
-    });
+    let mut means = reduce::total(channels, blocks.iter().map(|block| &block.sums[..]));
     means.iter_mut().for_each(|mean| *mean /= count);
-    let [mut squares] = reduce::columns(channels, x.len(), |range, sums: &mut [Vec<f64>; 1]| {
-        for row in x[range].chunks_exact(channels) {
-            for ((sum, &value), &mean) in sums[0].iter_mut().zip(row).zip(&means) {
-                let difference = f64::from(value) - mean;
-                *sum += difference * difference;
-            }
+    let mut squares = reduce::total(channels, blocks.iter().map(|block| &block.squares[..]));
+    for block in &blocks {
+        for ((square, &sum), &mean) in squares.iter_mut().zip(&block.sums).zip(&means) {
+            let offset = sum / block.rows - mean;
+            *square += block.rows * offset * offset;
         }
-    });
+    }
     squares.iter_mut().for_each(|square| *square /= count);
     reduce::store(&means, mean);
     reduce::store(&squares, variance);
     Ok(())
 }
 
+/// Sums of some rows, and of their squared deviations from their own means.
+struct Block {
+    rows: f64,
+    sums: Vec<f64>,
+    squares: Vec<f64>,
+}
+
+struct BlockStatistics<'a> {
+    x: &'a [f32],
+    channels: usize,
+}
+
+impl Kernel for BlockStatistics<'_> {
+    type Output = Block;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) -> Block {
+        let Self { x, channels } = self;
+        let rows = (x.len() / channels) as f64;
+        let sums = reduce::Columns {
+            values: x,
+            channels,
+        }
+        .run(simd);
+        let means: Vec<f64> = sums.iter().map(|sum| sum / rows).collect();
+        let mut squares = vec![0.0; channels];
+        for row in x.chunks_exact(channels) {
+            for ((square, &value), &mean) in squares.iter_mut().zip(row).zip(&means) {
+                let deviation = f64::from(value) - mean;
+                *square += deviation * deviation;
+            }
+        }
+        Block {
+            rows,
+            sums,
+            squares,
+        }
+    }
+}
+
+/// Factors of a normalisation, per channel: y = rectified (x − mean)·factor + shift.
+#[derive(Clone, Copy)]
+struct Affine<'a> {
+    mean: &'a [f32],
+    factor: &'a [f32],
+    shift: &'a [f32],
+    slope: f32,
+}
+
+impl Affine<'_> {
+    /// What comes out before the rectifier. Gradients look at its sign, so it must be the same bits everywhere.
+    #[inline(always)]
+    fn value(&self, channel: usize, x: f32) -> f32 {
+        (x - self.mean[channel]) * self.factor[channel] + self.shift[channel]
+    }
+
+    /// `value` where `sign` is positive, slope·`value` elsewhere.
+    #[inline(always)]
+    fn rectified(&self, sign: f32, value: f32) -> f32 {
+        let sloped = self.slope * value;
+        if sign > 0.0 { value } else { sloped }
+    }
+}
+
 /// y = rectified (x − mean)·scale/√(variance + ε) + shift.
 pub(super) fn normalise(
+    set: InstructionSet,
     x: &[f32],
     by: &Normalisation<'_>,
-    shift: &[f32],
     y: &mut [f32],
 ) -> Result<()> {
-    let factors = factors(by);
-    let (mean, channels) = (read(by.mean), factors.len());
+    let factor = factors(by);
+    let affine = affine(by, &factor)?;
     expect_length("batch_norm", x.len(), y.len())?;
-    expect_length("batch_norm", shift.len(), channels)?;
-    let size = chunk(channels);
+    let size = chunk(factor.len());
     y.par_chunks_mut(size)
         .zip(x.par_chunks(size))
-        .for_each(|(y, x)| {
-            for (y, x) in y.chunks_exact_mut(channels).zip(x.chunks_exact(channels)) {
-                for channel in 0..channels {
-                    let value = (x[channel] - mean[channel]) * factors[channel] + shift[channel];
-                    y[channel] = rectified(value, value, by.slope);
-                }
-            }
-        });
+        .for_each(|(y, x)| set.dispatch(Normalise { x, y, affine }));
     Ok(())
 }
 
-/// dx, dscale and dshift of training mode.
+struct Normalise<'a> {
+    x: &'a [f32],
+    y: &'a mut [f32],
+    affine: Affine<'a>,
+}
+
+impl Kernel for Normalise<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        let channels = self.affine.factor.len();
+        let rows = self.x.chunks_exact(channels);
+        for (y, x) in self.y.chunks_exact_mut(channels).zip(rows) {
+            for channel in 0..channels {
+                let value = self.affine.value(channel, x[channel]);
+                y[channel] = self.affine.rectified(value, value);
+            }
+        }
+    }
+}
+
+/// dx, dscale and dshift of training mode, from x and dy.
 pub(super) fn gradient(
-    x: &[f32],
+    set: InstructionSet,
+    [x, dy]: [&[f32]; 2],
     by: &Normalisation<'_>,
-    [y, dy]: [&[f32]; 2],
     dx: &mut [f32],
     (dscale, dshift): (&mut [f32], &mut [f32]),
 ) -> Result<()> {
-    let factors = factors(by);
-    let (mean, channels) = (read(by.mean), factors.len());
+    let factor = factors(by);
+    let affine = affine(by, &factor)?;
+    let channels = factor.len();
     expect_length("batch_norm", x.len(), dx.len())?;
-    expect_length("batch_norm", y.len(), dx.len())?;
     expect_length("batch_norm", dy.len(), dx.len())?;
     expect_length("batch_norm", dscale.len(), channels)?;
     expect_length("batch_norm", dshift.len(), channels)?;
     let inverse = inverse_deviations(by);
-    let [products, sums] = reduce::columns(channels, x.len(), |range, sums: &mut [Vec<f64>; 2]| {
-        let [products, plain] = sums;
-        let rows = x[range.clone()]
-            .chunks_exact(channels)
-            .zip(y[range.clone()].chunks_exact(channels))
-            .zip(dy[range].chunks_exact(channels));
-        for ((x, y), dy) in rows {
-            for channel in 0..channels {
-                let gradient = rectified(y[channel], dy[channel], by.slope);
-                products[channel] += f64::from(gradient * (x[channel] - mean[channel]));
-                plain[channel] += f64::from(gradient);
-            }
-        }
-    });
+    let blocks: Vec<[Vec<f64>; 2]> = reduce::blocks(channels, x.len())
+        .map(|range| {
+            set.dispatch(GradientSums {
+                x: &x[range.clone()],
+                dy: &dy[range],
+                affine,
+            })
+        })
+        .collect();
+    let [products, sums] =
+        [0, 1].map(|which| reduce::total(channels, blocks.iter().map(|block| &block[which][..])));
     let count = (x.len() / channels.max(1)) as f64;
-    // dx = factor·(dy − through_mean − (x − mean)·through_variance).
     let mut through_mean = vec![0.0; channels];
     let mut through_variance = vec![0.0; channels];
     for channel in 0..channels {
@@ -105,29 +191,97 @@ pub(super) fn gradient(
     }
     let size = chunk(channels);
     dx.par_chunks_mut(size)
-        .zip(x.par_chunks(size))
-        .zip(y.par_chunks(size).zip(dy.par_chunks(size)))
-        .for_each(|((dx, x), (y, dy))| {
-            let rows = x
-                .chunks_exact(channels)
-                .zip(y.chunks_exact(channels))
-                .zip(dy.chunks_exact(channels));
-            for (dx, ((x, y), dy)) in dx.chunks_exact_mut(channels).zip(rows) {
-                for channel in 0..channels {
-                    let difference = x[channel] - mean[channel];
-                    let inner = rectified(y[channel], dy[channel], by.slope)
-                        - through_mean[channel]
-                        - difference * through_variance[channel];
-                    dx[channel] = factors[channel] * inner;
-                }
-            }
+        .zip(x.par_chunks(size).zip(dy.par_chunks(size)))
+        .for_each(|(dx, (x, dy))| {
+            set.dispatch(Gradient {
+                x,
+                dy,
+                dx,
+                affine,
+                through_mean: &through_mean,
+                through_variance: &through_variance,
+            });
         });
     Ok(())
 }
 
-/// `value` where `sign` is positive, slope·`value` elsewhere.
-fn rectified(sign: f32, value: f32, slope: f32) -> f32 {
-    if sign > 0.0 { value } else { slope * value }
+/// Σ g·(x − mean) and Σ g of some rows.
+struct GradientSums<'a> {
+    x: &'a [f32],
+    dy: &'a [f32],
+    affine: Affine<'a>,
+}
+
+impl Kernel for GradientSums<'_> {
+    type Output = [Vec<f64>; 2];
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) -> [Vec<f64>; 2] {
+        let affine = self.affine;
+        let channels = affine.factor.len();
+        let [mut products, mut plain] = [vec![0.0; channels], vec![0.0; channels]];
+        let rows = self.x.chunks_exact(channels);
+        for (x, dy) in rows.zip(self.dy.chunks_exact(channels)) {
+            let sums = products[..channels].iter_mut().zip(&mut plain[..channels]);
+            for (channel, (product, plain)) in sums.enumerate() {
+                let sign = affine.value(channel, x[channel]);
+                let gradient = affine.rectified(sign, dy[channel]);
+                *product += f64::from(gradient * (x[channel] - affine.mean[channel]));
+                *plain += f64::from(gradient);
+            }
+        }
+        [products, plain]
+    }
+}
+
+/// dx = factor·(g − through_mean − (x − mean)·through_variance) of some rows.
+struct Gradient<'a> {
+    x: &'a [f32],
+    dy: &'a [f32],
+    dx: &'a mut [f32],
+    affine: Affine<'a>,
+    through_mean: &'a [f32],
+    through_variance: &'a [f32],
+}
+
+impl Kernel for Gradient<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        let affine = self.affine;
+        let channels = affine.factor.len();
+        let (through_mean, through_variance) = (
+            &self.through_mean[..channels],
+            &self.through_variance[..channels],
+        );
+        let rows = self
+            .x
+            .chunks_exact(channels)
+            .zip(self.dy.chunks_exact(channels));
+        for (dx, (x, dy)) in self.dx.chunks_exact_mut(channels).zip(rows) {
+            for channel in 0..channels {
+                let sign = affine.value(channel, x[channel]);
+                let difference = x[channel] - affine.mean[channel];
+                let inner = affine.rectified(sign, dy[channel])
+                    - through_mean[channel]
+                    - difference * through_variance[channel];
+                dx[channel] = affine.factor[channel] * inner;
+            }
+        }
+    }
+}
+
+fn affine<'a>(by: &Normalisation<'a>, factor: &'a [f32]) -> Result<Affine<'a>> {
+    let (mean, shift) = (read(by.mean), read(by.shift));
+    expect_length("batch_norm", mean.len(), factor.len())?;
+    expect_length("batch_norm", shift.len(), factor.len())?;
+    Ok(Affine {
+        mean,
+        factor,
+        shift,
+        slope: by.slope,
+    })
 }
 
 /// 1/√(variance + ε) per channel.

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::simd::memory::Aligned;
+
 /// Guard values on either side of checked memory.
 const GUARD_LENGTH: usize = 16;
 /// A bit pattern that no computation here produces: a NaN with a payload of its own.
@@ -13,17 +15,17 @@ const GUARD_BITS: u32 = 0xffc0_d1e5;
 /// A training step asks for the same lengths in the same order every time, so that after the first step nothing is
 /// allocated. The pool holds at most what was alive at once.
 #[derive(Debug, Default)]
-pub(super) struct Pool(Mutex<HashMap<usize, Vec<Vec<f32>>>>);
+pub(super) struct Pool(Mutex<HashMap<usize, Vec<Aligned>>>);
 
 impl Pool {
-    fn take(&self, length: usize) -> Vec<f32> {
+    fn take(&self, length: usize) -> Aligned {
         let mut free = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         free.get_mut(&length)
             .and_then(Vec::pop)
-            .unwrap_or_else(|| vec![0.0; length])
+            .unwrap_or_else(|| Aligned::zeroed(length))
     }
 
-    fn give_back(&self, memory: Vec<f32>) {
+    fn give_back(&self, memory: Aligned) {
         let mut free = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         free.entry(memory.len()).or_default().push(memory);
     }
@@ -32,7 +34,7 @@ impl Pool {
 /// Memory of the processor, which returns to its pool when it is dropped.
 #[derive(Debug)]
 pub struct CpuBuffer {
-    memory: Vec<f32>,
+    memory: Aligned,
     guard: usize,
     pool: Arc<Pool>,
 }

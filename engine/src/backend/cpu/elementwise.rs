@@ -6,86 +6,161 @@ use super::{expect_length, read, write};
 use crate::adam::AdamStep;
 use crate::backend::Activation;
 use crate::error::Result;
+use crate::simd::tanh::tanh;
+use crate::simd::{InstructionSet, Kernel, Simd};
 
 /// Elements per task.
 const CHUNK: usize = 1 << 15;
 
 /// y = activation(x).
-pub(super) fn activate(activation: Activation, x: &[f32], y: &mut [f32]) -> Result<()> {
+pub(super) fn activate(
+    set: InstructionSet,
+    activation: Activation,
+    x: &[f32],
+    y: &mut [f32],
+) -> Result<()> {
     match activation {
-        Activation::Relu => map(x, y, |x| x.max(0.0)),
-        Activation::LeakyRelu { slope } => map(x, y, |x| if x > 0.0 { x } else { slope * x }),
-        Activation::Tanh => map(x, y, f32::tanh),
+        Activation::Relu => map(set, x, y, |x| x.max(0.0)),
+        Activation::LeakyRelu { slope } => map(set, x, y, |x| if x > 0.0 { x } else { slope * x }),
+        Activation::Tanh => map(set, x, y, tanh),
     }
 }
 
 /// dx = dy·activation′, from the output y.
 pub(super) fn activate_gradient(
+    set: InstructionSet,
     activation: Activation,
     y: &[f32],
     dy: &[f32],
     dx: &mut [f32],
 ) -> Result<()> {
     match activation {
-        Activation::Relu => zip(y, dy, dx, |y, dy| if y > 0.0 { dy } else { 0.0 }),
-        Activation::LeakyRelu { slope } => {
-            zip(y, dy, dx, |y, dy| if y > 0.0 { dy } else { slope * dy })
-        }
-        Activation::Tanh => zip(y, dy, dx, |y, dy| dy * (1.0 - y * y)),
+        Activation::Relu => zip(set, y, dy, dx, |y, dy| if y > 0.0 { dy } else { 0.0 }),
+        Activation::LeakyRelu { slope } => zip(set, y, dy, dx, |y, dy| {
+            let sloped = slope * dy;
+            if y > 0.0 { dy } else { sloped }
+        }),
+        Activation::Tanh => zip(set, y, dy, dx, |y, dy| dy * (1.0 - y * y)),
     }
 }
 
 /// y = a + b.
-pub(super) fn add(a: &[f32], b: &[f32], y: &mut [f32]) -> Result<()> {
-    zip(a, b, y, |a, b| a + b)
+pub(super) fn add(set: InstructionSet, a: &[f32], b: &[f32], y: &mut [f32]) -> Result<()> {
+    zip(set, a, b, y, |a, b| a + b)
 }
 
-fn map(x: &[f32], y: &mut [f32], function: impl Fn(f32) -> f32 + Sync) -> Result<()> {
+fn map<F: Fn(f32) -> f32 + Sync>(
+    set: InstructionSet,
+    x: &[f32],
+    y: &mut [f32],
+    function: F,
+) -> Result<()> {
+    struct Map<'a, F> {
+        x: &'a [f32],
+        y: &'a mut [f32],
+        function: &'a F,
+    }
+    impl<F: Fn(f32) -> f32> Kernel for Map<'_, F> {
+        type Output = ();
+        #[inline(always)]
+        fn run<S: Simd>(self, _: S) {
+            for (y, &x) in self.y.iter_mut().zip(self.x) {
+                *y = (self.function)(x);
+            }
+        }
+    }
     expect_length("activation", x.len(), y.len())?;
+    let function = &function;
     y.par_chunks_mut(CHUNK)
         .zip(x.par_chunks(CHUNK))
-        .for_each(|(y, x)| {
-            for (y, &x) in y.iter_mut().zip(x) {
-                *y = function(x);
-            }
-        });
+        .for_each(|(y, x)| set.dispatch(Map { x, y, function }));
     Ok(())
 }
 
-fn zip(
+fn zip<F: Fn(f32, f32) -> f32 + Sync>(
+    set: InstructionSet,
     a: &[f32],
     b: &[f32],
     y: &mut [f32],
-    function: impl Fn(f32, f32) -> f32 + Sync,
+    function: F,
 ) -> Result<()> {
+    struct Zip<'a, F> {
+        a: &'a [f32],
+        b: &'a [f32],
+        y: &'a mut [f32],
+        function: &'a F,
+    }
+    impl<F: Fn(f32, f32) -> f32> Kernel for Zip<'_, F> {
+        type Output = ();
+        #[inline(always)]
+        fn run<S: Simd>(self, _: S) {
+            for ((y, &a), &b) in self.y.iter_mut().zip(self.a).zip(self.b) {
+                *y = (self.function)(a, b);
+            }
+        }
+    }
     expect_length("elementwise", a.len(), y.len())?;
     expect_length("elementwise", b.len(), y.len())?;
+    let function = &function;
     y.par_chunks_mut(CHUNK)
-        .zip(a.par_chunks(CHUNK))
-        .zip(b.par_chunks(CHUNK))
-        .for_each(|((y, a), b)| {
-            for ((y, &a), &b) in y.iter_mut().zip(a).zip(b) {
-                *y = function(a, b);
-            }
-        });
+        .zip(a.par_chunks(CHUNK).zip(b.par_chunks(CHUNK)))
+        .for_each(|(y, (a, b))| set.dispatch(Zip { a, b, y, function }));
     Ok(())
 }
 
-/// One piece of a parameter with what belongs to it: θ, g, m, v.
-type Piece<'a> = (&'a mut [f32], &'a [f32], &'a mut [f32], &'a mut [f32]);
+/// What a step multiplies with.
+#[derive(Clone, Copy)]
+struct Factors {
+    beta1: f32,
+    gain1: f32,
+    beta2: f32,
+    gain2: f32,
+    rate: f32,
+    second_correction: f32,
+    epsilon: f32,
+}
+
+/// One piece of a parameter with what belongs to it.
+struct Piece<'a> {
+    parameter: &'a mut [f32],
+    gradient: &'a [f32],
+    first: &'a mut [f32],
+    second: &'a mut [f32],
+    factors: Factors,
+}
+
+impl Kernel for Piece<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        let factors = self.factors;
+        let moments = self.first.iter_mut().zip(self.second);
+        for ((parameter, &gradient), (first, second)) in
+            self.parameter.iter_mut().zip(self.gradient).zip(moments)
+        {
+            *first = factors.beta1 * *first + factors.gain1 * gradient;
+            *second = factors.beta2 * *second + factors.gain2 * (gradient * gradient);
+            let deviation = (*second * factors.second_correction).sqrt();
+            *parameter -= factors.rate * *first / (deviation + factors.epsilon);
+        }
+    }
+}
 
 /// One step of Adam over all parameters, in one parallel pass.
-pub(super) fn adam(step: AdamStep<'_>) -> Result<()> {
+pub(super) fn adam(set: InstructionSet, step: AdamStep<'_>) -> Result<()> {
     let settings = step.settings;
     // Differences to 1 are taken in double precision: in f32, 1 − 0.999 would be off by 5e-5.
-    let beta1 = settings.beta1 as f32;
-    let gain1 = (1.0 - settings.beta1) as f32;
-    let beta2 = settings.beta2 as f32;
-    let gain2 = (1.0 - settings.beta2) as f32;
     expect_length("adam", read(step.state).len(), 2)?;
-    let (rate, second_correction) = (read(step.state)[0], read(step.state)[1]);
-    let epsilon = settings.epsilon as f32;
-
+    let factors = Factors {
+        beta1: settings.beta1 as f32,
+        gain1: (1.0 - settings.beta1) as f32,
+        beta2: settings.beta2 as f32,
+        gain2: (1.0 - settings.beta2) as f32,
+        rate: read(step.state)[0],
+        second_correction: read(step.state)[1],
+        epsilon: settings.epsilon as f32,
+    };
     let mut pieces: Vec<Piece<'_>> = Vec::new();
     for operand in step.operands {
         let parameter = write("adam", operand.parameter)?;
@@ -101,22 +176,15 @@ pub(super) fn adam(step: AdamStep<'_>) -> Result<()> {
                 .zip(gradient.chunks(CHUNK))
                 .zip(first.chunks_mut(CHUNK))
                 .zip(second.chunks_mut(CHUNK))
-                .map(|(((parameter, gradient), first), second)| {
-                    (parameter, gradient, first, second)
+                .map(|(((parameter, gradient), first), second)| Piece {
+                    parameter,
+                    gradient,
+                    first,
+                    second,
+                    factors,
                 }),
         );
     }
-    pieces
-        .into_par_iter()
-        .for_each(|(parameter, gradient, first, second)| {
-            let moments = first.iter_mut().zip(second);
-            for ((parameter, &gradient), (first, second)) in
-                parameter.iter_mut().zip(gradient).zip(moments)
-            {
-                *first = beta1 * *first + gain1 * gradient;
-                *second = beta2 * *second + gain2 * (gradient * gradient);
-                *parameter -= rate * *first / ((*second * second_correction).sqrt() + epsilon);
-            }
-        });
+    pieces.into_par_iter().for_each(|piece| set.dispatch(piece));
     Ok(())
 }

@@ -28,11 +28,18 @@ use buffer::Pool;
 use convolution::Convolutions;
 
 /// The processor's cores.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct CpuBackend {
     pool: Arc<Pool>,
     checked: bool,
+    set: InstructionSet,
     convolutions: Convolutions,
+}
+
+impl Default for CpuBackend {
+    fn default() -> Self {
+        Self::with_instructions(InstructionSet::best())
+    }
 }
 
 impl CpuBackend {
@@ -50,11 +57,13 @@ impl CpuBackend {
         }
     }
 
-    /// The same with other instructions than the best that this processor has.
-    pub fn with_instructions(self, set: InstructionSet) -> Self {
+    /// A backend with other instructions than the best that this processor has. Matrix products still take the best.
+    pub fn with_instructions(set: InstructionSet) -> Self {
         Self {
+            pool: Arc::default(),
+            checked: false,
+            set,
             convolutions: Convolutions::new(set),
-            ..self
         }
     }
 
@@ -156,14 +165,7 @@ impl Backend for CpuBackend {
     fn bias_gradient(&self, dy: &Tensor, dbias: &mut Tensor) -> Result<()> {
         let dbias = write("bias gradient", dbias)?;
         expect_length("bias gradient", dbias.len(), dy.shape().channels())?;
-        let [sums] = reduce::columns(
-            dbias.len(),
-            read(dy).len(),
-            |range, sums: &mut [Vec<f64>; 1]| {
-                reduce::add_rows(&read(dy)[range], &mut sums[0]);
-            },
-        );
-        reduce::store(&sums, dbias);
+        reduce::store(&reduce::column_sums(self.set, read(dy), dbias.len()), dbias);
         Ok(())
     }
 
@@ -206,33 +208,31 @@ impl Backend for CpuBackend {
 
     fn batch_statistics(&self, x: &Tensor, mean: &mut Tensor, variance: &mut Tensor) -> Result<()> {
         let (mean, variance) = (write("batch_norm", mean)?, write("batch_norm", variance)?);
-        batch_norm::statistics(read(x), mean, variance)
+        batch_norm::statistics(self.set, read(x), mean, variance)
     }
 
-    fn normalise(
-        &self,
-        x: &Tensor,
-        by: Normalisation<'_>,
-        shift: &Tensor,
-        y: &mut Tensor,
-    ) -> Result<()> {
-        batch_norm::normalise(read(x), &by, read(shift), write("batch_norm", y)?)
+    fn normalise(&self, x: &Tensor, by: Normalisation<'_>, y: &mut Tensor) -> Result<()> {
+        batch_norm::normalise(self.set, read(x), &by, write("batch_norm", y)?)
+    }
+
+    fn recomputes(&self) -> bool {
+        true
     }
 
     fn normalise_gradient(
         &self,
         x: &Tensor,
         by: Normalisation<'_>,
-        outputs: [&Tensor; 2],
+        dy: &Tensor,
         dx: &mut Tensor,
         dscale: &mut Tensor,
         dshift: &mut Tensor,
     ) -> Result<()> {
         let sums = (write("batch_norm", dscale)?, write("batch_norm", dshift)?);
         batch_norm::gradient(
-            read(x),
+            self.set,
+            [read(x), read(dy)],
             &by,
-            outputs.map(read),
             write("batch_norm", dx)?,
             sums,
         )
@@ -254,7 +254,7 @@ impl Backend for CpuBackend {
     }
 
     fn activate(&self, activation: Activation, x: &Tensor, y: &mut Tensor) -> Result<()> {
-        elementwise::activate(activation, read(x), write("activation", y)?)
+        elementwise::activate(self.set, activation, read(x), write("activation", y)?)
     }
 
     fn activate_gradient(
@@ -265,7 +265,7 @@ impl Backend for CpuBackend {
         dx: &mut Tensor,
     ) -> Result<()> {
         let dx = write("activation", dx)?;
-        elementwise::activate_gradient(activation, read(y), read(dy), dx)
+        elementwise::activate_gradient(self.set, activation, read(y), read(dy), dx)
     }
 
     fn bce_with_logits(&self, logits: &Tensor, target: f32, loss: &mut Tensor) -> Result<()> {
@@ -284,7 +284,7 @@ impl Backend for CpuBackend {
     }
 
     fn add(&self, a: &Tensor, b: &Tensor, y: &mut Tensor) -> Result<()> {
-        elementwise::add(read(a), read(b), write("add", y)?)
+        elementwise::add(self.set, read(a), read(b), write("add", y)?)
     }
 
     fn squared_norm(&self, tensors: &[Tensor], sum: &mut Tensor) -> Result<()> {
@@ -292,7 +292,7 @@ impl Backend for CpuBackend {
         expect_length("squared norm", sum.len(), 1)?;
         let total: f64 = tensors
             .iter()
-            .map(|tensor| reduce::squares(read(tensor)))
+            .map(|tensor| reduce::squares(self.set, read(tensor)))
             .sum();
         sum[0] = total as f32;
         Ok(())
@@ -326,7 +326,7 @@ impl Backend for CpuBackend {
     }
 
     fn adam(&self, step: AdamStep<'_>) -> Result<()> {
-        elementwise::adam(step)
+        elementwise::adam(self.set, step)
     }
 }
 

@@ -4,42 +4,76 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+use crate::simd::{InstructionSet, Kernel, Simd};
+
 /// Elements of a block, roughly: large enough to be worth a task, small enough to stay in the cache.
 const BLOCK: usize = 1 << 15;
 
-/// Several sums per channel. `accumulate` adds one block, an index range of whole rows, to sums that start at zero;
-/// the blocks' sums are added in order.
-pub(super) fn columns<const SUMS: usize>(
+/// Whole rows of a block, as ranges of elements of an array of `length`.
+pub(super) fn blocks(
     channels: usize,
     length: usize,
-    accumulate: impl Fn(Range<usize>, &mut [Vec<f64>; SUMS]) + Sync,
-) -> [Vec<f64>; SUMS] {
-    let zeros = || std::array::from_fn(|_| vec![0.0; channels]);
+) -> impl IndexedParallelIterator<Item = Range<usize>> {
     let block = BLOCK.div_ceil(channels.max(1)) * channels.max(1);
-    let partial: Vec<[Vec<f64>; SUMS]> = (0..length.div_ceil(block))
+    (0..length.div_ceil(block))
         .into_par_iter()
-        .map(|index| {
-            let mut sums = zeros();
-            accumulate(index * block..length.min((index + 1) * block), &mut sums);
-            sums
-        })
-        .collect();
-    partial.into_iter().fold(zeros(), |mut total, sums| {
-        for (total, sums) in total.iter_mut().zip(&sums) {
-            for (total, sum) in total.iter_mut().zip(sums) {
-                *total += sum;
-            }
-        }
-        total
-    })
+        .map(move |index| index * block..length.min((index + 1) * block))
 }
 
-/// Adds the rows of `values` to one sum per channel.
-pub(super) fn add_rows(values: &[f32], sums: &mut [f64]) {
-    for row in values.chunks_exact(sums.len()) {
-        for (sum, &value) in sums.iter_mut().zip(row) {
-            *sum += f64::from(value);
+/// The sum of every channel.
+pub(super) fn column_sums(set: InstructionSet, values: &[f32], channels: usize) -> Vec<f64> {
+    let partial: Vec<Vec<f64>> = blocks(channels, values.len())
+        .map(|range| {
+            set.dispatch(Columns {
+                values: &values[range],
+                channels,
+            })
+        })
+        .collect();
+    total(channels, partial.iter().map(Vec::as_slice))
+}
+
+/// Adds up partial sums in their order.
+pub(super) fn total<'a>(channels: usize, partial: impl Iterator<Item = &'a [f64]>) -> Vec<f64> {
+    let mut total = vec![0.0; channels];
+    for sums in partial {
+        for (total, sum) in total.iter_mut().zip(sums) {
+            *total += sum;
         }
+    }
+    total
+}
+
+/// The sum of every channel of one block.
+pub(super) struct Columns<'a> {
+    pub(super) values: &'a [f32],
+    pub(super) channels: usize,
+}
+
+impl Kernel for Columns<'_> {
+    type Output = Vec<f64>;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) -> Vec<f64> {
+        let mut sums = vec![0.0; self.channels];
+        if self.channels == 1 {
+            // One chain of additions would wait for each of them.
+            let (eights, rest) = self.values.as_chunks::<8>();
+            let mut lanes = [0.0_f64; 8];
+            for eight in eights {
+                for (lane, &value) in lanes.iter_mut().zip(eight) {
+                    *lane += f64::from(value);
+                }
+            }
+            sums[0] = lanes.iter().sum::<f64>() + rest.iter().map(|&v| f64::from(v)).sum::<f64>();
+            return sums;
+        }
+        for row in self.values.chunks_exact(self.channels) {
+            for (sum, &value) in sums.iter_mut().zip(row) {
+                *sum += f64::from(value);
+            }
+        }
+        sums
     }
 }
 
@@ -51,12 +85,28 @@ pub(super) fn store(sums: &[f64], output: &mut [f32]) {
 }
 
 /// Σ of the squares.
-pub(super) fn squares(values: &[f32]) -> f64 {
-    let [sums] = columns(1, values.len(), |range, sums: &mut [Vec<f64>; 1]| {
-        sums[0][0] = values[range]
-            .iter()
-            .map(|&value| f64::from(value).powi(2))
-            .sum();
-    });
-    sums[0]
+pub(super) fn squares(set: InstructionSet, values: &[f32]) -> f64 {
+    let partial: Vec<f64> = blocks(1, values.len())
+        .map(|range| set.dispatch(Squares(&values[range])))
+        .collect();
+    partial.iter().sum()
+}
+
+struct Squares<'a>(&'a [f32]);
+
+impl Kernel for Squares<'_> {
+    type Output = f64;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) -> f64 {
+        let (eights, rest) = self.0.as_chunks::<8>();
+        let mut lanes = [0.0_f64; 8];
+        for eight in eights {
+            for (lane, &value) in lanes.iter_mut().zip(eight) {
+                let value = f64::from(value);
+                *lane += value * value;
+            }
+        }
+        lanes.iter().sum::<f64>() + rest.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>()
+    }
 }

@@ -181,13 +181,7 @@ impl Backend for LaunchBackend {
         self.launch(&batch_norm::statistics(rows, channels), &arguments)
     }
 
-    fn normalise(
-        &self,
-        x: &Tensor,
-        by: Normalisation<'_>,
-        shift: &Tensor,
-        y: &mut Tensor,
-    ) -> Result<()> {
+    fn normalise(&self, x: &Tensor, by: Normalisation<'_>, y: &mut Tensor) -> Result<()> {
         const NAME: &str = "batch_norm";
         let (rows, channels) = (x.shape().rows(), x.shape().channels());
         let arguments = Arguments::new()
@@ -199,7 +193,7 @@ impl Backend for LaunchBackend {
             .address(self.input_of(NAME, by.mean, channels)?)
             .address(self.input_of(NAME, by.variance, channels)?)
             .address(self.input_of(NAME, by.scale, channels)?)
-            .address(self.input_of(NAME, shift, channels)?)
+            .address(self.input_of(NAME, by.shift, channels)?)
             .address(self.output_of(NAME, y, rows * channels)?);
         self.launch(&batch_norm::normalise(rows, channels), &arguments)
     }
@@ -208,7 +202,7 @@ impl Backend for LaunchBackend {
         &self,
         x: &Tensor,
         by: Normalisation<'_>,
-        [y, dy]: [&Tensor; 2],
+        dy: &Tensor,
         dx: &mut Tensor,
         dscale: &mut Tensor,
         dshift: &mut Tensor,
@@ -217,11 +211,11 @@ impl Backend for LaunchBackend {
         let (rows, channels) = (x.shape().rows(), x.shape().channels());
         let slices = batch_norm::slices(rows);
         let x = self.input(NAME, x)?;
-        let y = self.input_of(NAME, y, rows * channels)?;
         let dy = self.input_of(NAME, dy, rows * channels)?;
         let mean = self.input_of(NAME, by.mean, channels)?;
         let variance = self.input_of(NAME, by.variance, channels)?;
         let scale = self.input_of(NAME, by.scale, channels)?;
+        let shift = self.input_of(NAME, by.shift, channels)?;
         let dx = self.output_of(NAME, dx, rows * channels)?;
         let dscale = self.output_of(NAME, dscale, channels)?;
         let dshift = self.output_of(NAME, dshift, channels)?;
@@ -235,10 +229,11 @@ impl Backend for LaunchBackend {
             .float(by.slope)
             .address(x)
             .address(mean)
-            .address(variance);
+            .address(variance)
+            .address(scale)
+            .address(shift);
         let arguments = common
             .clone()
-            .address(y)
             .address(dy)
             .address(shifts.address())
             .address(scales.address());
@@ -246,8 +241,6 @@ impl Backend for LaunchBackend {
         self.column_totals(slices, channels, shifts.address(), dshift)?;
         self.column_totals(slices, channels, scales.address(), dscale)?;
         let arguments = common
-            .address(scale)
-            .address(y)
             .address(dy)
             .address(dscale)
             .address(dshift)

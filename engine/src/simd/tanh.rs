@@ -24,7 +24,7 @@ const POWER_OF_TWO: [f32; 7] = [
 
 /// tanh x, within four units in the last place. NaN gives NaN.
 #[inline(always)]
-pub(super) fn tanh(x: f32) -> f32 {
+pub(crate) fn tanh(x: f32) -> f32 {
     // Near zero the series, whose first term left out is below 1e-8 of the sum; (1 − e)/(1 + e) would cancel there.
     const SERIES_BELOW: f32 = 0.5;
     // Beyond, tanh is 1 in single precision.
