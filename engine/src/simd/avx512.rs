@@ -32,7 +32,7 @@ impl Avx512 {
 impl Simd for Avx512 {
     type Vector = __m512;
     const LANES: usize = 16;
-    const ROWS: usize = 8;
+    const ROWS: usize = 14;
 
     #[inline(always)]
     fn splat(self, value: f32) -> __m512 {

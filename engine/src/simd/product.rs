@@ -80,12 +80,14 @@ pub(crate) trait RowKernel<S: Simd> {
     fn run<const ROWS: usize>(&mut self, simd: S, first: usize);
 }
 
-/// Cuts `rows` rows into tiles: as many full ones as fit, and a smaller one.
+/// Cuts `rows` rows into as few tiles as registers allow, of equal height but for one row.
 #[inline(always)]
 pub(crate) fn tile_rows<S: Simd>(simd: S, rows: usize, kernel: &mut impl RowKernel<S>) {
+    let mut tiles = rows.div_ceil(S::ROWS);
     let mut first = 0;
     while first < rows {
-        match (rows - first).min(S::ROWS) {
+        let height = (rows - first).div_ceil(tiles);
+        match height.min(S::ROWS) {
             1 => kernel.run::<1>(simd, first),
             2 => kernel.run::<2>(simd, first),
             3 => kernel.run::<3>(simd, first),
@@ -93,8 +95,15 @@ pub(crate) fn tile_rows<S: Simd>(simd: S, rows: usize, kernel: &mut impl RowKern
             5 => kernel.run::<5>(simd, first),
             6 => kernel.run::<6>(simd, first),
             7 => kernel.run::<7>(simd, first),
-            _ => kernel.run::<8>(simd, first),
+            8 => kernel.run::<8>(simd, first),
+            9 => kernel.run::<9>(simd, first),
+            10 => kernel.run::<10>(simd, first),
+            11 => kernel.run::<11>(simd, first),
+            12 => kernel.run::<12>(simd, first),
+            13 => kernel.run::<13>(simd, first),
+            _ => kernel.run::<14>(simd, first),
         }
-        first += S::ROWS;
+        first += height;
+        tiles -= 1;
     }
 }

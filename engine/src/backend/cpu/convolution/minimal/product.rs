@@ -7,7 +7,7 @@ use crate::simd::product::{RowKernel, Strides, accumulate, accumulate_strided, t
 use crate::simd::{Kernel, Simd};
 
 /// Rows that one piece of work multiplies: they stay in the second-level cache while panels pass.
-pub(super) const ROWS: usize = 64;
+pub(super) const ROWS: usize = 56;
 
 /// Rows `first` … `first + rows` of one point's matrix times that point's panels.
 pub(super) struct ByTaps<'a> {
