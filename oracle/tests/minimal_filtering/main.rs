@@ -274,7 +274,7 @@ fn the_price_at_the_papers_shapes() {
             if shape.input_channels > 1)
         });
     for case in convolutions {
-        let expect = |method| case.expected_by(Methods::all(method), &Arithmetic::f32(), 12);
+        let expect = |method| case.expected_by(Methods::all(method), &Arithmetic::f32(), 60);
         for (direct, minimal) in expect(Method::Direct).iter().zip(&expect(Method::Minimal)) {
             assert_eq!(direct.values, minimal.values);
             if direct.name == "dbias" {
