@@ -94,6 +94,17 @@ const BEYOND_A_TILE: [&str; 8] = [
     "linear rows=5 inputs=3001 outputs=1 seed=8",
 ];
 
+/// Convolutions with channels enough for minimal filtering, which random shapes lack: images of one tile and less, of
+/// whole tiles, and with parts of tiles at their ends.
+const MANY_CHANNELS: [&str; 6] = [
+    "conv2d n=2 h=22 w=14 c=33 k=37 kernel=5x5 stride=2x2 pad=1,1,2,2 seed=11",
+    "conv2d n=1 h=2 w=4 c=64 k=48 kernel=5x5 stride=2x2 pad=1,1,2,2 seed=12",
+    "conv2d n=3 h=16 w=32 c=48 k=96 kernel=5x5 stride=2x2 pad=1,1,2,2 seed=13",
+    "conv_transpose2d n=2 h=5 w=11 c=37 k=33 kernel=5x5 stride=2x2 pad=1,1,2,2 seed=14",
+    "conv_transpose2d n=1 h=1 w=2 c=64 k=48 kernel=5x5 stride=2x2 pad=1,1,2,2 seed=15",
+    "conv_transpose2d n=3 h=8 w=16 c=96 k=48 kernel=5x5 stride=2x2 pad=1,1,2,2 seed=16",
+];
+
 fn at_given_shapes(device: &Arc<dyn Backend>, precision: Precision, cases: &[Case]) {
     let mut shares = Vec::new();
     for case in cases {
@@ -108,11 +119,12 @@ fn at_given_shapes(device: &Arc<dyn Backend>, precision: Precision, cases: &[Cas
     }
 }
 
+fn parse(lines: &[&str]) -> Vec<Case> {
+    lines.iter().map(|line| line.parse().unwrap()).collect()
+}
+
 fn beyond_a_tile() -> Vec<Case> {
-    BEYOND_A_TILE
-        .iter()
-        .map(|line| line.parse().unwrap())
-        .collect()
+    parse(&BEYOND_A_TILE)
 }
 
 #[test]
@@ -124,6 +136,7 @@ fn the_cpu_on_random_shapes() {
 fn the_cpu_at_a_models_own_shapes() {
     at_given_shapes(&cpu(), Precision::F32, &Case::model_set(&TINY, 3, 1));
     at_given_shapes(&cpu(), Precision::F32, &beyond_a_tile());
+    at_given_shapes(&cpu(), Precision::F32, &parse(&MANY_CHANNELS));
 }
 
 #[test]

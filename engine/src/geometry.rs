@@ -41,6 +41,29 @@ pub struct ConvGeometry {
     pub padding: Padding,
 }
 
+/// One of the three products of a convolution. See [`ConvGeometry`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ConvProduct {
+    /// y from x and w.
+    Fprop,
+    /// x from y and w.
+    Dgrad,
+    /// w from x and y.
+    Wgrad,
+}
+
+/// How a product of a convolution is computed. Results differ by rounding alone, but not within the same bounds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ConvMethod {
+    /// Every element as one sum of products of the operands' elements, in any order.
+    Direct,
+    /// By minimal filtering F(4×4, 3×3) with the points 0, ±√½, ±√2 and ∞, all sub-pixel phases together: tiles of 4×4
+    /// positions of y from position 0 on, and windows of 6×6 around them. For kernels of 5×5, strides of 2 and one zero
+    /// above and to the left. An error depends on all that lies under the window, and not only on the terms of its
+    /// element.
+    Minimal,
+}
+
 impl ConvGeometry {
     /// The geometry whose x side is given; y has ⌊(H + begin + end − R) / stride⌋ + 1 rows.
     ///

@@ -54,7 +54,7 @@ mod tensor;
 #[cfg(feature = "training")]
 pub use error::{Error, Result};
 #[cfg(feature = "training")]
-pub use geometry::{ConvGeometry, Padding};
+pub use geometry::{ConvGeometry, ConvMethod, ConvProduct, Padding};
 #[cfg(feature = "training")]
 pub use shape::Shape;
 #[cfg(feature = "training")]

@@ -85,12 +85,17 @@ impl Arithmetic {
             absolute += (a * b).abs();
             terms += 1;
         }
-        let conversion = (1.0 + self.operand_roundoff).powi(2);
-        let relative = conversion * (1.0 + gamma(terms + 1, self.accumulation_roundoff)) - 1.0;
         Bounded {
             value: sum,
-            error: relative * absolute + 2.0 * terms as f64 * SMALLEST_NORMAL,
+            error: self.relative_error_of_products(terms + 1) * absolute
+                + 2.0 * terms as f64 * SMALLEST_NORMAL,
         }
+    }
+
+    /// (1 + u_operand)²·(1 + γ) − 1 for products of operands that are first rounded, and of so many roundings more.
+    pub(crate) fn relative_error_of_products(&self, roundings: usize) -> f64 {
+        let conversion = (1.0 + self.operand_roundoff).powi(2);
+        conversion * (1.0 + gamma(roundings, self.accumulation_roundoff)) - 1.0
     }
 
     /// Σ of `terms` that are themselves computed, in any order: their errors and γ_k of their sizes.

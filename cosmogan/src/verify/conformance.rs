@@ -7,11 +7,13 @@ use cosmogan_engine::adam::{AdamOperand, AdamSettings, AdamStep};
 use cosmogan_engine::backend::cpu::CpuBackend;
 use cosmogan_engine::backend::{self, Backend, Precision};
 use cosmogan_engine::ops::{BatchNormSettings, update_running_statistics};
-use cosmogan_engine::{Padding, Shape, Tape, Tensor, Variable};
+use cosmogan_engine::{
+    ConvGeometry, ConvMethod, ConvProduct, Padding, Shape, Tape, Tensor, Variable,
+};
 use cosmogan_oracle::cases::{EPSILON, LEAKY_SLOPE, MOMENTUM};
 use cosmogan_oracle::operators::activation::Activation;
 use cosmogan_oracle::operators::adam::Adam;
-use cosmogan_oracle::operators::convolution::Convolution;
+use cosmogan_oracle::operators::convolution::{Convolution, Method, Methods};
 use cosmogan_oracle::{Arithmetic, Case, Operand, Operator};
 
 use super::Check;
@@ -29,6 +31,47 @@ pub fn arithmetic(precision: Precision) -> Arithmetic {
     }
 }
 
+/// How `backend` computes the products of a convolution, whose errors are bounded accordingly.
+pub fn methods(case: &Case, backend: &dyn Backend) -> Methods {
+    let (Operator::Conv2d(shape) | Operator::ConvTranspose2d(shape)) = case.operator else {
+        return Methods::default();
+    };
+    let geometry = ConvGeometry {
+        batch: shape.batch,
+        input: shape.input,
+        input_channels: shape.input_channels,
+        output: shape.output,
+        output_channels: shape.output_channels,
+        kernel: shape.kernel,
+        stride: shape.stride,
+        padding: padding(&shape),
+    };
+    let method = |product| match backend.conv_method(product, &geometry) {
+        ConvMethod::Direct => Method::Direct,
+        ConvMethod::Minimal => Method::Minimal,
+    };
+    Methods {
+        fprop: method(ConvProduct::Fprop),
+        dgrad: method(ConvProduct::Dgrad),
+        wgrad: method(ConvProduct::Wgrad),
+    }
+}
+
+/// Says which products of a convolution are not computed directly.
+fn describe(methods: Methods) -> Option<String> {
+    let products = [
+        ("fprop", methods.fprop),
+        ("dgrad", methods.dgrad),
+        ("wgrad", methods.wgrad),
+    ];
+    let minimal: Vec<&str> = products
+        .into_iter()
+        .filter(|(_, method)| *method == Method::Minimal)
+        .map(|(name, _)| name)
+        .collect();
+    (!minimal.is_empty()).then(|| format!("minimal filtering: {}", minimal.join(", ")))
+}
+
 /// Runs `case` on `backend` and compares every output, and at most `most` elements of each, with the oracle.
 ///
 /// # Errors
@@ -40,8 +83,9 @@ pub fn check(
     most: usize,
 ) -> Result<Check> {
     let computed = compute(case, backend)?;
+    let methods = methods(case, &**backend);
     let mut worst = (0.0, String::new());
-    for expected in case.expected(arithmetic, most) {
+    for expected in case.expected_by(methods, arithmetic, most) {
         let Some(values) = computed.get(expected.name) else {
             worst = (f64::INFINITY, format!("{}: not computed", expected.name));
             continue;
@@ -61,7 +105,11 @@ pub fn check(
             );
         }
     }
-    Ok(Check::new(case.to_string(), worst.1, worst.0, LIMIT))
+    let check = Check::new(case.to_string(), worst.1, worst.0, LIMIT);
+    Ok(Check {
+        method: describe(methods),
+        ..check
+    })
 }
 
 /// Every output of a case, as the device computes it.

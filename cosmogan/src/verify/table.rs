@@ -15,6 +15,9 @@ pub struct Check {
     pub limit: f64,
     /// Whether the error is a number within the limit.
     pub passed: bool,
+    /// What is computed in another way than it is defined, which decides the bound.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub method: Option<String>,
 }
 
 impl Check {
@@ -31,6 +34,7 @@ impl Check {
             error,
             limit,
             passed: error <= limit,
+            method: None,
         }
     }
 }
@@ -44,13 +48,15 @@ pub fn print_table(checks: &[Check]) {
         .unwrap_or(0)
         .min(96);
     for check in checks {
+        let method = check.method.as_ref();
         println!(
-            "{:4} {:width$} {:>10.3e} of {:<8.0e} {}",
+            "{:4} {:width$} {:>10.3e} of {:<8.0e} {}{}",
             if check.passed { "ok" } else { "FAIL" },
             check.subject,
             check.error,
             check.limit,
             check.detail,
+            method.map_or(String::new(), |method| format!(" ({method})")),
         );
     }
 }

@@ -17,7 +17,7 @@ use std::str::FromStr;
 use self::launch::Recording;
 use crate::adam::AdamStep;
 use crate::error::{Error, Result};
-use crate::geometry::ConvGeometry;
+use crate::geometry::{ConvGeometry, ConvMethod, ConvProduct};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
@@ -145,6 +145,13 @@ pub trait Backend: Send + Sync + fmt::Debug {
 
     /// `dbias[c]` = Σ of dy over all axes but the last: the gradient of any per-channel bias.
     fn bias_gradient(&self, dy: &Tensor, dbias: &mut Tensor) -> Result<()>;
+
+    /// How a product of a convolution is computed here, which decides how its rounding errors are bounded. It depends
+    /// on the geometry alone.
+    fn conv_method(&self, product: ConvProduct, geometry: &ConvGeometry) -> ConvMethod {
+        let _ = (product, geometry);
+        ConvMethod::Direct
+    }
 
     /// y = conv(x, weight) + bias. See [`ConvGeometry`].
     fn conv_fprop(

@@ -4,7 +4,7 @@ use super::{Case, EPSILON, MOMENTUM, Operand, Operator};
 use crate::operators::activation::Activation;
 use crate::operators::adam::Adam;
 use crate::operators::batch_norm::{self, Channel};
-use crate::operators::convolution::Convolution;
+use crate::operators::convolution::{Convolution, Method, Methods};
 use crate::operators::linear::Linear;
 use crate::operators::{bce, bias};
 use crate::{Arithmetic, Bounded, Expected};
@@ -13,7 +13,21 @@ impl Case {
     /// Every output of the forward and backward pass, computed in `arithmetic`; of each at most `most` elements, the
     /// rest being left out at random.
     pub fn expected(&self, arithmetic: &Arithmetic, most: usize) -> Vec<Expected> {
-        self.expected_from(&self.operands(), arithmetic, most)
+        self.expected_by(Methods::default(), arithmetic, most)
+    }
+
+    /// As [`Case::expected`], with the bounds of the methods by which a convolution's products are computed. They make no
+    /// difference to other operators.
+    ///
+    /// # Panics
+    /// Where minimal filtering does not apply to the convolution.
+    pub fn expected_by(
+        &self,
+        methods: Methods,
+        arithmetic: &Arithmetic,
+        most: usize,
+    ) -> Vec<Expected> {
+        self.evaluate(&self.operands(), methods, arithmetic, most)
     }
 
     /// As [`Case::expected`], for operands of the caller's, which have the names and extents of the case's own.
@@ -23,8 +37,19 @@ impl Case {
         arithmetic: &Arithmetic,
         most: usize,
     ) -> Vec<Expected> {
+        self.evaluate(operands, Methods::default(), arithmetic, most)
+    }
+
+    fn evaluate(
+        &self,
+        operands: &[Operand],
+        methods: Methods,
+        arithmetic: &Arithmetic,
+        most: usize,
+    ) -> Vec<Expected> {
         let job = Job {
             operands,
+            methods,
             arithmetic,
             most,
             seed: self.seed,
@@ -52,6 +77,7 @@ impl Case {
 
 struct Job<'a> {
     operands: &'a [Operand],
+    methods: Methods,
     arithmetic: &'a Arithmetic,
     most: usize,
     seed: u64,
@@ -117,15 +143,14 @@ impl Job<'_> {
         vec![
             self.evaluate("y", &shape.output_dims(), |element| {
                 let bias = Bounded::exact(bias[element % shape.output_channels]);
-                shape
-                    .fprop(x, weight, element, self.arithmetic)
+                self.fprop(shape, x, weight, element)
                     .plus(bias, self.arithmetic)
             }),
             self.evaluate("dx", &shape.input_dims(), |element| {
-                shape.dgrad(dy, weight, element, self.arithmetic)
+                self.dgrad(shape, dy, weight, element)
             }),
             self.evaluate("dweight", &shape.weight_dims(), |element| {
-                shape.wgrad(x, dy, element, self.arithmetic)
+                self.wgrad(shape, x, dy, element)
             }),
             self.bias_gradient(shape.output_channels),
         ]
@@ -141,18 +166,41 @@ impl Job<'_> {
         vec![
             self.evaluate("y", &shape.input_dims(), |element| {
                 let bias = Bounded::exact(bias[element % shape.input_channels]);
-                shape
-                    .dgrad(x, weight, element, self.arithmetic)
+                self.dgrad(shape, x, weight, element)
                     .plus(bias, self.arithmetic)
             }),
             self.evaluate("dx", &shape.output_dims(), |element| {
-                shape.fprop(dy, weight, element, self.arithmetic)
+                self.fprop(shape, dy, weight, element)
             }),
             self.evaluate("dweight", &shape.weight_dims(), |element| {
-                shape.wgrad(dy, x, element, self.arithmetic)
+                self.wgrad(shape, dy, x, element)
             }),
             self.bias_gradient(shape.input_channels),
         ]
+    }
+
+    /// [`Convolution::fprop`] by the method that is asked for.
+    fn fprop(&self, shape: &Convolution, x: &[f64], w: &[f64], element: usize) -> Bounded {
+        match self.methods.fprop {
+            Method::Direct => shape.fprop(x, w, element, self.arithmetic),
+            Method::Minimal => shape.minimal().fprop(x, w, element, self.arithmetic),
+        }
+    }
+
+    /// [`Convolution::dgrad`] by the method that is asked for.
+    fn dgrad(&self, shape: &Convolution, y: &[f64], w: &[f64], element: usize) -> Bounded {
+        match self.methods.dgrad {
+            Method::Direct => shape.dgrad(y, w, element, self.arithmetic),
+            Method::Minimal => shape.minimal().dgrad(y, w, element, self.arithmetic),
+        }
+    }
+
+    /// [`Convolution::wgrad`] by the method that is asked for.
+    fn wgrad(&self, shape: &Convolution, x: &[f64], y: &[f64], element: usize) -> Bounded {
+        match self.methods.wgrad {
+            Method::Direct => shape.wgrad(x, y, element, self.arithmetic),
+            Method::Minimal => shape.minimal().wgrad(x, y, element, self.arithmetic),
+        }
     }
 
     fn batch_norm_training(&self, rows: usize, channels: usize, slope: f64) -> Vec<Expected> {

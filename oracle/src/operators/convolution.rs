@@ -5,6 +5,7 @@
 //! no more than the sample. The transposed convolution is the adjoint of the convolution in x: its forward pass is
 //! [`Convolution::dgrad`], its gradients are [`Convolution::fprop`] and [`Convolution::wgrad`].
 
+use super::minimal_filtering::{MinimalFiltering, Transforms};
 use crate::{Arithmetic, Bounded};
 
 /// x `[batch, input, input_channels]`, w `[kernel, input_channels, output_channels]`, y
@@ -29,7 +30,48 @@ pub struct Convolution {
     pub begin: [usize; 2],
 }
 
+/// How a product is computed. It does not change the value, but the bound on its error.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Method {
+    /// As one sum of products of the operands' elements for each element of the result.
+    #[default]
+    Direct,
+    /// By minimal filtering with the transforms [`Transforms::BALANCED`].
+    Minimal,
+}
+
+/// How each of the three products is computed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Methods {
+    /// y from x and w.
+    pub fprop: Method,
+    /// x from y and w.
+    pub dgrad: Method,
+    /// w from x and y.
+    pub wgrad: Method,
+}
+
+impl Methods {
+    /// One method for all.
+    pub const fn all(method: Method) -> Self {
+        Self {
+            fprop: method,
+            dgrad: method,
+            wgrad: method,
+        }
+    }
+}
+
 impl Convolution {
+    /// Itself with the bounds of minimal filtering.
+    ///
+    /// # Panics
+    /// Where this is not a convolution that [`MinimalFiltering`] knows.
+    pub fn minimal(&self) -> MinimalFiltering {
+        MinimalFiltering::new(*self, Transforms::BALANCED)
+            .expect("minimal filtering is for 5×5 kernels, strides of 2 and one zero in front")
+    }
+
     /// Zeros below and to the right of x, as far as the windows reach into them: the least that gives y its extents.
     pub fn end(&self) -> [usize; 2] {
         [0, 1].map(|axis| {
@@ -130,7 +172,7 @@ impl Convolution {
     }
 }
 
-fn index(coordinates: [usize; 4], dims: [usize; 4]) -> usize {
+pub(super) fn index(coordinates: [usize; 4], dims: [usize; 4]) -> usize {
     coordinates
         .iter()
         .zip(dims)
@@ -139,7 +181,7 @@ fn index(coordinates: [usize; 4], dims: [usize; 4]) -> usize {
         })
 }
 
-fn coordinates(mut element: usize, dims: [usize; 4]) -> [usize; 4] {
+pub(super) fn coordinates(mut element: usize, dims: [usize; 4]) -> [usize; 4] {
     let mut result = [0; 4];
     for axis in (0..4).rev() {
         result[axis] = element % dims[axis];

@@ -10,3 +10,4 @@ pub mod bce;
 pub mod bias;
 pub mod convolution;
 pub mod linear;
+pub mod minimal_filtering;
