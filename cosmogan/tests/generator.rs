@@ -8,6 +8,7 @@ mod support;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use cosmogan::Generator;
 use cosmogan::data::MapSet;
@@ -15,6 +16,9 @@ use cosmogan::error::Error;
 use cosmogan::generator::{InstructionSet, Method, Options};
 use cosmogan::model::latents::latents;
 use cosmogan::model::tensor_file::TensorFile;
+use cosmogan::model::{NetworkKind, sampler, weights};
+use cosmogan_engine::backend::Backend;
+use cosmogan_engine::backend::cpu::CpuBackend;
 
 use support::{small_networks, small_run, succeed, text};
 
@@ -96,31 +100,33 @@ fn a_map_depends_on_seed_and_index_alone() {
 }
 
 #[test]
-fn it_makes_the_maps_of_the_program() {
+fn it_makes_the_maps_of_program_and_tape() {
     let folder = tempfile::tempdir().unwrap();
     let (config, data) = small_run(folder.path(), 8);
     let [weights, _] = small_networks(folder.path(), &config, &data);
     let out = folder.path().join("maps.npy");
-    let generate = [
-        "generate",
-        "--weights",
-        text(&weights),
-        "--count",
-        "3",
-        "--seed",
-        "8",
-    ];
-    succeed(&[&generate[..], &["--device", "cpu", "--out", text(&out)]].concat());
-    let expected = MapSet::read(&out).unwrap();
+    let generate = ["generate", "--weights", text(&weights), "--device", "cpu"];
+    let generate = [&generate[..], &["--seed", "8", "--out", text(&out)]].concat();
     let generator = Generator::load(&weights).unwrap();
-    for (found, expected) in generator
-        .sample(3, 8)
-        .unwrap()
-        .iter()
-        .zip(expected.values())
-    {
-        assert!((found - expected).abs() < 1e-5, "{found} {expected}");
+    let maps = generator.sample(23, 8).unwrap();
+    for (count, batch) in [(23, "16"), (23, "5"), (3, "1")] {
+        let count_flag = count.to_string();
+        let flags = ["--count", &count_flag, "--batch", batch];
+        succeed(&[&generate[..], &flags].concat());
+        let written = MapSet::read(&out).unwrap();
+        assert_eq!(written.values(), &maps[..count * 16 * 16]);
     }
+
+    let backend: Arc<dyn Backend> = Arc::new(CpuBackend::new());
+    let network = weights::load(&weights, NetworkKind::Generator, &backend).unwrap();
+    let from_tape = sampler::generate(&network, &latents(8, 0..23, 8)).unwrap();
+    let from_tape: Vec<f64> = from_tape.into_iter().map(f64::from).collect();
+    let limit = 1e-4 * deviation(&from_tape);
+    for (found, expected) in maps.iter().zip(from_tape) {
+        let error = (f64::from(*found) - expected).abs();
+        assert!(error < limit, "{found} {expected}");
+    }
+
     let bytes = fs::read(&weights).unwrap();
     let from_bytes = Generator::from_bytes(&bytes).unwrap();
     assert_eq!(
