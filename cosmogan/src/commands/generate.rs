@@ -15,9 +15,10 @@ use crate::progress::Progress;
 /// Generate convergence maps from trained weights
 #[derive(Debug, Args)]
 pub(super) struct GenerateArguments {
-    /// Generator weights: safetensors in PyTorch's layout
+    /// Generator weights: safetensors in PyTorch's layout [default: those inside the program, if it was built with
+    /// embed-weights]
     #[arg(long, value_name = "G.safetensors")]
-    weights: PathBuf,
+    weights: Option<PathBuf>,
     /// Number of maps
     #[arg(long, required_unless_present = "latents", conflicts_with = "latents")]
     count: Option<u64>,
@@ -48,7 +49,10 @@ impl GenerateArguments {
         if self.batch == 0 {
             return Err(Error::usage("--batch", "0 maps", "give 1 or more"));
         }
-        let generator = maker::load(&self.weights, self.device.launched()?)?;
+        let generator = match &self.weights {
+            Some(path) => maker::load(path, self.device.launched()?)?,
+            None => maker::shipped(self.device)?,
+        };
         let latents = self.latents_source(&*generator)?;
         write_maps(
             &*generator,

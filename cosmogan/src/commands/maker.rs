@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use cosmogan_engine::backend::Backend;
 
+use crate::device::DeviceArguments;
 use crate::error::{Error, Result};
 use crate::generator::{Generator, Options};
 use crate::model::network::Network;
@@ -39,8 +40,7 @@ impl MapMaker for Network {
     }
 }
 
-/// Loads weights for a device of [launched kernels](crate::device::DeviceArguments::launched), or for the processor where
-/// there is none.
+/// Loads weights for a device of [launched kernels](DeviceArguments::launched), or for the processor where there is none.
 ///
 /// # Errors
 /// Where the file cannot be read, or is not that of a generator of maps.
@@ -57,6 +57,34 @@ pub(super) fn load(path: &Path, launched: Option<Arc<dyn Backend>>) -> Result<Bo
             "maps have one channel; use weights with c_dim 1",
         )),
     }
+}
+
+/// The weights that this program was built with.
+///
+/// # Errors
+/// Where the device cannot be opened.
+#[cfg(feature = "embed-weights")]
+pub(super) fn shipped(device: DeviceArguments) -> Result<Box<dyn MapMaker>> {
+    use crate::generator::shipped;
+    let Some(backend) = device.launched()? else {
+        return Ok(Box::new(Generator::shipped_with(options())?));
+    };
+    let (name, kind) = (Path::new(shipped::NAME), NetworkKind::Generator);
+    let network = weights::from_bytes(name, shipped::WEIGHTS, kind, &backend)?;
+    Ok(Box::new(network))
+}
+
+/// No weights: this program was built without.
+///
+/// # Errors
+/// Always.
+#[cfg(not(feature = "embed-weights"))]
+pub(super) fn shipped(_: DeviceArguments) -> Result<Box<dyn MapMaker>> {
+    Err(Error::usage(
+        "--weights",
+        "there are none, and none inside this program",
+        "name a file, or build the program with --features embed-weights",
+    ))
 }
 
 /// As many threads as the rest of the program works on.
