@@ -78,34 +78,53 @@ impl DeviceArguments {
         self.open_as(true)
     }
 
+    /// Opens the device where kernels are launched on it; `None` stands for the processor, on which generators run
+    /// [by themselves](crate::Generator) and everything else on [`processor`].
+    ///
+    /// # Errors
+    /// As [`DeviceArguments::open`].
+    pub fn launched(self) -> Result<Option<Arc<dyn Backend>>> {
+        self.launched_as(false)
+    }
+
     fn open_as(self, checked: bool) -> Result<Arc<dyn Backend>> {
+        Ok(match self.launched_as(checked)? {
+            Some(backend) => backend,
+            None if checked => Arc::new(CpuBackend::checked()),
+            None => processor(),
+        })
+    }
+
+    fn launched_as(self, checked: bool) -> Result<Option<Arc<dyn Backend>>> {
         match self.device {
-            Device::Cpu => self.cpu(checked),
+            Device::Cpu => self.require_f32(),
             Device::Cuda(number) => self
                 .cuda(number, checked)
+                .map(Some)
                 .map_err(|error| refused("cuda", number, &error)),
             Device::Simt(seed) => {
                 let launcher =
                     SimtLauncher::new(seed).map_err(|error| refused("simt", seed, &error))?;
                 // Its memory is poisoned, and watched, as it is.
-                Ok(self.launch_on(Arc::new(launcher), false)?)
+                Ok(Some(self.launch_on(Arc::new(launcher), false)?))
             }
             // Without a driver there is nothing to tell.
-            Device::Auto if !cuda::is_driver_present() => self.cpu(checked),
+            Device::Auto if !cuda::is_driver_present() => self.require_f32(),
             Device::Auto => match self.cuda(0, checked) {
                 Ok(backend) => {
                     eprintln!("computing on {}", backend.description());
-                    Ok(backend)
+                    Ok(Some(backend))
                 }
                 Err(error) => {
                     eprintln!("the GPU is not used: {error}");
-                    self.cpu(checked)
+                    self.require_f32()
                 }
             },
         }
     }
 
-    fn cpu(self, checked: bool) -> Result<Arc<dyn Backend>> {
+    /// No device but the processor, if it can do what is asked.
+    fn require_f32(self) -> Result<Option<Arc<dyn Backend>>> {
         if self.precision != Precision::F32 {
             return Err(Error::usage(
                 "--precision",
@@ -116,11 +135,7 @@ impl DeviceArguments {
                 "leave it out, or use --device cuda",
             ));
         }
-        Ok(Arc::new(if checked {
-            CpuBackend::checked()
-        } else {
-            CpuBackend::new()
-        }))
+        Ok(None)
     }
 
     fn cuda(self, number: usize, checked: bool) -> cosmogan_engine::Result<Arc<dyn Backend>> {
@@ -150,6 +165,11 @@ impl DeviceArguments {
             backend
         }))
     }
+}
+
+/// The processor's cores.
+pub fn processor() -> Arc<dyn Backend> {
+    Arc::new(CpuBackend::new())
 }
 
 fn refused(kind: &str, number: impl std::fmt::Display, error: &cosmogan_engine::Error) -> Error {

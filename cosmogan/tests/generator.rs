@@ -8,15 +8,19 @@ mod support;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use cosmogan::Generator;
 use cosmogan::data::MapSet;
 use cosmogan::error::Error;
 use cosmogan::generator::{InstructionSet, Method, Options};
 use cosmogan::model::latents::latents;
-use cosmogan::model::tensor_file::TensorFile;
+use cosmogan::model::tensor_file::{CONFIG_KEY, TensorFile};
+use cosmogan::model::{NetworkKind, sampler, weights};
+use cosmogan_engine::backend::Backend;
+use cosmogan_engine::backend::cpu::CpuBackend;
 
-use support::{small_networks, small_run, succeed, text};
+use support::{cosmogan, small_networks, small_run, succeed, text};
 
 fn golden(name: &str) -> PathBuf {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../oracle/golden");
@@ -31,7 +35,7 @@ fn all_options() -> impl Iterator<Item = Options> {
             .flat_map(move |method| {
                 [1, 2, 3].map(|threads| Options {
                     threads,
-                    instruction_set,
+                    instruction_set: Some(instruction_set),
                     method,
                 })
             })
@@ -96,31 +100,33 @@ fn a_map_depends_on_seed_and_index_alone() {
 }
 
 #[test]
-fn it_makes_the_maps_of_the_program() {
+fn it_makes_the_maps_of_program_and_tape() {
     let folder = tempfile::tempdir().unwrap();
     let (config, data) = small_run(folder.path(), 8);
     let [weights, _] = small_networks(folder.path(), &config, &data);
     let out = folder.path().join("maps.npy");
-    let generate = [
-        "generate",
-        "--weights",
-        text(&weights),
-        "--count",
-        "3",
-        "--seed",
-        "8",
-    ];
-    succeed(&[&generate[..], &["--device", "cpu", "--out", text(&out)]].concat());
-    let expected = MapSet::read(&out).unwrap();
+    let generate = ["generate", "--weights", text(&weights), "--device", "cpu"];
+    let generate = [&generate[..], &["--seed", "8", "--out", text(&out)]].concat();
     let generator = Generator::load(&weights).unwrap();
-    for (found, expected) in generator
-        .sample(3, 8)
-        .unwrap()
-        .iter()
-        .zip(expected.values())
-    {
-        assert!((found - expected).abs() < 1e-5, "{found} {expected}");
+    let maps = generator.sample(23, 8).unwrap();
+    for (count, batch) in [(23, "16"), (23, "5"), (3, "1")] {
+        let count_flag = count.to_string();
+        let flags = ["--count", &count_flag, "--batch", batch];
+        succeed(&[&generate[..], &flags].concat());
+        let written = MapSet::read(&out).unwrap();
+        assert_eq!(written.values(), &maps[..count * 16 * 16]);
     }
+
+    let backend: Arc<dyn Backend> = Arc::new(CpuBackend::new());
+    let network = weights::load(&weights, NetworkKind::Generator, &backend).unwrap();
+    let from_tape = sampler::generate(&network, &latents(8, 0..23, 8)).unwrap();
+    let from_tape: Vec<f64> = from_tape.into_iter().map(f64::from).collect();
+    let limit = 1e-4 * deviation(&from_tape);
+    for (found, expected) in maps.iter().zip(from_tape) {
+        let error = (f64::from(*found) - expected).abs();
+        assert!(error < limit, "{found} {expected}");
+    }
+
     let bytes = fs::read(&weights).unwrap();
     let from_bytes = Generator::from_bytes(&bytes).unwrap();
     assert_eq!(
@@ -186,9 +192,122 @@ fn bad_input_is_refused_in_one_line() {
         from_bytes(&bytes[..length], "safetensors");
     }
     let mut changed = bytes.clone();
-    let last = changed.len() - 4;
-    changed[last..].copy_from_slice(&f32::NAN.to_le_bytes());
-    from_bytes(&changed, "NaN");
     changed[..8].fill(0xff);
     from_bytes(&changed, "safetensors");
+}
+
+#[test]
+fn weights_that_are_no_numbers_are_refused_wherever_they_are() {
+    let bytes = fs::read(golden("two_generator0.safetensors")).unwrap();
+    let header = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let entries: serde_json::Value = serde_json::from_slice(&bytes[8..header]).unwrap();
+    let entries = entries.as_object().unwrap();
+    let mut tensors = 0;
+    for (name, entry) in entries.iter().filter(|(name, _)| !name.starts_with("__")) {
+        let end = header + entry["data_offsets"][1].as_u64().unwrap() as usize;
+        let with = |value: f32| {
+            let mut changed = bytes.clone();
+            changed[end - 4..end].copy_from_slice(&value.to_le_bytes());
+            Generator::from_bytes(&changed).unwrap_err().to_string()
+        };
+        for (value, shown) in [
+            (f32::NAN, "NaN"),
+            (f32::INFINITY, "inf"),
+            (-f32::INFINITY, "-inf"),
+        ] {
+            let message = with(value);
+            let found = message.contains(name) && message.contains(&format!("holds {shown} at"));
+            assert!(found && !message.contains('\n'), "{message}");
+        }
+        if name.ends_with("running_var") {
+            assert!(with(-1.0).contains("not negative"));
+        }
+        tensors += 1;
+    }
+    assert_eq!(tensors, 2 + 2 * 4 + 2 * 2);
+}
+
+#[test]
+fn weights_of_another_configuration_are_refused() {
+    let bytes = fs::read(golden("two_generator0.safetensors")).unwrap();
+    let load = |key: &str, value: &str, needles: &[&str]| {
+        let message = Generator::from_bytes(&reconfigured(&bytes, key, value));
+        let message = message.unwrap_err().to_string();
+        for needle in needles {
+            assert!(message.contains(needle), "{key}: {message}");
+        }
+        assert!(
+            message.contains("; ") && !message.contains('\n'),
+            "{message}"
+        );
+    };
+    load("z_dim", "9", &["fc.weight", "9] is expected"]);
+    load("gf_dim", "5", &["bn0", "is expected"]);
+    load("layers", "1", &["bn1", "does not belong"]);
+    load("layers", "0", &["layers must lie between 1 and 6"]);
+    load("output_size", "8192", &["fc.weight", "is expected"]);
+    load("output_size", "18", &["not divisible"]);
+    load("c_dim", "2", &["2 channels", "c_dim 1"]);
+    load("z_dim", "1e300", &["z_dim"]);
+    load("z_dim", "true", &["z_dim"]);
+}
+
+/// A weight file whose metadata say something else.
+fn reconfigured(bytes: &[u8], key: &str, value: &str) -> Vec<u8> {
+    let end = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let mut header: serde_json::Value = serde_json::from_slice(&bytes[8..end]).unwrap();
+    let metadata = &mut header["__metadata__"][CONFIG_KEY];
+    let mut config: serde_json::Value = serde_json::from_str(metadata.as_str().unwrap()).unwrap();
+    config[key] = serde_json::from_str(value).unwrap();
+    *metadata = config.to_string().into();
+    let header = header.to_string().into_bytes();
+    [
+        &(header.len() as u64).to_le_bytes(),
+        &header[..],
+        &bytes[end..],
+    ]
+    .concat()
+}
+
+#[test]
+fn the_environment_chooses_instructions() {
+    let weights = golden("two_generator0.safetensors");
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("maps.npy");
+    let generate = |instructions: &str| {
+        let mut program = cosmogan();
+        program.args(["generate", "--count", "2", "--device", "cpu"]);
+        program.args(["--weights", text(&weights), "--out", text(&out)]);
+        program.env("COSMOGAN_INSTRUCTIONS", instructions);
+        program.output().unwrap()
+    };
+    for (name, set) in [
+        ("portable", InstructionSet::Portable),
+        ("avx2", InstructionSet::Avx2),
+        ("avx512", InstructionSet::Avx512),
+        ("", InstructionSet::best()),
+        ("AVX9", InstructionSet::best()),
+    ] {
+        let output = generate(name);
+        let options = Options {
+            instruction_set: Some(set),
+            ..Options::default()
+        };
+        if name == "AVX9" || !set.is_available() {
+            let message = String::from_utf8(output.stderr).unwrap();
+            assert_eq!(output.status.code(), Some(2), "{message}");
+            assert!(message.contains("COSMOGAN_INSTRUCTIONS") && message.contains("; "));
+            assert_eq!(message.lines().count(), 1, "{message}");
+            assert_eq!(
+                set.is_available(),
+                Generator::load_with(&weights, options).is_ok()
+            );
+        } else {
+            assert!(output.status.success());
+            let expected = Generator::load_with(&weights, options).unwrap();
+            assert_eq!(expected.instruction_set(), set);
+            let expected = expected.sample(2, 0).unwrap();
+            assert_eq!(MapSet::read(&out).unwrap().values(), expected);
+        }
+    }
 }

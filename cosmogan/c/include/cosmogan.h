@@ -5,6 +5,9 @@
  * to `error_size` bytes with the ending zero. There is no global state: any number of generators may exist, and any
  * number of threads may use one of them at once, as long as none frees it.
  *
+ * Maps are the same bits on processors with the same instructions. The environment variable COSMOGAN_INSTRUCTIONS, where
+ * it is set to avx512, avx2 or portable when a generator is made, chooses others than the best of the processor.
+ *
  * Link with libcosmogan_c.so, or with libcosmogan_c.a and -lm -lpthread -ldl.
  */
 #ifndef COSMOGAN_H
@@ -24,7 +27,7 @@ typedef struct cosmogan_generator cosmogan_generator;
 
 typedef enum cosmogan_status {
     COSMOGAN_OK = 0,
-    /* A pointer is null, or a buffer has another length than asked for. */
+    /* A pointer is null, a buffer has another length than asked for, or the processor lacks what is asked for. */
     COSMOGAN_BAD_ARGUMENT = 1,
     /* The weights cannot be read, or are not those of a generator. */
     COSMOGAN_BAD_WEIGHTS = 2,
@@ -38,14 +41,18 @@ uint32_t cosmogan_abi_version(void);
 /* The version of the library, such as "0.1.0"; never freed. */
 const char *cosmogan_version(void);
 
-/* Loads weights from a safetensors file. `threads` is how many each call works on; 0 for all cores. The generator goes
- * to `*generator`, and has to be freed. */
+/* Loads weights from a safetensors file. `threads` is how many each call works on, up to 1024; 0 for all cores. The
+ * generator goes to `*generator`, and has to be freed; NULL goes there where there is none. */
 cosmogan_status cosmogan_load(const char *path, size_t threads, cosmogan_generator **generator, char *error,
                               size_t error_size);
 
 /* Takes the bytes of such a file, which are not needed afterwards. */
 cosmogan_status cosmogan_from_bytes(const void *bytes, size_t size, size_t threads, cosmogan_generator **generator,
                                     char *error, size_t error_size);
+
+/* Takes the weights inside the library. They are there if it was built with the feature embed-weights; otherwise this is
+ * COSMOGAN_BAD_WEIGHTS. */
+cosmogan_status cosmogan_shipped(size_t threads, cosmogan_generator **generator, char *error, size_t error_size);
 
 /* Rows and columns of a map; 0 for NULL. */
 size_t cosmogan_map_size(const cosmogan_generator *generator);

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::ptr;
 
 use cosmogan::Generator;
+use cosmogan::error::Error;
 use cosmogan::generator::Options;
 
 /// What a call came to; the values are the header's.
@@ -17,7 +18,7 @@ use cosmogan::generator::Options;
 pub enum Status {
     /// All went well.
     Ok = 0,
-    /// A pointer is null, or a buffer has another length than asked for.
+    /// A pointer is null, a buffer has another length than asked for, or the processor lacks what is asked for.
     BadArgument = 1,
     /// The weights cannot be read, or are not those of a generator.
     BadWeights = 2,
@@ -31,6 +32,16 @@ struct Failure(Status, String);
 impl Failure {
     fn argument(problem: impl ToString) -> Self {
         Self(Status::BadArgument, problem.to_string())
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let status = match error {
+            Error::Usage { .. } => Status::BadArgument,
+            _ => Status::BadWeights,
+        };
+        Self(status, error.to_string())
     }
 }
 
@@ -65,9 +76,9 @@ pub unsafe extern "C" fn cosmogan_load(
     // SAFETY: the caller vouches for `error`.
     unsafe {
         reported(error, error_size, || {
-            let path = text(path)?;
             construct(generator, || {
-                Generator::load_with(Path::new(path), options(threads))
+                let path = Path::new(text(path)?);
+                Generator::load_with(path, options(threads)).map_err(Failure::from)
             })
         })
     }
@@ -89,12 +100,43 @@ pub unsafe extern "C" fn cosmogan_from_bytes(
     // SAFETY: the caller vouches for `bytes` and `error`.
     unsafe {
         reported(error, error_size, || {
-            let bytes: &[u8] = slice("bytes", bytes.cast(), size)?;
             construct(generator, || {
-                Generator::from_bytes_with(bytes, options(threads))
+                let bytes: &[u8] = slice("bytes", bytes.cast(), size)?;
+                Generator::from_bytes_with(bytes, options(threads)).map_err(Failure::from)
             })
         })
     }
+}
+
+/// The generator that the library was built with.
+///
+/// # Safety
+/// As of [`cosmogan_load`].
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cosmogan_shipped(
+    threads: usize,
+    generator: *mut *mut Generator,
+    error: *mut c_char,
+    error_size: usize,
+) -> Status {
+    // SAFETY: the caller vouches for all of them.
+    unsafe {
+        reported(error, error_size, || {
+            construct(generator, || shipped(options(threads)))
+        })
+    }
+}
+
+#[cfg(feature = "embed-weights")]
+fn shipped(options: Options) -> Result<Generator, Failure> {
+    Generator::shipped_with(options).map_err(Failure::from)
+}
+
+#[cfg(not(feature = "embed-weights"))]
+fn shipped(_: Options) -> Result<Generator, Failure> {
+    const NONE: &str = "cosmogan_shipped: this library was built without weights; load a file, or build it with \
+                        --features embed-weights";
+    Err(Failure(Status::BadWeights, NONE.to_owned()))
 }
 
 /// Rows and columns of a map; 0 for null.
@@ -138,7 +180,7 @@ pub unsafe extern "C" fn cosmogan_sample(
         reported(error, error_size, || {
             let (generator, maps) = destination(generator, maps, room, count)?;
             let sampled = generator.sample_into(first, seed, maps);
-            sampled.map_err(Failure::argument)
+            sampled.map_err(Failure::from)
         })
     }
 }
@@ -167,7 +209,7 @@ pub unsafe extern "C" fn cosmogan_generate(
                 length.ok_or_else(|| Failure::argument("latents: too many; ask for fewer"))?;
             let latents: &[f32] = slice("latents", latents, length)?;
             let generated = generator.generate_into(latents, maps);
-            generated.map_err(Failure::argument)
+            generated.map_err(Failure::from)
         })
     }
 }
@@ -202,7 +244,7 @@ fn options(threads: usize) -> Options {
 /// `place` must be null or writable.
 unsafe fn construct(
     place: *mut *mut Generator,
-    make: impl FnOnce() -> cosmogan::error::Result<Generator>,
+    make: impl FnOnce() -> Result<Generator, Failure>,
 ) -> Result<(), Failure> {
     if place.is_null() {
         return Err(Failure::argument(
@@ -211,9 +253,9 @@ unsafe fn construct(
     }
     // SAFETY: not null, and the caller vouches for the rest.
     unsafe { place.write(ptr::null_mut()) };
-    let generator = make().map_err(|error| Failure(Status::BadWeights, error.to_string()))?;
+    let generator = Box::new(make()?);
     // SAFETY: as above.
-    unsafe { place.write(Box::into_raw(Box::new(generator))) };
+    unsafe { place.write(Box::into_raw(generator)) };
     Ok(())
 }
 

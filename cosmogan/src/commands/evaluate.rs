@@ -6,12 +6,11 @@ use clap::Args;
 
 use super::figures::{interpolations, nearest_neighbours};
 use super::generate::{Latents, generate};
+use super::maker::{self, MapMaker};
 use crate::data::MapSet;
 use crate::device::DeviceArguments;
 use crate::error::{Error, Result};
 use crate::files::refuse_foreign;
-use crate::model::network::Network;
-use crate::model::{NetworkKind, weights};
 use crate::report::{self, Comparison, MapFigure, Sample, Summary, TrainingCurve};
 use crate::stats::Edges;
 use crate::stats::two_sample::Bootstrap;
@@ -65,7 +64,7 @@ impl EvaluateArguments {
         let generator = self.generator()?;
         let generated = match (&self.fake, &generator) {
             (Some(path), _) => MapSet::read(path)?,
-            (None, Some((path, generator))) => self.generated(path, generator, real.count())?,
+            (None, Some((path, generator))) => self.generated(path, &**generator, real.count())?,
             (None, None) => {
                 return Err(Error::usage(
                     "--fake",
@@ -87,7 +86,7 @@ impl EvaluateArguments {
             figures.push(nearest_neighbours(&generated, path)?);
         }
         if let Some((_, generator)) = &generator {
-            figures.push(interpolations(generator, self.seed)?);
+            figures.push(interpolations(&**generator, self.seed)?);
         }
         let setting = Setting {
             title: "Generated convergence maps against real ones",
@@ -107,16 +106,15 @@ impl EvaluateArguments {
         Ok(())
     }
 
-    fn generator(&self) -> Result<Option<(&Path, Network)>> {
+    fn generator(&self) -> Result<Option<(&Path, Box<dyn MapMaker>)>> {
         let Some(path) = &self.weights else {
             return Ok(None);
         };
-        let backend = self.device.open()?;
-        let generator = weights::load(path, NetworkKind::Generator, &backend)?;
+        let generator = maker::load(path, self.device.launched()?)?;
         Ok(Some((path, generator)))
     }
 
-    fn generated(&self, path: &Path, generator: &Network, count: usize) -> Result<MapSet> {
+    fn generated(&self, path: &Path, generator: &dyn MapMaker, count: usize) -> Result<MapSet> {
         let latents = Latents::Seeded {
             seed: self.seed,
             count: count as u64,

@@ -8,8 +8,9 @@ use cosmogan_engine::backend::Backend;
 use serde::Serialize;
 
 use super::generate::{Latents, generate};
+use super::maker::{self, MapMaker};
 use crate::data::MapSet;
-use crate::device::DeviceArguments;
+use crate::device::{self, DeviceArguments};
 use crate::error::{Error, Result};
 use crate::explore::birthday::DistinctMaps;
 use crate::explore::features::{FeatureFile, LogSpectrum, Metric};
@@ -129,13 +130,13 @@ impl NearestArguments {
                 "give --weights G.safetensors or --fake maps.npy",
             ));
         };
-        let generator = weights::load(path, NetworkKind::Generator, &self.device.open()?)?;
+        let generator = maker::load(path, self.device.launched()?)?;
         let latents = Latents::Seeded {
             seed: self.seed,
             count: self.count,
         };
         let mut maps = Vec::new();
-        generate(&generator, &latents, 16, |map| {
+        generate(&*generator, &latents, 16, |map| {
             maps.push(map.to_vec());
             Ok(())
         })?;
@@ -170,11 +171,10 @@ pub(super) struct InterpolateArguments {
 
 impl InterpolateArguments {
     fn run(self) -> Result<()> {
-        let backend = self.device.open()?;
-        let generator = weights::load(&self.weights, NetworkKind::Generator, &backend)?;
+        let generator = maker::load(&self.weights, self.device.launched()?)?;
         create_folder(&self.out)?;
         let size = generator.config().output_size;
-        let strips = paths(&generator, self.seed, self.rows, self.steps)?;
+        let strips = paths(&*generator, self.seed, self.rows, self.steps)?;
         let slices: Vec<&[f32]> = strips.iter().map(Vec::as_slice).collect();
         let range = ColourRange::spanning(&slices);
         let png = map_grid_png(&slices, size, size, self.steps as usize, range)?;
@@ -192,7 +192,7 @@ impl InterpolateArguments {
         }
         write_json(&self.out.join("interpolations.json"), &smoothness)?;
 
-        let mut frames = paths(&generator, self.seed, self.rows, self.frames)?;
+        let mut frames = paths(&*generator, self.seed, self.rows, self.frames)?;
         // There and back again, so that the loop has no jump.
         frames = frames
             .chunks(self.frames as usize)
@@ -206,7 +206,7 @@ impl InterpolateArguments {
 
 /// Maps along `rows` paths between the latent vectors 2i and 2i + 1 of a seed, `steps` in each.
 pub(super) fn paths(
-    generator: &Network,
+    generator: &dyn MapMaker,
     seed: u64,
     rows: u64,
     steps: u64,
@@ -284,12 +284,13 @@ impl BirthdayArguments {
                 "give a number between 0 and 1, e.g. 0.1",
             ));
         }
-        let backend = self.device.open()?;
-        let generator = weights::load(&self.weights, NetworkKind::Generator, &backend)?;
-        let critic = self.critic(&generator, &backend)?;
+        let launched = self.device.launched()?;
+        let backend = launched.clone().unwrap_or_else(device::processor);
+        let generator = maker::load(&self.weights, launched)?;
+        let critic = self.critic(&*generator, &backend)?;
         create_folder(&self.out)?;
         interrupt::listen();
-        let matrices = self.features(&generator, critic.as_ref())?;
+        let matrices = self.features(&*generator, critic.as_ref())?;
         let (_, pixels) = &matrices[0];
         let size = generator.config().output_size;
         let mut entries = Vec::new();
@@ -333,7 +334,7 @@ impl BirthdayArguments {
 
     fn critic(
         &self,
-        generator: &Network,
+        generator: &dyn MapMaker,
         backend: &std::sync::Arc<dyn Backend>,
     ) -> Result<Option<Network>> {
         let Some(path) = &self.discriminator else {
@@ -356,7 +357,7 @@ impl BirthdayArguments {
     /// The features of all maps by every metric, pixels first.
     fn features(
         &self,
-        generator: &Network,
+        generator: &dyn MapMaker,
         critic: Option<&Network>,
     ) -> Result<Vec<(Metric, FeatureFile)>> {
         /// Maps between two looks at whether to stop.

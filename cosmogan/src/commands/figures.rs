@@ -3,12 +3,12 @@
 use std::path::Path;
 
 use super::explore::paths;
+use super::maker::MapMaker;
 use crate::data::MapSet;
 use crate::error::Result;
 use crate::explore::features::Metric;
 use crate::explore::interpolate::Smoothness;
 use crate::explore::nearest::{Match, matches};
-use crate::model::network::Network;
 use crate::report::{MapFigure, Zoom};
 
 /// Generated maps above their nearest maps in the file `training`, in power spectrum and in pixels.
@@ -63,7 +63,7 @@ fn median_ratio(matches: &[Match]) -> String {
 ///
 /// # Errors
 /// Where the device fails.
-pub(super) fn interpolations(generator: &Network, seed: u64) -> Result<MapFigure> {
+pub(super) fn interpolations(generator: &dyn MapMaker, seed: u64) -> Result<MapFigure> {
     const ROWS: usize = 3;
     let pixels = generator.config().output_size;
     let columns = Zoom::for_maps(pixels, pixels).columns(pixels).max(4);

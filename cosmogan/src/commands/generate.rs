@@ -5,20 +5,20 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use super::maker::{self, MapMaker};
 use crate::data::{MapSet, MapWriter};
 use crate::device::DeviceArguments;
 use crate::error::{Error, Result};
 use crate::model::latents::latents;
-use crate::model::network::Network;
-use crate::model::{NetworkKind, sampler, weights};
 use crate::progress::Progress;
 
 /// Generate convergence maps from trained weights
 #[derive(Debug, Args)]
 pub(super) struct GenerateArguments {
-    /// Generator weights: safetensors in PyTorch's layout
+    /// Generator weights: safetensors in PyTorch's layout [default: those inside the program, if it was built with
+    /// embed-weights]
     #[arg(long, value_name = "G.safetensors")]
-    weights: PathBuf,
+    weights: Option<PathBuf>,
     /// Number of maps
     #[arg(long, required_unless_present = "latents", conflicts_with = "latents")]
     count: Option<u64>,
@@ -49,11 +49,13 @@ impl GenerateArguments {
         if self.batch == 0 {
             return Err(Error::usage("--batch", "0 maps", "give 1 or more"));
         }
-        let backend = self.device.open()?;
-        let generator = weights::load(&self.weights, NetworkKind::Generator, &backend)?;
-        let latents = self.latents_source(&generator)?;
+        let generator = match &self.weights {
+            Some(path) => maker::load(path, self.device.launched()?)?,
+            None => maker::shipped(self.device)?,
+        };
+        let latents = self.latents_source(&*generator)?;
         write_maps(
-            &generator,
+            &*generator,
             &latents,
             self.batch,
             &self.out,
@@ -61,7 +63,7 @@ impl GenerateArguments {
         )
     }
 
-    fn latents_source(&self, generator: &Network) -> Result<Latents> {
+    fn latents_source(&self, generator: &dyn MapMaker) -> Result<Latents> {
         let Some(path) = &self.latents else {
             return Ok(Latents::Seeded {
                 seed: self.seed,
@@ -127,13 +129,12 @@ impl Latents {
 
 /// Generates batch by batch and writes as it goes, so that any number of maps fits in memory.
 pub(super) fn write_maps(
-    generator: &Network,
+    generator: &dyn MapMaker,
     latents: &Latents,
     batch: usize,
     out: &Path,
     side_degrees: Option<f64>,
 ) -> Result<()> {
-    refuse_channels(generator)?;
     let size = generator.config().output_size;
     let count = latents.count() as usize;
     let mut writer = MapWriter::create(out, count, size, size, side_degrees)?;
@@ -143,19 +144,18 @@ pub(super) fn write_maps(
 
 /// Generates batch by batch and hands on map by map.
 pub(super) fn generate(
-    generator: &Network,
+    generator: &dyn MapMaker,
     latents: &Latents,
     batch: usize,
     mut take: impl FnMut(&[f32]) -> Result<()>,
 ) -> Result<()> {
-    refuse_channels(generator)?;
     let config = generator.config();
     let count = latents.count();
     let mut progress = Progress::new("generating", count);
     let mut first = 0;
     while first < count {
         let last = (first + batch as u64).min(count);
-        let maps = sampler::generate(generator, &latents.range(first..last, config.z_dim))?;
+        let maps = generator.make(&latents.range(first..last, config.z_dim))?;
         maps.chunks_exact(config.output_size * config.output_size)
             .try_for_each(&mut take)?;
         progress.advance(last - first, "");
@@ -163,15 +163,4 @@ pub(super) fn generate(
     }
     progress.finish("");
     Ok(())
-}
-
-fn refuse_channels(generator: &Network) -> Result<()> {
-    match generator.config().c_dim {
-        1 => Ok(()),
-        channels => Err(Error::usage(
-            "--weights",
-            format!("this generator makes {channels} channels"),
-            "maps have one channel; use weights with c_dim 1",
-        )),
-    }
 }

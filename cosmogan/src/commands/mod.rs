@@ -8,6 +8,7 @@ mod explore;
 mod figures;
 mod generate;
 mod kernels;
+mod maker;
 mod simulate;
 mod stats;
 mod train;

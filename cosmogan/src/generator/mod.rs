@@ -1,6 +1,9 @@
 //! A trained generator, ready to make maps: the part of this crate that programs embed.
 
 mod fold;
+mod instructions;
+#[cfg(feature = "embed-weights")]
+pub mod shipped;
 
 use std::fs::File;
 use std::path::Path;
@@ -40,10 +43,11 @@ pub struct Generator {
 /// How to load a [`Generator`] otherwise than by default.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// Threads that a call works on; all cores by default.
+    /// Threads that a call works on, 1 to 1024; all cores by default.
     pub threads: usize,
-    /// Instructions to use; the best of this processor by default.
-    pub instruction_set: InstructionSet,
+    /// Instructions to use. By default those that the environment variable `COSMOGAN_INSTRUCTIONS` names, which may be
+    /// `avx512`, `avx2` or `portable`, and the best of this processor where it names none.
+    pub instruction_set: Option<InstructionSet>,
     /// How hidden layers are computed; the faster way for each of them by default.
     pub method: Option<Method>,
 }
@@ -52,11 +56,14 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             threads: thread::available_parallelism().map_or(1, usize::from),
-            instruction_set: InstructionSet::best(),
+            instruction_set: None,
             method: None,
         }
     }
 }
+
+/// More threads than this are no help, and each takes memory.
+const MOST_THREADS: usize = 1024;
 
 /// What the weights came from, where they came from no file.
 const BYTES: &str = "weights in memory";
@@ -67,7 +74,8 @@ impl Generator {
     /// The file must not be changed by others while this function reads it.
     ///
     /// # Errors
-    /// Where the file cannot be read, is not whole, belongs to another model, or holds a number that is not finite.
+    /// Where the file cannot be read, is not whole, belongs to another model, or holds a number that is not finite, and
+    /// where `COSMOGAN_INSTRUCTIONS` asks for what this processor lacks.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         Self::load_with(path, Options::default())
     }
@@ -75,7 +83,7 @@ impl Generator {
     /// Loads weights as [`load`](Self::load) does, with other options.
     ///
     /// # Errors
-    /// As [`load`](Self::load).
+    /// As [`load`](Self::load), or where the options cannot be met.
     pub fn load_with(path: impl AsRef<Path>, options: Options) -> Result<Self> {
         let path = path.as_ref();
         let unreadable = |error| Error::file(path, error, "name a readable file");
@@ -87,7 +95,7 @@ impl Generator {
     /// Takes the bytes of such a file.
     ///
     /// # Errors
-    /// Where they are not those of a whole file, belong to another model, or hold a number that is not finite.
+    /// As [`load`](Self::load), but for reading the file.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
         Self::from_bytes_with(bytes, Options::default())
     }
@@ -95,7 +103,7 @@ impl Generator {
     /// Takes bytes as [`from_bytes`](Self::from_bytes) does, with other options.
     ///
     /// # Errors
-    /// As [`from_bytes`](Self::from_bytes).
+    /// As [`from_bytes`](Self::from_bytes), or where the options cannot be met.
     pub fn from_bytes_with(bytes: &[u8], options: Options) -> Result<Self> {
         Self::parse(Path::new(BYTES), bytes, options)
     }
@@ -111,14 +119,12 @@ impl Generator {
             ));
         }
         refuse_strangers(&file, NetworkKind::Generator, &config)?;
-        let threads = options.threads.max(1);
+        let set = instructions::chosen(options.instruction_set)?;
+        let threads = options.threads.clamp(1, MOST_THREADS);
         let description = fold::description(&file, &config)?;
-        let stack = Stack::pack(
-            &description,
-            options.instruction_set,
-            threads,
-            |inputs, outputs| options.method.unwrap_or(Method::faster(inputs, outputs)),
-        );
+        let stack = Stack::pack(&description, set, threads, |inputs, outputs| {
+            options.method.unwrap_or(Method::faster(inputs, outputs))
+        });
         Ok(Self {
             stack,
             config,

@@ -29,8 +29,20 @@ pub fn read_file(path: &Path) -> Result<Vec<u8>> {
 /// Where the file is not a whole safetensors file, where tensors are missing, superfluous, of other extents or not
 /// finite, or where the configuration in its metadata disagrees with its tensors.
 pub fn load(path: &Path, kind: NetworkKind, backend: &Arc<dyn Backend>) -> Result<Network> {
-    let bytes = read_file(path)?;
-    let file = TensorFile::parse(path, &bytes)?;
+    from_bytes(path, &read_file(path)?, kind, backend)
+}
+
+/// Takes the bytes of such a file, which came from `path`.
+///
+/// # Errors
+/// As [`load`], but for reading the file.
+pub fn from_bytes(
+    path: &Path,
+    bytes: &[u8],
+    kind: NetworkKind,
+    backend: &Arc<dyn Backend>,
+) -> Result<Network> {
+    let file = TensorFile::parse(path, bytes)?;
     let config = file.config(kind)?;
     refuse_strangers(&file, kind, &config)?;
     Network::from_file_values(kind, config, backend, |tensor| {

@@ -459,6 +459,8 @@ impl Drop for Turn<'_> {
         state.in_use -= 1;
         state.idle.push(bench);
         drop(state);
-        self.benches.returned.notify_all();
+        // One, however many wait: a thousand would be woken to find that another had been faster. Who waits for more
+        // threads than have become free is woken again when the last call has ended.
+        self.benches.returned.notify_one();
     }
 }
