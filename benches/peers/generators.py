@@ -36,12 +36,14 @@ import workshop
 
 NUMPY, SAFETENSORS = "numpy==2.4.6", "safetensors==0.8.0"
 workshop.run_inside("generators", [[NUMPY, SAFETENSORS, "onnx==1.23.2"]])
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent / "contestants"))
+sys.path.insert(0, str(workshop.CONTESTANTS))
 
+import contest  # noqa: E402
 import network  # noqa: E402
 import numpy as np  # noqa: E402
 import onnx_model  # noqa: E402
 import process  # noqa: E402
+from contest import complain, summary  # noqa: E402
 
 OURS, SEED = "cosmogan", 1
 THREADS = (1, 2)
@@ -51,8 +53,6 @@ UNCOUNTED = {1: 10, 8: 1, 64: 1}
 COUNTED = {1: 10, 8: 2, 64: 1}
 # Largest difference from the first contestant, in standard deviations of its maps, at which f32 is the same network.
 TOLERANCE = 1e-4
-# So that threads of the last contestant, which spin for a while, have gone to sleep.
-PAUSE_SECONDS = 0.1
 PEERS = {
     "torch": {
         "environment": "torch-2.15.0",
@@ -89,54 +89,25 @@ PEERS = {
 }
 
 
-def complain(text):
-    print(f"!!! {text}", file=sys.stderr, flush=True)
-
-
-def installed_bytes(python):
-    """What the packages of an environment take on disk, but for those that install packages."""
-    total = 0
-    for folder in pathlib.Path(python).parent.parent.glob("lib/python*/site-packages"):
-        for path in folder.rglob("*"):
-            package = path.relative_to(folder).parts[0]
-            if path.is_file() and not package.startswith(("pip", "setuptools", "pkg_resources", "_distutils_hack")):
-                total += path.lstat().st_size
-    return total
-
-
-def contestants(names, failures):
-    """All that can take part, by name, the reference first; what cannot goes into `failures`."""
-    able = {}
-    for name in names:
-        peer = PEERS[name]
-        try:
-            python = workshop.environment(peer["environment"], peer["steps"])
-        except SystemExit as reason:
-            failures[name] = str(reason)
-            complain(f"{name}: {reason}")
-            continue
-        size = installed_bytes(python)
-        for variant, more in peer["variants"].items():
-            able[f"{name} {variant}"] = {
-                "python": python,
-                "file": peer["file"],
-                "variant": variant,
-                "installed_bytes": size,
-                **more,
-            }
-    try:
-        binary = workshop.build("cosmogan-benches", "generator")[0]
-        able[OURS] = {"binary": binary, "kind": "f32", "installed_bytes": binary.stat().st_size}
-    except (subprocess.CalledProcessError, OSError) as reason:
-        failures[OURS] = f"the binary `generator` of cosmogan-benches cannot be built: {reason}"
-        complain(f"OUR PROGRAM DOES NOT TAKE PART: {failures[OURS]}")
-    return able
-
-
 def start(contestant, threads, batch, files):
-    if "binary" in contestant:
-        return process.Ours(contestant["binary"], threads, batch, files)
-    return process.Peer(contestant, threads, batch, files)
+    kind = process.Peer if "variant" in contestant else process.Ours
+    return kind(contestant, threads, batch, files)
+
+
+def prepare(folder, config, count):
+    """The files that all contestants read: weights in every form, and latents."""
+    files = {"folder": folder, "weights": folder / "generator.safetensors", "folded": folder / "folded.safetensors"}
+    files["latents"] = folder / "latents.npy"
+    tensors = network.random_weights(config, SEED)
+    network.write(files["weights"], config, tensors)
+    network.write(files["folded"], config, network.in_two_forms(config, tensors))
+    latents = np.random.default_rng(SEED).standard_normal((count, config["z_dim"]))
+    np.save(files["latents"], latents.astype(np.float32))
+    layers = range(1, config["layers"] + 1)
+    for name, phases in {"deconv": (), "last_in_phases": layers[-1:], "all_in_phases": layers}.items():
+        files[name] = folder / f"{name}.onnx"
+        onnx_model.write(files[name], config, tensors, phases)
+    return files
 
 
 def cell(able, threads, batch, turns, files, failures):
@@ -161,19 +132,17 @@ def cell(able, threads, batch, turns, files, failures):
             reference = maps
         difference = float(np.abs(maps - reference).max() / reference.std()) if reference is not None else None
         results[name] = {"kind": contestant["kind"], "difference": difference, "turns": []}
-        time.sleep(PAUSE_SECONDS)
-    for turn in range(turns):
-        # Each turn begins with another contestant.
-        order = list(running)
-        shift = turn * len(order) // turns
-        for name in order[shift:] + order[:shift]:
-            try:
-                seconds = running[name].rounds(UNCOUNTED[batch] + COUNTED[batch])[UNCOUNTED[batch] :]
-            except process.Failure as reason:
-                drop(name, reason)
-                continue
-            results[name]["turns"].append(batch / statistics.median(seconds))
-            time.sleep(PAUSE_SECONDS)
+        time.sleep(contest.PAUSE_SECONDS)
+    for name in contest.in_turns(running, turns):
+        # One that was dropped in an earlier turn has no more.
+        if name not in running:
+            continue
+        try:
+            seconds = running[name].rounds(UNCOUNTED[batch] + COUNTED[batch])[UNCOUNTED[batch] :]
+        except process.Failure as reason:
+            drop(name, reason)
+            continue
+        results[name]["turns"].append(batch / statistics.median(seconds))
     for name, contestant in running.items():
         contestant.close()
         results[name]["peak_bytes"] = contestant.peak_bytes
@@ -184,10 +153,6 @@ def cell(able, threads, batch, turns, files, failures):
     return {"threads": threads, "batch": batch, "contestants": results, "ours": against(results)}
 
 
-def summary(values):
-    return {"median": statistics.median(values), "lowest": min(values), "highest": max(values)}
-
-
 def against(results):
     """How many times as fast ours is as the fastest peer in f32 and in bf16, turn by turn; replaces turns by medians."""
     rates = {name: result.pop("turns") for name, result in results.items()}
@@ -195,9 +160,8 @@ def against(results):
         result["maps_per_second"] = summary(rates[name])
     found = {}
     for kind in ("f32", "bf16"):
-        peers = [name for name, result in results.items() if result["kind"] == kind and name != OURS]
-        if peers:
-            fastest = max(peers, key=lambda name: statistics.median(rates[name]))
+        fastest = contest.fastest_peer(results, rates, kind, OURS)
+        if fastest:
             found[f"fastest_{kind}"] = fastest
             if OURS in rates:
                 ratios = [mine / theirs for mine, theirs in zip(rates[OURS], rates[fastest])]
@@ -229,7 +193,7 @@ def table(able, cells):
             times = f"{ratio['median']:.2f}" if ratio else "–"
             cells_of_kind.append(f"{times} ({one['ours'].get(f'fastest_{kind}', 'none')})")
         rows.append([f"{OURS} / fastest {kind}", *cells_of_kind, "", "", "", ""])
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+    return contest.markdown(rows)
 
 
 def main():
@@ -246,19 +210,11 @@ def main():
     turns, batches = (1, [1, 8]) if arguments.quick else (arguments.turns, list(COUNTED))
 
     failures, cells, started = {}, [], time.monotonic()
-    able = contestants(names, failures)
+    able = contest.able(PEERS, names, OURS, "generator", failures)
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder / "inductor")
-        files = {"folder": folder, "weights": folder / "generator.safetensors", "latents": folder / "latents.npy"}
-        tensors = network.random_weights(network.PAPER, SEED)
-        network.write(files["weights"], network.PAPER, tensors)
-        latents = np.random.default_rng(SEED).standard_normal((max(batches), network.PAPER["z_dim"]))
-        np.save(files["latents"], latents.astype(np.float32))
-        layers = range(1, network.PAPER["layers"] + 1)
-        for name, phases in {"deconv": (), "last_in_phases": layers[-1:], "all_in_phases": layers}.items():
-            files[name] = folder / f"{name}.onnx"
-            onnx_model.write(files[name], network.PAPER, tensors, phases)
+        files = prepare(folder, network.PAPER, max(batches))
         for threads in THREADS:
             if threads > len(os.sched_getaffinity(0)):
                 complain(f"no measurement on {threads} threads: there are not as many cores")
@@ -277,11 +233,7 @@ def main():
     result = {
         "what": "maps per second of the paper's generator, 256 x 256, random weights, on the CPU; difference: largest "
         "from the first contestant's maps, in their standard deviations; first_map_seconds from the process's start",
-        "versions": {
-            "python": sys.version.split()[0],
-            **{PEERS[name]["environment"]: PEERS[name]["steps"] for name in names},
-            **{name: contestant["version"] for name, contestant in able.items() if "version" in contestant},
-        },
+        "versions": contest.versions(PEERS, names, able),
         "commit": workshop.commit(),
         "machine": workshop.machine(),
         "turns": turns,

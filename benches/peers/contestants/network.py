@@ -120,3 +120,15 @@ def of_phases(weight):
         for phase_across, tap_across, step_across in rows:
             phases[step + 1, step_across + 1, :, phase, phase_across] = weight[:, :, tap, tap_across]
     return phases.reshape(3, 3, inputs, -1)
+
+
+def in_two_forms(config, tensors):
+    """The folded layers by name: `fc` and each `deconv`, and as `phases` the plain convolution that takes its place."""
+    found = {}
+    for layer, (weight, bias) in enumerate(folded(config, tensors)):
+        name = f"deconv{layer}" if layer else "fc"
+        found[f"{name}.weight"], found[f"{name}.bias"] = weight, bias
+        if layer:
+            found[f"phases{layer}.weight"] = of_phases(weight).transpose(3, 2, 0, 1)
+            found[f"phases{layer}.bias"] = np.tile(bias, 4)
+    return found
