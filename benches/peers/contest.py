@@ -30,7 +30,7 @@ def installed_bytes(python):
 def installed(name, peer):
     """How a peer's process is started, and what it takes on disk: a Python program, or one that is built here."""
     if "project" in peer:
-        binary = workshop.build_project(name, workshop.CONTESTANTS / peer["project"])
+        binary = workshop.build_project(f"{name}-generator", workshop.CONTESTANTS / peer["project"])
         return {"command": [binary], "installed_bytes": binary.stat().st_size}
     python = workshop.environment(peer["environment"], peer["steps"])
     command = [python, "-B", workshop.CONTESTANTS / peer["file"]]

@@ -46,6 +46,9 @@ import process  # noqa: E402
 from contest import complain, summary  # noqa: E402
 
 OURS, SEED = "cosmogan", 1
+# What a user runs: it also writes its map to a file and ends.
+PROGRAM = "cosmogan generate"
+STARTS = 5
 THREADS = (1, 2)
 # Rounds in a turn for each batch, the first of them uncounted: for the first 0.2 s after a pause, Linux may leave two
 # threads on one core, and our program, which starts anew for each turn, finds no memory mapped in its first round.
@@ -86,6 +89,9 @@ PEERS = {
         "file": "jax_xla.py",
         "variants": {"f32": {"kind": "f32"}},
     },
+    "candle": {"project": "candle", "variants": {"all_in_phases": {"kind": "f32"}}},
+    "burn": {"project": "burn", "variants": {"deconv": {"kind": "f32"}}},
+    "tract": {"project": "tract", "variants": {"f32": {"kind": "f32", "onnx": "deconv"}}},
 }
 
 
@@ -153,6 +159,32 @@ def cell(able, threads, batch, turns, files, failures):
     return {"threads": threads, "batch": batch, "contestants": results, "ours": against(results)}
 
 
+def first_maps(able, failures):
+    """Seconds from the start of a process to its first map of the preset `tiny`, on all threads, everyone in turns."""
+    found, threads = {}, min(max(THREADS), len(os.sched_getaffinity(0)))
+    with tempfile.TemporaryDirectory() as folder:
+        files = prepare(pathlib.Path(folder), network.TINY, 1)
+        for name in contest.in_turns(able, STARTS):
+            try:
+                contestant = start(able[name], threads, 1, files)
+                # Ours starts once more for it: its first start finds the file on disk.
+                if name == OURS:
+                    contestant.rounds(1)
+                found.setdefault(name, []).append(contestant.first_map_seconds)
+                contestant.close()
+            except process.Failure as reason:
+                failures[f"{name}, first map of tiny"] = str(reason)
+                complain(f"{name}, first map of tiny: {reason}")
+        program = workshop.build("cosmogan", "cosmogan")[0]
+        command = [program, "generate", "--weights", files["weights"], "--count", "1", "--device", "cpu"]
+        command += ["--out", pathlib.Path(folder) / "one.npy"]
+        for _ in range(STARTS):
+            started = time.monotonic()
+            subprocess.run(command, check=True, capture_output=True, **process.confined(threads))
+            found.setdefault(PROGRAM, []).append(time.monotonic() - started)
+    return {name: summary(seconds) for name, seconds in found.items()}
+
+
 def against(results):
     """How many times as fast ours is as the fastest peer in f32 and in bf16, turn by turn; replaces turns by medians."""
     rates = {name: result.pop("turns") for name, result in results.items()}
@@ -169,14 +201,14 @@ def against(results):
     return found
 
 
-def table(able, cells):
+def table(able, cells, tiny):
     """The measurements and the ratios as a Markdown table."""
     columns = [(one["threads"], one["batch"]) for one in cells]
     heads = [f"{batch} on {threads}" for threads, batch in columns]
     most = max(one["threads"] for one in cells)
     batches = " / ".join(str(one["batch"]) for one in cells if one["threads"] == most)
-    title = ["maps/s, batch on threads:", *heads, f"peak MB, batch {batches} on {most}", "first map, s", "difference"]
-    rows = [[*title, "installed MB"], ["---"] + ["---:"] * (len(heads) + 4)]
+    title = ["maps/s, batch on threads:", *heads, f"peak MB, batch {batches} on {most}", "first map, s", "of tiny"]
+    rows = [[*title, "difference", "installed MB"], ["---"] + ["---:"] * (len(heads) + 5)]
     for name, contestant in able.items():
         found = [one["contestants"].get(name) for one in cells]
         rates = [f"{one['maps_per_second']['median']:.1f}" if one else "–" for one in found]
@@ -185,14 +217,18 @@ def table(able, cells):
         firsts = " / ".join(f"{one['first_map_seconds']:.2f}" for one in found if one and "first_map_seconds" in one)
         differences = [one["difference"] for one in found if one and one["difference"] is not None]
         difference = f"{max(differences):.1e}" if differences else "–"
-        rows.append([name, *rates, peaks, firsts or "–", difference, f"{contestant['installed_bytes'] / 1e6:.0f}"])
+        of_tiny = f"{tiny[name]['median']:.3f}" if name in tiny else "–"
+        size = f"{contestant['installed_bytes'] / 1e6:.1f}"
+        rows.append([name, *rates, peaks, firsts or "–", of_tiny, difference, size])
+    if PROGRAM in tiny:
+        rows.append([PROGRAM, *[""] * (len(heads) + 2), f"{tiny[PROGRAM]['median']:.3f}", "", ""])
     for kind in ("f32", "bf16"):
         cells_of_kind = []
         for one in cells:
             ratio = one["ours"].get(f"times_as_fast_as_{kind}")
             times = f"{ratio['median']:.2f}" if ratio else "–"
             cells_of_kind.append(f"{times} ({one['ours'].get(f'fastest_{kind}', 'none')})")
-        rows.append([f"{OURS} / fastest {kind}", *cells_of_kind, "", "", "", ""])
+        rows.append([f"{OURS} / fastest {kind}", *cells_of_kind, *[""] * 5])
     return contest.markdown(rows)
 
 
@@ -222,7 +258,9 @@ def main():
             for batch in batches:
                 print(f"{time.monotonic() - started:.0f} s: {threads} threads, batch {batch}", file=sys.stderr)
                 cells.append(cell(able, threads, batch, turns, files, failures))
-    print(table(able, cells))
+        print(f"{time.monotonic() - started:.0f} s: first maps of tiny", file=sys.stderr)
+        tiny = first_maps(able, failures)
+    print(table(able, cells, tiny))
     differing = {
         f"{name}, {one['threads']} threads, batch {one['batch']}": found["difference"]
         for one in cells
@@ -240,10 +278,12 @@ def main():
         "rounds_per_turn": {str(batch): COUNTED[batch] for batch in batches},
         "installed_bytes": {name: contestant["installed_bytes"] for name, contestant in able.items()},
         "cells": cells,
+        "first_map_of_tiny_seconds": tiny,
         "failures": failures,
     }
     if not arguments.quick:
         workshop.write("generators.json", result)
+        subprocess.run([sys.executable, workshop.ROOT / "benches" / "peers" / "plot.py"])
     if failures:
         complain(f"did not take part, for reasons above: {'; '.join(failures)}")
     if differing:

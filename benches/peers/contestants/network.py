@@ -13,6 +13,7 @@ from safetensors.numpy import save_file
 KERNEL, STRIDE, EPSILON = 5, 2, 1e-5
 CONFIG_KEY = "cosmogan.config"
 PAPER = {"output_size": 256, "layers": 4, "gf_dim": 64, "df_dim": 64, "z_dim": 64, "c_dim": 1}
+TINY = {"output_size": 64, "layers": 3, "gf_dim": 16, "df_dim": 16, "z_dim": 64, "c_dim": 1}
 
 
 def channels(config, layer):
