@@ -36,14 +36,19 @@ import workshop
 
 NUMPY, SAFETENSORS = "numpy==2.4.6", "safetensors==0.8.0"
 workshop.run_inside("generators", [[NUMPY, SAFETENSORS, "onnx==1.23.2"]])
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent / "contestants"))
+sys.path.insert(0, str(workshop.CONTESTANTS))
 
+import contest  # noqa: E402
 import network  # noqa: E402
 import numpy as np  # noqa: E402
 import onnx_model  # noqa: E402
 import process  # noqa: E402
+from contest import complain, summary  # noqa: E402
 
 OURS, SEED = "cosmogan", 1
+# What a user runs: it also writes its map to a file and ends.
+PROGRAM = "cosmogan generate"
+STARTS = 5
 THREADS = (1, 2)
 # Rounds in a turn for each batch, the first of them uncounted: for the first 0.2 s after a pause, Linux may leave two
 # threads on one core, and our program, which starts anew for each turn, finds no memory mapped in its first round.
@@ -51,8 +56,6 @@ UNCOUNTED = {1: 10, 8: 1, 64: 1}
 COUNTED = {1: 10, 8: 2, 64: 1}
 # Largest difference from the first contestant, in standard deviations of its maps, at which f32 is the same network.
 TOLERANCE = 1e-4
-# So that threads of the last contestant, which spin for a while, have gone to sleep.
-PAUSE_SECONDS = 0.1
 PEERS = {
     "torch": {
         "environment": "torch-2.15.0",
@@ -86,57 +89,31 @@ PEERS = {
         "file": "jax_xla.py",
         "variants": {"f32": {"kind": "f32"}},
     },
+    "candle": {"project": "candle", "variants": {"all_in_phases": {"kind": "f32"}}},
+    "burn": {"project": "burn", "variants": {"deconv": {"kind": "f32"}}},
+    "tract": {"project": "tract", "variants": {"f32": {"kind": "f32", "onnx": "deconv"}}},
 }
 
 
-def complain(text):
-    print(f"!!! {text}", file=sys.stderr, flush=True)
-
-
-def installed_bytes(python):
-    """What the packages of an environment take on disk, but for those that install packages."""
-    total = 0
-    for folder in pathlib.Path(python).parent.parent.glob("lib/python*/site-packages"):
-        for path in folder.rglob("*"):
-            package = path.relative_to(folder).parts[0]
-            if path.is_file() and not package.startswith(("pip", "setuptools", "pkg_resources", "_distutils_hack")):
-                total += path.lstat().st_size
-    return total
-
-
-def contestants(names, failures):
-    """All that can take part, by name, the reference first; what cannot goes into `failures`."""
-    able = {}
-    for name in names:
-        peer = PEERS[name]
-        try:
-            python = workshop.environment(peer["environment"], peer["steps"])
-        except SystemExit as reason:
-            failures[name] = str(reason)
-            complain(f"{name}: {reason}")
-            continue
-        size = installed_bytes(python)
-        for variant, more in peer["variants"].items():
-            able[f"{name} {variant}"] = {
-                "python": python,
-                "file": peer["file"],
-                "variant": variant,
-                "installed_bytes": size,
-                **more,
-            }
-    try:
-        binary = workshop.build("cosmogan-benches", "generator")[0]
-        able[OURS] = {"binary": binary, "kind": "f32", "installed_bytes": binary.stat().st_size}
-    except (subprocess.CalledProcessError, OSError) as reason:
-        failures[OURS] = f"the binary `generator` of cosmogan-benches cannot be built: {reason}"
-        complain(f"OUR PROGRAM DOES NOT TAKE PART: {failures[OURS]}")
-    return able
-
-
 def start(contestant, threads, batch, files):
-    if "binary" in contestant:
-        return process.Ours(contestant["binary"], threads, batch, files)
-    return process.Peer(contestant, threads, batch, files)
+    kind = process.Peer if "variant" in contestant else process.Ours
+    return kind(contestant, threads, batch, files)
+
+
+def prepare(folder, config, count):
+    """The files that all contestants read: weights in every form, and latents."""
+    files = {"folder": folder, "weights": folder / "generator.safetensors", "folded": folder / "folded.safetensors"}
+    files["latents"] = folder / "latents.npy"
+    tensors = network.random_weights(config, SEED)
+    network.write(files["weights"], config, tensors)
+    network.write(files["folded"], config, network.in_two_forms(config, tensors))
+    latents = np.random.default_rng(SEED).standard_normal((count, config["z_dim"]))
+    np.save(files["latents"], latents.astype(np.float32))
+    layers = range(1, config["layers"] + 1)
+    for name, phases in {"deconv": (), "last_in_phases": layers[-1:], "all_in_phases": layers}.items():
+        files[name] = folder / f"{name}.onnx"
+        onnx_model.write(files[name], config, tensors, phases)
+    return files
 
 
 def cell(able, threads, batch, turns, files, failures):
@@ -161,19 +138,17 @@ def cell(able, threads, batch, turns, files, failures):
             reference = maps
         difference = float(np.abs(maps - reference).max() / reference.std()) if reference is not None else None
         results[name] = {"kind": contestant["kind"], "difference": difference, "turns": []}
-        time.sleep(PAUSE_SECONDS)
-    for turn in range(turns):
-        # Each turn begins with another contestant.
-        order = list(running)
-        shift = turn * len(order) // turns
-        for name in order[shift:] + order[:shift]:
-            try:
-                seconds = running[name].rounds(UNCOUNTED[batch] + COUNTED[batch])[UNCOUNTED[batch] :]
-            except process.Failure as reason:
-                drop(name, reason)
-                continue
-            results[name]["turns"].append(batch / statistics.median(seconds))
-            time.sleep(PAUSE_SECONDS)
+        time.sleep(contest.PAUSE_SECONDS)
+    for name in contest.in_turns(running, turns):
+        # One that was dropped in an earlier turn has no more.
+        if name not in running:
+            continue
+        try:
+            seconds = running[name].rounds(UNCOUNTED[batch] + COUNTED[batch])[UNCOUNTED[batch] :]
+        except process.Failure as reason:
+            drop(name, reason)
+            continue
+        results[name]["turns"].append(batch / statistics.median(seconds))
     for name, contestant in running.items():
         contestant.close()
         results[name]["peak_bytes"] = contestant.peak_bytes
@@ -184,8 +159,30 @@ def cell(able, threads, batch, turns, files, failures):
     return {"threads": threads, "batch": batch, "contestants": results, "ours": against(results)}
 
 
-def summary(values):
-    return {"median": statistics.median(values), "lowest": min(values), "highest": max(values)}
+def first_maps(able, failures):
+    """Seconds from the start of a process to its first map of the preset `tiny`, on all threads, everyone in turns."""
+    found, threads = {}, min(max(THREADS), len(os.sched_getaffinity(0)))
+    with tempfile.TemporaryDirectory() as folder:
+        files = prepare(pathlib.Path(folder), network.TINY, 1)
+        for name in contest.in_turns(able, STARTS):
+            try:
+                contestant = start(able[name], threads, 1, files)
+                # Ours starts once more for it: its first start finds the file on disk.
+                if name == OURS:
+                    contestant.rounds(1)
+                found.setdefault(name, []).append(contestant.first_map_seconds)
+                contestant.close()
+            except process.Failure as reason:
+                failures[f"{name}, first map of tiny"] = str(reason)
+                complain(f"{name}, first map of tiny: {reason}")
+        program = workshop.build("cosmogan", "cosmogan")[0]
+        command = [program, "generate", "--weights", files["weights"], "--count", "1", "--device", "cpu"]
+        command += ["--out", pathlib.Path(folder) / "one.npy"]
+        for _ in range(STARTS):
+            started = time.monotonic()
+            subprocess.run(command, check=True, capture_output=True, **process.confined(threads))
+            found.setdefault(PROGRAM, []).append(time.monotonic() - started)
+    return {name: summary(seconds) for name, seconds in found.items()}
 
 
 def against(results):
@@ -195,9 +192,8 @@ def against(results):
         result["maps_per_second"] = summary(rates[name])
     found = {}
     for kind in ("f32", "bf16"):
-        peers = [name for name, result in results.items() if result["kind"] == kind and name != OURS]
-        if peers:
-            fastest = max(peers, key=lambda name: statistics.median(rates[name]))
+        fastest = contest.fastest_peer(results, rates, kind, OURS)
+        if fastest:
             found[f"fastest_{kind}"] = fastest
             if OURS in rates:
                 ratios = [mine / theirs for mine, theirs in zip(rates[OURS], rates[fastest])]
@@ -205,14 +201,14 @@ def against(results):
     return found
 
 
-def table(able, cells):
+def table(able, cells, tiny):
     """The measurements and the ratios as a Markdown table."""
     columns = [(one["threads"], one["batch"]) for one in cells]
     heads = [f"{batch} on {threads}" for threads, batch in columns]
     most = max(one["threads"] for one in cells)
     batches = " / ".join(str(one["batch"]) for one in cells if one["threads"] == most)
-    title = ["maps/s, batch on threads:", *heads, f"peak MB, batch {batches} on {most}", "first map, s", "difference"]
-    rows = [[*title, "installed MB"], ["---"] + ["---:"] * (len(heads) + 4)]
+    title = ["maps/s, batch on threads:", *heads, f"peak MB, batch {batches} on {most}", "first map, s", "of tiny"]
+    rows = [[*title, "difference", "installed MB"], ["---"] + ["---:"] * (len(heads) + 5)]
     for name, contestant in able.items():
         found = [one["contestants"].get(name) for one in cells]
         rates = [f"{one['maps_per_second']['median']:.1f}" if one else "–" for one in found]
@@ -221,15 +217,19 @@ def table(able, cells):
         firsts = " / ".join(f"{one['first_map_seconds']:.2f}" for one in found if one and "first_map_seconds" in one)
         differences = [one["difference"] for one in found if one and one["difference"] is not None]
         difference = f"{max(differences):.1e}" if differences else "–"
-        rows.append([name, *rates, peaks, firsts or "–", difference, f"{contestant['installed_bytes'] / 1e6:.0f}"])
+        of_tiny = f"{tiny[name]['median']:.3f}" if name in tiny else "–"
+        size = f"{contestant['installed_bytes'] / 1e6:.1f}"
+        rows.append([name, *rates, peaks, firsts or "–", of_tiny, difference, size])
+    if PROGRAM in tiny:
+        rows.append([PROGRAM, *[""] * (len(heads) + 2), f"{tiny[PROGRAM]['median']:.3f}", "", ""])
     for kind in ("f32", "bf16"):
         cells_of_kind = []
         for one in cells:
             ratio = one["ours"].get(f"times_as_fast_as_{kind}")
             times = f"{ratio['median']:.2f}" if ratio else "–"
             cells_of_kind.append(f"{times} ({one['ours'].get(f'fastest_{kind}', 'none')})")
-        rows.append([f"{OURS} / fastest {kind}", *cells_of_kind, "", "", "", ""])
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+        rows.append([f"{OURS} / fastest {kind}", *cells_of_kind, *[""] * 5])
+    return contest.markdown(rows)
 
 
 def main():
@@ -246,19 +246,11 @@ def main():
     turns, batches = (1, [1, 8]) if arguments.quick else (arguments.turns, list(COUNTED))
 
     failures, cells, started = {}, [], time.monotonic()
-    able = contestants(names, failures)
+    able = contest.able(PEERS, names, OURS, "generator", failures)
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder / "inductor")
-        files = {"folder": folder, "weights": folder / "generator.safetensors", "latents": folder / "latents.npy"}
-        tensors = network.random_weights(network.PAPER, SEED)
-        network.write(files["weights"], network.PAPER, tensors)
-        latents = np.random.default_rng(SEED).standard_normal((max(batches), network.PAPER["z_dim"]))
-        np.save(files["latents"], latents.astype(np.float32))
-        layers = range(1, network.PAPER["layers"] + 1)
-        for name, phases in {"deconv": (), "last_in_phases": layers[-1:], "all_in_phases": layers}.items():
-            files[name] = folder / f"{name}.onnx"
-            onnx_model.write(files[name], network.PAPER, tensors, phases)
+        files = prepare(folder, network.PAPER, max(batches))
         for threads in THREADS:
             if threads > len(os.sched_getaffinity(0)):
                 complain(f"no measurement on {threads} threads: there are not as many cores")
@@ -266,7 +258,9 @@ def main():
             for batch in batches:
                 print(f"{time.monotonic() - started:.0f} s: {threads} threads, batch {batch}", file=sys.stderr)
                 cells.append(cell(able, threads, batch, turns, files, failures))
-    print(table(able, cells))
+        print(f"{time.monotonic() - started:.0f} s: first maps of tiny", file=sys.stderr)
+        tiny = first_maps(able, failures)
+    print(table(able, cells, tiny))
     differing = {
         f"{name}, {one['threads']} threads, batch {one['batch']}": found["difference"]
         for one in cells
@@ -277,21 +271,19 @@ def main():
     result = {
         "what": "maps per second of the paper's generator, 256 x 256, random weights, on the CPU; difference: largest "
         "from the first contestant's maps, in their standard deviations; first_map_seconds from the process's start",
-        "versions": {
-            "python": sys.version.split()[0],
-            **{PEERS[name]["environment"]: PEERS[name]["steps"] for name in names},
-            **{name: contestant["version"] for name, contestant in able.items() if "version" in contestant},
-        },
+        "versions": contest.versions(PEERS, names, able),
         "commit": workshop.commit(),
         "machine": workshop.machine(),
         "turns": turns,
         "rounds_per_turn": {str(batch): COUNTED[batch] for batch in batches},
         "installed_bytes": {name: contestant["installed_bytes"] for name, contestant in able.items()},
         "cells": cells,
+        "first_map_of_tiny_seconds": tiny,
         "failures": failures,
     }
     if not arguments.quick:
         workshop.write("generators.json", result)
+        subprocess.run([sys.executable, workshop.ROOT / "benches" / "peers" / "plot.py"])
     if failures:
         complain(f"did not take part, for reasons above: {'; '.join(failures)}")
     if differing:

@@ -10,12 +10,13 @@ import venv
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "benches" / "results"
+CONTESTANTS = ROOT / "benches" / "peers" / "contestants"
+CACHE = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache")) / "cosmogan-peers"
 
 
 def environment(name, steps):
     """The Python of a virtual environment in the user's cache, made on first use by one `pip install` per entry."""
-    cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache"))
-    folder = cache / "cosmogan-peers" / name
+    folder = CACHE / name
     python = folder / "bin" / "python"
     ready = folder / "ready"
     wanted = json.dumps(steps)
@@ -42,6 +43,17 @@ def build(package, *binaries):
     targets = [flag for binary in binaries for flag in ("--bin", binary)]
     subprocess.run(["cargo", "build", "--release", "--quiet", "-p", package, *targets], cwd=ROOT, check=True)
     return [ROOT / "target" / "release" / binary for binary in binaries]
+
+
+def build_project(name, folder):
+    """Builds a Cargo project of one binary, `name`, that is no part of the workspace, for the processor at hand."""
+    target = CACHE / f"{name}-target"
+    print(f"building {name} in {target}", file=sys.stderr)
+    settings = {**os.environ, "RUSTFLAGS": "-C target-cpu=native"}
+    manifest = folder / "Cargo.toml"
+    command = ["cargo", "build", "--release", "--quiet", "--manifest-path", manifest, "--target-dir", target]
+    subprocess.run(command, env=settings, check=True)
+    return target / "release" / name
 
 
 def machine():

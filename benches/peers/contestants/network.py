@@ -13,6 +13,7 @@ from safetensors.numpy import save_file
 KERNEL, STRIDE, EPSILON = 5, 2, 1e-5
 CONFIG_KEY = "cosmogan.config"
 PAPER = {"output_size": 256, "layers": 4, "gf_dim": 64, "df_dim": 64, "z_dim": 64, "c_dim": 1}
+TINY = {"output_size": 64, "layers": 3, "gf_dim": 16, "df_dim": 16, "z_dim": 64, "c_dim": 1}
 
 
 def channels(config, layer):
@@ -120,3 +121,15 @@ def of_phases(weight):
         for phase_across, tap_across, step_across in rows:
             phases[step + 1, step_across + 1, :, phase, phase_across] = weight[:, :, tap, tap_across]
     return phases.reshape(3, 3, inputs, -1)
+
+
+def in_two_forms(config, tensors):
+    """The folded layers by name: `fc` and each `deconv`, and as `phases` the plain convolution that takes its place."""
+    found = {}
+    for layer, (weight, bias) in enumerate(folded(config, tensors)):
+        name = f"deconv{layer}" if layer else "fc"
+        found[f"{name}.weight"], found[f"{name}.bias"] = weight, bias
+        if layer:
+            found[f"phases{layer}.weight"] = of_phases(weight).transpose(3, 2, 0, 1)
+            found[f"phases{layer}.bias"] = np.tile(bias, 4)
+    return found

@@ -2,16 +2,15 @@
 
 import json
 import os
-import pathlib
 import statistics
 import subprocess
 import tempfile
 import threading
 import time
 
-# Longest that a contestant may take to its first map, or for its rounds.
+# Longest that a contestant may take to its first map, or for its rounds, unless its contest allows more.
 PATIENCE_SECONDS = 240
-HERE = pathlib.Path(__file__).resolve().parent
+THREAD_SETTINGS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS", "NPROC")
 
 
 class Failure(Exception):
@@ -21,7 +20,7 @@ class Failure(Exception):
 def confined(threads):
     """Arguments of Popen with which a process gets `threads` cores and is told so in every known way."""
     cores = sorted(os.sched_getaffinity(0))[:threads]
-    settings = {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NPROC")}
+    settings = {name: str(threads) for name in THREAD_SETTINGS}
     settings["TORCHINDUCTOR_COMPILE_THREADS"] = str(threads)
     if threads == 1:
         settings["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false"
@@ -35,19 +34,15 @@ def last_words(log):
     return " / ".join([line for line in lines if line.strip("^ ~")][-3:]) or "it said nothing"
 
 
-class Peer:
-    """A framework's process, which lives until closed."""
+class Process:
+    """A process that lives until closed; it says what it is when it is ready, then answers requests line by line."""
 
-    def __init__(self, contestant, threads, batch, files):
-        self.peak_bytes = None
+    def __init__(self, command, threads, patience=PATIENCE_SECONDS):
+        self.peak_bytes, self.patience = None, patience
         self.log = tempfile.TemporaryFile()
-        maps = files["folder"] / "maps.npy"
-        command = [contestant["python"], "-B", HERE / contestant["file"], "--variant", contestant["variant"]]
-        command += ["--threads", str(threads), "--batch", str(batch), "--weights", files["weights"]]
-        command += ["--onnx", files[contestant.get("onnx", "deconv")], "--latents", files["latents"], "--maps", maps]
         started = time.monotonic()
         self.process = subprocess.Popen(
-            command,
+            [str(part) for part in command],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.log,
@@ -56,43 +51,63 @@ class Peer:
             **confined(threads),
         )
         try:
-            answer = self.answer()
+            self.version = self.answer()["version"]
         except Failure:
             self.close()
             raise
-        self.first_map_seconds = answer["ready"] - started
-        self.version = answer["version"]
-        self.maps = maps
+        self.ready_seconds = time.monotonic() - started
 
     def answer(self):
-        impatience = threading.Timer(PATIENCE_SECONDS, self.process.kill)
+        impatience = threading.Timer(self.patience, self.process.kill)
         impatience.start()
         line = self.process.stdout.readline()
         late = not impatience.is_alive()
         impatience.cancel()
         if not line:
             self.process.wait()
-            reason = f"no answer within {PATIENCE_SECONDS} s" if late else last_words(self.log)
+            reason = f"no answer within {self.patience} s" if late else last_words(self.log)
             raise Failure(reason)
         return json.loads(line)
 
-    def rounds(self, count):
-        """Seconds of each of `count` rounds."""
+    def ask(self, request):
+        """The answer to a request that makes the process work."""
         try:
-            self.process.stdin.write(json.dumps({"rounds": count}) + "\n")
+            self.process.stdin.write(json.dumps(request) + "\n")
         except BrokenPipeError:
             raise Failure(last_words(self.log)) from None
         answer = self.answer()
         self.peak_bytes = answer["peak_bytes"]
-        return answer["seconds"]
+        return answer
 
     def close(self):
-        self.process.stdin.close()
         try:
+            self.process.stdin.close()
             self.process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
+        except (BrokenPipeError, subprocess.TimeoutExpired):
             self.process.kill()
             self.process.wait()
+
+
+class Peer(Process):
+    """A framework's generator, which is ready when it has made its first batch."""
+
+    def __init__(self, contestant, threads, batch, files):
+        self.maps = files["folder"] / "maps.npy"
+        command = [*contestant["command"], "--variant", contestant["variant"]]
+        command += ["--threads", threads, "--batch", batch, "--weights", files["weights"], "--folded", files["folded"]]
+        command += ["--onnx", files[contestant.get("onnx", "deconv")], "--latents", files["latents"]]
+        super().__init__([*command, "--maps", self.maps], threads)
+        self.first_map_seconds = self.ready_seconds
+        # It answers once more when the maps are written.
+        try:
+            self.answer()
+        except Failure:
+            self.close()
+            raise
+
+    def rounds(self, count):
+        """Seconds of each of `count` rounds."""
+        return self.ask({"rounds": count})["seconds"]
 
 
 class Ours:
@@ -100,17 +115,19 @@ class Ours:
 
     version = None
 
-    def __init__(self, binary, threads, batch, files):
+    def __init__(self, contestant, threads, batch, files):
         self.maps = files["folder"] / "maps.npy"
         self.threads = threads
-        self.command = [binary, files["weights"], files["latents"], "--batch", str(batch), "--threads", str(threads)]
+        self.command = [*contestant["command"], files["weights"], files["latents"]]
+        self.command += ["--batch", batch, "--threads", threads]
         self.peak_bytes, self.firsts = 0, []
         self.run(1, "--out", self.maps)
         # Writing maps and finding the file on disk count in neither.
         self.peak_bytes, self.firsts = 0, []
 
     def run(self, count, *more):
-        command = [*map(str, [*self.command, "--rounds", count, *more])]
+        # By the clock that two processes share, it can tell how long the first map took.
+        command = [*map(str, [*self.command, "--rounds", count, *more, "--started", time.time()])]
         with tempfile.TemporaryFile() as log:
             try:
                 output = subprocess.run(

@@ -19,6 +19,20 @@ def peak_bytes():
     raise RuntimeError("the system does not tell the peak of resident memory")
 
 
+def separated_answers():
+    """Where answers go: to standard output as it was, while all that frameworks print goes to standard error."""
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+    return answers
+
+
+def answer_rounds(answers, work):
+    """For each request one line: what `work(rounds)` says, and the peak of memory."""
+    for line in sys.stdin:
+        said = work(json.loads(line)["rounds"])
+        print(json.dumps({**said, "peak_bytes": peak_bytes()}), file=answers)
+
+
 def serve(prepare):
     """Answers for `prepare(arguments)`, which returns the framework's version and a function.
 
@@ -28,26 +42,27 @@ def serve(prepare):
     parser.add_argument("--variant", required=True)
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--batch", type=int, required=True)
-    for file in ("weights", "onnx", "latents", "maps"):
+    for file in ("weights", "folded", "onnx", "latents", "maps"):
         parser.add_argument(f"--{file}", required=True)
     arguments = parser.parse_args()
 
-    # Frameworks may print; our answers go where standard output went, and theirs to standard error.
-    answers = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)
+    answers = separated_answers()
 
     import numpy as np
 
     version, generate = prepare(arguments)
     latents = np.load(arguments.latents)[: arguments.batch]
     maps = generate(latents)
-    ready = time.monotonic()
+    print(json.dumps({"version": version}), file=answers)
     np.save(arguments.maps, np.asarray(maps, np.float32).reshape(len(latents), *maps.shape[-2:]))
-    print(json.dumps({"ready": ready, "version": version}), file=answers)
-    for line in sys.stdin:
+    print(json.dumps({"written": arguments.maps}), file=answers)
+
+    def work(rounds):
         seconds = []
-        for _ in range(json.loads(line)["rounds"]):
+        for _ in range(rounds):
             started = time.perf_counter()
             generate(latents)
             seconds.append(time.perf_counter() - started)
-        print(json.dumps({"seconds": seconds, "peak_bytes": peak_bytes()}), file=answers)
+        return {"seconds": seconds}
+
+    answer_rounds(answers, work)

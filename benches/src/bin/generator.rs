@@ -1,23 +1,27 @@
 //! Times a generator and prints one line of JSON. Run by `benches/peers/generators.py`, beside its peers.
 //!
-//! `generator WEIGHTS.safetensors LATENTS.npy --batch B --threads T --rounds R [--method direct|minimal] [--out MAPS.npy]`
+//! `generator WEIGHTS.safetensors LATENTS.npy --batch B --threads T --rounds R [--method direct|minimal] [--out MAPS.npy]
+//! [--started SECONDS]`, the last being when the caller started it, in seconds of Unix time, for the time to the first map.
 #![allow(clippy::unwrap_used, reason = "a bench that cannot prepare has failed")]
 
-use std::fs;
 use std::path::Path;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use cosmogan::data::{MapSet, MapWriter};
 use cosmogan::generator::{Generator, Method, Options};
+use cosmogan_benches::memory::peak_bytes;
 
 fn main() {
-    let started = started();
+    let here = SystemTime::now();
     let arguments: Vec<String> = std::env::args().collect();
     let flag = |name: &str| {
         let at = arguments.iter().position(|argument| argument == name)?;
         arguments.get(at + 1)
     };
     let number = |name: &str| flag(name).map_or(1, |value| value.parse::<usize>().unwrap());
+    let started = flag("--started").map_or(here, |seconds| {
+        SystemTime::UNIX_EPOCH + Duration::from_secs_f64(seconds.parse().unwrap())
+    });
     let (batch, rounds) = (number("--batch"), number("--rounds"));
     let options = Options {
         threads: number("--threads"),
@@ -55,30 +59,6 @@ fn main() {
     }
     println!(
         "{{\"seconds\": {seconds:?}, \"loaded_seconds\": {loaded}, \"first_map_seconds\": {first_map}, \"peak_bytes\": {}}}",
-        peak_bytes()
+        peak_bytes().unwrap()
     );
-}
-
-/// When this process was started, by the clock that also counts the time before `main`.
-fn started() -> SystemTime {
-    let stat = fs::read_to_string("/proc/self/stat").unwrap();
-    // The name in parentheses may hold blanks; the start, in hundredths of a second, is the 20th field behind it.
-    let ticks: f64 = stat
-        .rsplit(')')
-        .next()
-        .and_then(|fields| fields.split_whitespace().nth(19))
-        .unwrap()
-        .parse()
-        .unwrap();
-    let uptime = fs::read_to_string("/proc/uptime").unwrap();
-    let uptime: f64 = uptime.split_whitespace().next().unwrap().parse().unwrap();
-    SystemTime::now() - std::time::Duration::from_secs_f64((uptime - ticks / 100.0).max(0.0))
-}
-
-/// The most memory that this process had resident.
-fn peak_bytes() -> u64 {
-    let status = fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"));
-    let kibibytes = line.and_then(|line| line.split_whitespace().nth(1));
-    kibibytes.unwrap().parse::<u64>().unwrap() * 1024
 }
