@@ -18,7 +18,7 @@ use std::sync::Arc;
 use super::{Activation, Backend, Buffer, Normalisation, expect_length, gather_extents};
 use crate::adam::AdamStep;
 use crate::error::{Error, Result};
-use crate::geometry::ConvGeometry;
+use crate::geometry::{ConvGeometry, ConvMethod, ConvProduct};
 use crate::shape::Shape;
 use crate::simd::InstructionSet;
 use crate::tensor::Tensor;
@@ -204,6 +204,10 @@ impl Backend for CpuBackend {
     ) -> Result<()> {
         let weight = write("convolution", weight)?;
         self.convolutions.wgrad(geometry, read(x), read(y), weight)
+    }
+
+    fn conv_method(&self, _: ConvProduct, geometry: &ConvGeometry) -> ConvMethod {
+        convolution::method(geometry)
     }
 
     fn batch_statistics(&self, x: &Tensor, mean: &mut Tensor, variance: &mut Tensor) -> Result<()> {

@@ -10,7 +10,7 @@ use std::cell::RefCell;
 
 use super::expect_length;
 use crate::error::Result;
-use crate::geometry::ConvGeometry;
+use crate::geometry::{ConvGeometry, ConvMethod};
 
 use self::minimal::{Minimal, Workspaces};
 use crate::simd::InstructionSet;
@@ -25,6 +25,15 @@ pub(super) struct Convolutions {
 impl Default for Convolutions {
     fn default() -> Self {
         Self::new(InstructionSet::best())
+    }
+}
+
+/// How the products of a geometry are computed.
+pub(super) fn method(geometry: &ConvGeometry) -> ConvMethod {
+    if minimal::applies(geometry) {
+        ConvMethod::Minimal
+    } else {
+        ConvMethod::Direct
     }
 }
 
@@ -88,7 +97,10 @@ impl Convolutions {
     }
 
     fn minimal(&self, geometry: &ConvGeometry) -> Option<Minimal<'_>> {
-        minimal::applies(geometry).then(|| Minimal::new(geometry, self.set, &self.workspaces))
+        match method(geometry) {
+            ConvMethod::Direct => None,
+            ConvMethod::Minimal => Some(Minimal::new(geometry, self.set, &self.workspaces)),
+        }
     }
 }
 
