@@ -179,6 +179,11 @@ fn bad_input_is_refused_in_one_line() {
         Path::new("/nowhere/g.safetensors"),
         "/nowhere/g.safetensors",
     );
+    load(&golden(""), "name a readable file");
+    load(
+        Path::new("/dev/null"),
+        "/dev/null: not a whole safetensors file",
+    );
     load(
         &golden("two_discriminator0.safetensors"),
         "two_discriminator0.safetensors",

@@ -6,6 +6,7 @@ mod instructions;
 pub mod shipped;
 
 use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 use std::thread;
 
@@ -87,8 +88,14 @@ impl Generator {
     pub fn load_with(path: impl AsRef<Path>, options: Options) -> Result<Self> {
         let path = path.as_ref();
         let unreadable = |error| Error::file(path, error, "name a readable file");
-        let file = File::open(path).map_err(unreadable)?;
-        let bytes = mapped(&file).map_err(unreadable)?;
+        let mut file = File::open(path).map_err(unreadable)?;
+        if file.metadata().map_err(unreadable)?.is_file() {
+            let bytes = mapped(&file).map_err(unreadable)?;
+            return Self::parse(path, &bytes, options);
+        }
+        // A pipe, which cannot be mapped, or a folder, which cannot be read.
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).map_err(unreadable)?;
         Self::parse(path, &bytes, options)
     }
 

@@ -11,11 +11,24 @@ const SPINS: usize = 4000;
 
 /// What the workers of a call share.
 struct Team {
-    workers: usize,
+    /// How many there are; 0 until the last of them has been started.
+    workers: AtomicUsize,
     /// How often any worker came to the end of a stage.
     arrivals: AtomicUsize,
     /// The next piece of work of the stages with an even and an odd number.
     next: [AtomicUsize; 2],
+}
+
+impl Team {
+    /// Waits until it is known how many there are.
+    fn workers(&self) -> usize {
+        loop {
+            match self.workers.load(Ordering::Acquire) {
+                0 => thread::yield_now(),
+                workers => return workers,
+            }
+        }
+    }
 }
 
 /// One of the threads.
@@ -24,11 +37,19 @@ pub(super) struct Worker<'a> {
     stage: usize,
 }
 
-/// Runs `work` on `workers` threads, the calling one among them, each with a state of its own, and returns when all have
-/// finished. Every worker must go through the same stages.
+/// Runs `work` on a thread for each state, the calling thread among them, and returns when all have finished. There are
+/// fewer where the system has no more to give. Every worker must go through the same stages.
 pub(super) fn run<T: Send>(states: &mut [T], work: impl Fn(&mut Worker<'_>, &mut T) + Sync) {
+    run_on(states, thread::Builder::new, work);
+}
+
+fn run_on<T: Send>(
+    states: &mut [T],
+    builder: impl Fn() -> thread::Builder,
+    work: impl Fn(&mut Worker<'_>, &mut T) + Sync,
+) {
     let team = Team {
-        workers: states.len(),
+        workers: AtomicUsize::new(0),
         arrivals: AtomicUsize::new(0),
         next: [AtomicUsize::new(0), AtomicUsize::new(0)],
     };
@@ -44,9 +65,15 @@ pub(super) fn run<T: Send>(states: &mut [T], work: impl Fn(&mut Worker<'_>, &mut
         return;
     };
     thread::scope(|scope| {
+        let start = &start;
+        let mut workers = 1;
         for state in others {
-            scope.spawn(|| start(state));
+            if builder().spawn_scoped(scope, move || start(state)).is_err() {
+                break;
+            }
+            workers += 1;
         }
+        team.workers.store(workers, Ordering::Release);
         start(first);
     });
 }
@@ -78,12 +105,13 @@ impl Worker<'_> {
 
     fn wait(&mut self) {
         self.stage += 1;
-        if self.team.workers == 1 {
+        let workers = self.team.workers();
+        if workers == 1 {
             self.team.next[0].store(0, Ordering::Relaxed);
             self.team.next[1].store(0, Ordering::Relaxed);
             return;
         }
-        let all = self.stage * self.team.workers;
+        let all = self.stage * workers;
         // The counter of the stage that has just ended is needed again after the next one, which nobody ends before
         // everybody has come here.
         if self.team.arrivals.fetch_add(1, Ordering::AcqRel) + 1 == all {
@@ -129,11 +157,36 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "planted")]
+    fn work_is_done_where_threads_cannot_be_had() {
+        for possible in [0, 1, 3] {
+            let started = AtomicUsize::new(0);
+            let builder = || match started.fetch_add(1, Ordering::Relaxed) {
+                number if number < possible => thread::Builder::new(),
+                // No system has room for such a stack.
+                _ => thread::Builder::new().stack_size(usize::MAX / 4),
+            };
+            let done = AtomicUsize::new(0);
+            run_on(&mut [(); 8], builder, |worker, ()| {
+                for _ in 0..50 {
+                    worker.share(17, |_| {
+                        done.fetch_add(1, Ordering::Relaxed);
+                    });
+                }
+            });
+            assert_eq!(done.into_inner(), 50 * 17);
+            assert_eq!(started.into_inner(), possible + 1);
+        }
+    }
+
+    #[test]
     fn a_panic_reaches_the_caller_and_nobody_waits_for_ever() {
-        run(&mut [(); 4], |worker, ()| {
-            worker.share(100, |item| assert!(item != 7, "planted"));
-            worker.share(100, |_| {});
+        // Whichever worker it is that panics.
+        let outcome = std::panic::catch_unwind(|| {
+            run(&mut [(); 4], |worker, ()| {
+                worker.share(100, |item| assert!(item != 7, "planted"));
+                worker.share(100, |_| {});
+            });
         });
+        assert!(outcome.is_err());
     }
 }
