@@ -6,7 +6,7 @@
 //! ```
 //!
 //! * [`simd`](InstructionSet) has vectors in three instruction sets; every kernel is written once and compiled for each.
-//! * `product.rs` is the one inner loop: a tile of a matrix product in registers. Layers differ in what the rows, the
+//! * `simd/product.rs` is the one inner loop: a tile of a matrix product in registers. Layers differ in what the rows, the
 //!   columns and the depth of the product are, and in what is done with its results before they are stored, once.
 //! * `team.rs` takes a call's threads through the stages together; `stack.rs` says which stages there are.
 //!
