@@ -86,6 +86,7 @@ pub(crate) fn transform_products<S: Simd>(simd: S, m: [S::Vector; POINTS]) -> [S
 }
 
 /// A: the gradients of four results to those of the six products.
+#[cfg(any(test, feature = "training"))]
 #[inline(always)]
 pub(crate) fn spread_results<S: Simd>(simd: S, y: [S::Vector; TILE]) -> [S::Vector; POINTS] {
     let (even, even_far) = (scaled(simd, 0.5, y[2], y[0]), scaled(simd, 2.0, y[2], y[0]));
