@@ -1,15 +1,18 @@
 """The paper's generator in other frameworks and in our program, on the CPU, in turns, on the same weights and latents.
 
-    python3 benches/peers/generators.py [--peers torch,onnxruntime,openvino,jax] [--turns N] [--quick]
+    python3 benches/peers/generators.py [--peers torch,onnxruntime,…] [--turns N] [--quick]
 
-Each framework is installed from its registry's default wheels into a virtual environment of its own. PyTorch's needs
-6 GB of disk, for it brings CUDA along and does not start without it; torch.compile needs a C++ compiler. A full run
-takes ten minutes. It writes benches/results/generators.json; --quick, with one turn and no batches of 64, only prints.
+Each Python framework is installed from its registry's default wheels into a virtual environment of its own; those in
+Rust are built for the processor at hand, also in the user's cache. PyTorch's needs 6 GB of disk, for it brings CUDA
+along and does not start without it; torch.compile needs a C++ compiler. A full run takes more than ten minutes beyond
+that. It writes benches/results/generators.json and draws generators.png; --quick, with one turn and no batches of 64,
+only prints.
 
 For each count of threads and each batch, all contestants start one after the other, each bound to that many cores, and
 make their first batch, which is compared with the first contestant's; then each gets a few rounds in each turn while
 the others wait. A round goes from latents to maps, both in main memory. Memory is the most that was ever resident in a
-process that saw one batch size only. The first map is timed from the start of the process, where the batch is one.
+process that saw one batch size only. The first map is timed from the start of the process, where the batch is one, and
+once more for the preset `tiny`, where `cosmogan generate` from its start to its end is timed as well.
 
 Frameworks get the network in the form that proved fastest in them, which is more than most users would do:
 
@@ -20,6 +23,10 @@ Frameworks get the network in the form that proved fastest in them, which is mor
   f32, and all layers for bf16 (contestants/open_vino.py).
 * jax has XLA's convolution with dilated inputs. In phases it was 1.2 to 1.5 times as fast for batches, but slower for
   single maps, and never near the fastest.
+* candle has a plain loop for transposed convolutions; all layers in phases are faster for single maps and for batches.
+* burn has its CPU backend flex with AVX-512, and its transposed convolutions, whose last row and column are dropped;
+  in phases it was slower.
+* tract reads the model with the last layer in phases; all layers in phases were slower.
 """
 
 import argparse
@@ -91,7 +98,7 @@ PEERS = {
     },
     "candle": {"project": "candle", "variants": {"all_in_phases": {"kind": "f32"}}},
     "burn": {"project": "burn", "variants": {"deconv": {"kind": "f32"}}},
-    "tract": {"project": "tract", "variants": {"f32": {"kind": "f32", "onnx": "deconv"}}},
+    "tract": {"project": "tract", "variants": {"f32": {"kind": "f32", "onnx": "last_in_phases"}}},
 }
 
 

@@ -12,9 +12,8 @@ the discriminator so sure of itself in the second step, on few maps seen again a
 generator become too small for normal numbers, which processors compute slowly; the work is the same for both.
 
 PyTorch's variants are in contestants/pytorch_training.py; bf16 is not compiled, for that gave losses that are no
-numbers from the second step on. Its environment is that of generators.py and needs 6 GB of
-disk. A full run takes a quarter of an hour and 8 GB of memory; it writes benches/results/training.json. --quick, with
-one turn and four maps, only prints.
+numbers from the second step on. Its environment is that of generators.py and needs 6 GB of disk. A full run takes some
+minutes for each contestant; it writes benches/results/training.json. --quick, with one turn and four maps, only prints.
 """
 
 import argparse

@@ -27,7 +27,8 @@ pub fn layers(arguments: &Arguments) -> Outcome<Vec<Layer>> {
     let array = |name: &str| -> Outcome<Array> {
         let view = file.tensor(name)?;
         let values = view.data().chunks_exact(4);
-        let values = values.map(|value| f32::from_le_bytes([value[0], value[1], value[2], value[3]]));
+        let values =
+            values.map(|value| f32::from_le_bytes([value[0], value[1], value[2], value[3]]));
         Ok(Array {
             shape: view.shape().to_vec(),
             values: values.collect(),
@@ -40,7 +41,12 @@ pub fn layers(arguments: &Arguments) -> Outcome<Vec<Layer>> {
             in_phases,
         })
     };
-    let count = file.names().iter().filter(|name| name.starts_with("deconv")).count() / 2;
+    let count = file
+        .names()
+        .iter()
+        .filter(|name| name.starts_with("deconv"))
+        .count()
+        / 2;
     let mut found = vec![layer("fc", false)?];
     for number in 1..=count {
         let in_phases = match arguments.variant.as_str() {

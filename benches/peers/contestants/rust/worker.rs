@@ -59,7 +59,10 @@ where
             generate(latents)?;
             seconds.push(started.elapsed().as_secs_f64());
         }
-        println!("{{\"seconds\": {seconds:?}, \"peak_bytes\": {}}}", peak_bytes()?);
+        println!(
+            "{{\"seconds\": {seconds:?}, \"peak_bytes\": {}}}",
+            peak_bytes()?
+        );
     }
     Ok(())
 }
@@ -79,9 +82,8 @@ fn read(path: &str) -> Outcome<(Vec<f32>, usize)> {
 /// Writes square maps as a NumPy file.
 fn write(path: &str, maps: &[f32], count: usize) -> Outcome<()> {
     let size = (maps.len() / count).isqrt();
-    let header = format!(
-        "{{'descr': '<f4', 'fortran_order': False, 'shape': ({count}, {size}, {size}), }}"
-    );
+    let header =
+        format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({count}, {size}, {size}), }}");
     // The format wants the values at a multiple of 64, behind a new line.
     let length = (10 + header.len() + 1).next_multiple_of(64) - 10;
     let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
@@ -95,5 +97,8 @@ fn peak_bytes() -> Outcome<u64> {
     let status = fs::read_to_string("/proc/self/status")?;
     let line = status.lines().find(|line| line.starts_with("VmHWM:"));
     let kibibytes = line.and_then(|line| line.split_whitespace().nth(1));
-    Ok(kibibytes.ok_or("the system does not tell")?.parse::<u64>()? * 1024)
+    Ok(kibibytes
+        .ok_or("the system does not tell")?
+        .parse::<u64>()?
+        * 1024)
 }

@@ -55,7 +55,12 @@ fn prepare(arguments: &Arguments) -> Outcome<impl FnMut(&[f32]) -> Outcome<Vec<f
         for (index, layer) in layers.iter().enumerate() {
             let (weight, bias) = (layer.weight.clone(), Some(layer.bias.clone()));
             values = if layer.in_phases {
-                conv2d(values, weight, bias, ConvOptions::new([1; 2], [1; 2], [1; 2], 1))
+                conv2d(
+                    values,
+                    weight,
+                    bias,
+                    ConvOptions::new([1; 2], [1; 2], [1; 2], 1),
+                )
             } else {
                 let size = 2 * values.dims()[2];
                 let options = ConvTransposeOptions::new([2; 2], [1; 2], [0; 2], [1; 2], 1);
@@ -63,7 +68,11 @@ fn prepare(arguments: &Arguments) -> Outcome<impl FnMut(&[f32]) -> Outcome<Vec<f
                 full.narrow(2, 0, size).narrow(3, 0, size)
             };
             let last = index + 1 == layers.len();
-            values = if last { values.tanh() } else { activation::relu(values) };
+            values = if last {
+                values.tanh()
+            } else {
+                activation::relu(values)
+            };
             if layer.in_phases {
                 values = joined(values);
             }

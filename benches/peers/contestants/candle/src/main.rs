@@ -16,7 +16,11 @@ struct Prepared {
 }
 
 fn tensor(array: &Array) -> Outcome<Tensor> {
-    Ok(Tensor::from_slice(&array.values, array.shape.as_slice(), &Device::Cpu)?)
+    Ok(Tensor::from_slice(
+        &array.values,
+        array.shape.as_slice(),
+        &Device::Cpu,
+    )?)
 }
 
 fn prepared(layer: &Layer) -> Outcome<Prepared> {
@@ -60,7 +64,11 @@ fn prepare(arguments: &Arguments) -> Outcome<impl FnMut(&[f32]) -> Outcome<Vec<f
                 full.narrow(2, 0, size)?.narrow(3, 0, size)?
             };
             values = values.broadcast_add(&layer.bias)?;
-            values = if index + 1 < layers.len() { values.relu()? } else { values.tanh()? };
+            values = if index + 1 < layers.len() {
+                values.relu()?
+            } else {
+                values.tanh()?
+            };
             if layer.in_phases {
                 values = joined(&values)?;
             }
