@@ -13,6 +13,7 @@ use cosmogan_engine::backend::cuda::CudaLauncher;
 use cosmogan_engine::backend::launch::LaunchBackend;
 use cosmogan_engine::backend::simt::SimtLauncher;
 use cosmogan_engine::backend::{Backend, Precision};
+use cosmogan_engine::inference::InstructionSet;
 use cosmogan_oracle::Case;
 use cosmogan_oracle::cases::{Kind, Model};
 use proptest::prelude::any;
@@ -94,15 +95,19 @@ const BEYOND_A_TILE: [&str; 8] = [
     "linear rows=5 inputs=3001 outputs=1 seed=8",
 ];
 
-/// Convolutions with channels enough for minimal filtering, which random shapes lack: images of one tile and less, of
-/// whole tiles, and with parts of tiles at their ends.
-const MANY_CHANNELS: [&str; 6] = [
+/// Convolutions with many channels, which random shapes lack: images of one tile and less, of whole tiles, and with parts of
+/// tiles at their ends; the last one has more tiles than are worked on at a time. Minimal filtering takes those whose
+/// channels are multiples of 16.
+const MANY_CHANNELS: [&str; 9] = [
     "conv2d n=2 h=22 w=14 c=33 k=37 kernel=5x5 stride=2x2 pad=1,1,2,2 seed=11",
     "conv2d n=1 h=2 w=4 c=64 k=48 kernel=5x5 stride=2x2 pad=1,1,2,2 seed=12",
     "conv2d n=3 h=16 w=32 c=48 k=96 kernel=5x5 stride=2x2 pad=1,1,2,2 seed=13",
     "conv_transpose2d n=2 h=5 w=11 c=37 k=33 kernel=5x5 stride=2x2 pad=1,1,2,2 seed=14",
     "conv_transpose2d n=1 h=1 w=2 c=64 k=48 kernel=5x5 stride=2x2 pad=1,1,2,2 seed=15",
     "conv_transpose2d n=3 h=8 w=16 c=96 k=48 kernel=5x5 stride=2x2 pad=1,1,2,2 seed=16",
+    "conv2d n=2 h=22 w=14 c=32 k=48 kernel=5x5 stride=2x2 pad=1,1,2,2 seed=17",
+    "conv_transpose2d n=2 h=5 w=11 c=48 k=32 kernel=5x5 stride=2x2 pad=1,1,2,2 seed=18",
+    "conv2d n=13 h=64 w=64 c=64 k=128 kernel=5x5 stride=2x2 pad=1,1,2,2 seed=19",
 ];
 
 fn at_given_shapes(device: &Arc<dyn Backend>, precision: Precision, cases: &[Case]) {
@@ -137,6 +142,15 @@ fn the_cpu_at_a_models_own_shapes() {
     at_given_shapes(&cpu(), Precision::F32, &Case::model_set(&TINY, 3, 1));
     at_given_shapes(&cpu(), Precision::F32, &beyond_a_tile());
     at_given_shapes(&cpu(), Precision::F32, &parse(&MANY_CHANNELS));
+}
+
+#[test]
+fn the_cpu_with_every_instruction_set() {
+    for set in InstructionSet::available() {
+        let device: Arc<dyn Backend> = Arc::new(CpuBackend::with_instructions(set));
+        on_random_shapes(&device, Precision::F32, 50);
+        at_given_shapes(&device, Precision::F32, &parse(&MANY_CHANNELS));
+    }
 }
 
 #[test]

@@ -7,14 +7,6 @@ use crate::backend::Normalisation;
 use crate::error::Result;
 use crate::simd::{InstructionSet, Kernel, Simd};
 
-/// Elements per task of an elementwise pass, roughly.
-const CHUNK: usize = 1 << 15;
-
-/// Whole rows per task.
-fn chunk(channels: usize) -> usize {
-    CHUNK.div_ceil(channels.max(1)) * channels.max(1)
-}
-
 /// Mean and biased variance per channel. Each block is read twice while the cache holds it, so that deviations are from
 /// a mean and nothing cancels; blocks are combined as Chan, Golub & LeVeque (1983) do.
 pub(super) fn statistics(
@@ -123,7 +115,7 @@ pub(super) fn normalise(
     let factor = factors(by);
     let affine = affine(by, &factor)?;
     expect_length("batch_norm", x.len(), y.len())?;
-    let size = chunk(factor.len());
+    let size = reduce::block(factor.len());
     y.par_chunks_mut(size)
         .zip(x.par_chunks(size))
         .for_each(|(y, x)| set.dispatch(Normalise { x, y, affine }));
@@ -189,7 +181,7 @@ pub(super) fn gradient(
         through_mean[channel] = (sums[channel] / count) as f32;
         through_variance[channel] = (scale_gradient * inverse[channel] / count) as f32;
     }
-    let size = chunk(channels);
+    let size = reduce::block(channels);
     dx.par_chunks_mut(size)
         .zip(x.par_chunks(size).zip(dy.par_chunks(size)))
         .for_each(|(dx, (x, dy))| {

@@ -103,7 +103,7 @@ impl Backend for CpuBackend {
     fn description(&self) -> String {
         let threads = rayon::current_num_threads();
         let plural = if threads == 1 { "" } else { "s" };
-        format!("cpu ({threads} thread{plural}, {})", instruction_set())
+        format!("cpu ({threads} thread{plural}, {})", self.set.name())
     }
 
     fn empty(&self, shape: Shape) -> Result<Tensor> {
@@ -332,18 +332,4 @@ impl Backend for CpuBackend {
     fn adam(&self, step: AdamStep<'_>) -> Result<()> {
         elementwise::adam(self.set, step)
     }
-}
-
-/// The widest vectors that matrix products use here.
-fn instruction_set() -> &'static str {
-    #[cfg(target_arch = "x86_64")]
-    {
-        if std::is_x86_feature_detected!("avx512f") {
-            return "AVX-512";
-        }
-        if std::is_x86_feature_detected!("avx2") && std::is_x86_feature_detected!("fma") {
-            return "AVX2";
-        }
-    }
-    std::env::consts::ARCH
 }

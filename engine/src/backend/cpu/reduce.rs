@@ -9,12 +9,17 @@ use crate::simd::{InstructionSet, Kernel, Simd};
 /// Elements of a block, roughly: large enough to be worth a task, small enough to stay in the cache.
 const BLOCK: usize = 1 << 15;
 
+/// Elements of a block of whole rows.
+pub(super) fn block(channels: usize) -> usize {
+    BLOCK.div_ceil(channels.max(1)) * channels.max(1)
+}
+
 /// Whole rows of a block, as ranges of elements of an array of `length`.
 pub(super) fn blocks(
     channels: usize,
     length: usize,
 ) -> impl IndexedParallelIterator<Item = Range<usize>> {
-    let block = BLOCK.div_ceil(channels.max(1)) * channels.max(1);
+    let block = block(channels);
     (0..length.div_ceil(block))
         .into_par_iter()
         .map(move |index| index * block..length.min((index + 1) * block))
@@ -57,15 +62,7 @@ impl Kernel for Columns<'_> {
     fn run<S: Simd>(self, _: S) -> Vec<f64> {
         let mut sums = vec![0.0; self.channels];
         if self.channels == 1 {
-            // One chain of additions would wait for each of them.
-            let (eights, rest) = self.values.as_chunks::<8>();
-            let mut lanes = [0.0_f64; 8];
-            for eight in eights {
-                for (lane, &value) in lanes.iter_mut().zip(eight) {
-                    *lane += f64::from(value);
-                }
-            }
-            sums[0] = lanes.iter().sum::<f64>() + rest.iter().map(|&v| f64::from(v)).sum::<f64>();
+            sums[0] = sum_of(self.values, |value| value);
             return sums;
         }
         for row in self.values.chunks_exact(self.channels) {
@@ -99,14 +96,20 @@ impl Kernel for Squares<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, _: S) -> f64 {
-        let (eights, rest) = self.0.as_chunks::<8>();
-        let mut lanes = [0.0_f64; 8];
-        for eight in eights {
-            for (lane, &value) in lanes.iter_mut().zip(eight) {
-                let value = f64::from(value);
-                *lane += value * value;
-            }
-        }
-        lanes.iter().sum::<f64>() + rest.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>()
+        sum_of(self.0, |value| value * value)
     }
+}
+
+/// Σ of a function of all values, in eight chains: a single one would wait for each of its additions.
+#[inline(always)]
+fn sum_of(values: &[f32], function: impl Fn(f64) -> f64) -> f64 {
+    let (eights, rest) = values.as_chunks::<8>();
+    let mut lanes = [0.0_f64; 8];
+    for eight in eights {
+        for (lane, &value) in lanes.iter_mut().zip(eight) {
+            *lane += function(value.into());
+        }
+    }
+    let rest: f64 = rest.iter().map(|&value| function(value.into())).sum();
+    lanes.iter().sum::<f64>() + rest
 }

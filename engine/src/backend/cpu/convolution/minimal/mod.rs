@@ -27,7 +27,7 @@ use rayon::prelude::*;
 
 use self::grid::{Grid, Order, Points, Side};
 use self::product::{BetweenImages, ByTaps, ROWS};
-use self::transform::{Into, MOST_CHANNELS, ToImages, ToPoints};
+use self::transform::{Factor, MOST_CHANNELS, ToImages, ToPoints};
 use self::weights::{BLOCK, Depth, Extents, Gather, Panels, Transform};
 use crate::geometry::ConvGeometry;
 use crate::simd::InstructionSet;
@@ -63,9 +63,10 @@ pub(super) struct Workspaces(Mutex<Vec<Workspace>>);
 struct Workspace {
     /// Transformed taps, or their gradients.
     taps: Aligned,
-    /// Transformed tiles, or products, of a chunk: those of the fine and of the coarse images.
-    fine: Aligned,
-    coarse: Aligned,
+    /// A chunk of tiles, transformed.
+    factors: Aligned,
+    /// The same tiles of the other side: products, or the other factors.
+    others: Aligned,
 }
 
 impl Workspaces {
@@ -143,9 +144,16 @@ impl<'a> Minimal<'a> {
             for tiles in self.chunks() {
                 let [from_points, to_points] =
                     [from, to].map(|side| Points::new(&tiles, side.depth(&self.grid)));
-                let transformed = at_least(&mut workspace.fine, from_points.len());
-                self.to_points(from, order, Into::Windows, images, from_points, transformed);
-                let products = at_least(&mut workspace.coarse, to_points.len());
+                let transformed = at_least(&mut workspace.factors, from_points.len());
+                self.to_points(
+                    from,
+                    order,
+                    Factor::Windows,
+                    images,
+                    from_points,
+                    transformed,
+                );
+                let products = at_least(&mut workspace.others, to_points.len());
                 let shared = Shared::new(products);
                 let blocks = tiles.len().div_ceil(ROWS);
                 (0..PRODUCTS * blocks).into_par_iter().for_each(|item| {
@@ -188,14 +196,14 @@ impl<'a> Minimal<'a> {
             for tiles in self.chunks() {
                 let [fine_points, coarse_points] = [Side::Fine, Side::Coarse]
                     .map(|side| Points::new(&tiles, side.depth(&self.grid)));
-                let fine = at_least(&mut workspace.fine, fine_points.len());
-                let coarse = at_least(&mut workspace.coarse, coarse_points.len());
+                let fine = at_least(&mut workspace.factors, fine_points.len());
+                let coarse = at_least(&mut workspace.others, coarse_points.len());
                 let order = Order::Backwards;
-                self.to_points(Side::Fine, order, Into::Windows, x, fine_points, fine);
+                self.to_points(Side::Fine, order, Factor::Windows, x, fine_points, fine);
                 self.to_points(
                     Side::Coarse,
                     order,
-                    Into::Products,
+                    Factor::Products,
                     y,
                     coarse_points,
                     coarse,
@@ -252,7 +260,7 @@ impl<'a> Minimal<'a> {
         &self,
         side: Side,
         order: Order,
-        into: Into,
+        factor: Factor,
         images: &[f32],
         points: Points,
         to: &mut [f32],
@@ -263,7 +271,7 @@ impl<'a> Minimal<'a> {
                 grid: &self.grid,
                 side,
                 order,
-                into,
+                factor,
                 images,
                 range,
                 points,

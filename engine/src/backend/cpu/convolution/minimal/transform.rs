@@ -7,9 +7,9 @@ use crate::simd::filtering::{
 use crate::simd::memory::Shared;
 use crate::simd::{Kernel, Simd};
 
-/// What an image's tiles become.
+/// What an image's tiles become: one of the two factors of a product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Into {
+pub(super) enum Factor {
     /// Bᵀ d B of the 6×6 window around a tile: what is multiplied by transformed taps.
     Windows,
     /// A y Aᵀ of the 4×4 tile itself: a gradient with respect to results becomes one with respect to products.
@@ -21,7 +21,7 @@ pub(super) struct ToPoints<'a> {
     pub(super) grid: &'a Grid,
     pub(super) side: Side,
     pub(super) order: Order,
-    pub(super) into: Into,
+    pub(super) factor: Factor,
     pub(super) images: &'a [f32],
     pub(super) range: std::ops::Range<usize>,
     pub(super) points: Points,
@@ -50,15 +50,15 @@ impl Kernel for ToPoints<'_> {
                     at.map_or(&OUTSIDE[..channels], |at| &self.images[at..at + channels])
                 };
                 let to = row + phase * channels;
-                match self.into {
-                    Into::Windows => {
+                match self.factor {
+                    Factor::Windows => {
                         let window: [[&[f32]; POINTS]; POINTS] = std::array::from_fn(|y| {
                             let row = self.order.of_window(top, y);
                             std::array::from_fn(|x| pixel([row, self.order.of_window(left, x)]))
                         });
                         self.transform::<S, POINTS, OfWindows>(simd, &window, to);
                     }
-                    Into::Products => {
+                    Factor::Products => {
                         let window: [[&[f32]; TILE]; TILE] = std::array::from_fn(|y| {
                             let row = self.order.of_tile(top, y);
                             std::array::from_fn(|x| pixel([row, self.order.of_tile(left, x)]))
