@@ -41,8 +41,7 @@ import time
 
 import workshop
 
-NUMPY, SAFETENSORS = "numpy==2.4.6", "safetensors==0.8.0"
-workshop.run_inside("generators", [[NUMPY, SAFETENSORS, "onnx==1.23.2"]])
+workshop.run_inside(*workshop.NETWORKS)
 sys.path.insert(0, str(workshop.CONTESTANTS))
 
 import contest  # noqa: E402
@@ -64,26 +63,16 @@ COUNTED = {1: 10, 8: 2, 64: 1}
 # Largest difference from the first contestant, in standard deviations of its maps, at which f32 is the same network.
 TOLERANCE = 1e-4
 PEERS = {
-    "torch": {
-        "environment": "torch-2.15.0",
-        "steps": [["torch==2.15.0", NUMPY, SAFETENSORS]],
-        "file": "pytorch.py",
-        "variants": {
-            "eager": {"kind": "f32"},
-            "channels_last": {"kind": "f32"},
-            "compile": {"kind": "f32"},
-            "bf16": {"kind": "bf16"},
-        },
-    },
+    "torch": {**workshop.TORCH, "file": "pytorch.py"},
     "onnxruntime": {
         "environment": "onnxruntime-1.32.0",
-        "steps": [["onnxruntime==1.32.0", NUMPY]],
+        "steps": [["onnxruntime==1.32.0", workshop.NUMPY]],
         "file": "onnx_runtime.py",
         "variants": {"f32": {"kind": "f32", "onnx": "deconv"}},
     },
     "openvino": {
         "environment": "openvino-2026.4.1",
-        "steps": [["openvino==2026.4.1", NUMPY]],
+        "steps": [["openvino==2026.4.1", workshop.NUMPY]],
         "file": "open_vino.py",
         "variants": {
             "f32": {"kind": "f32", "onnx": "last_in_phases"},
@@ -92,7 +81,7 @@ PEERS = {
     },
     "jax": {
         "environment": "jax-0.10.2",
-        "steps": [["jax[cpu]==0.10.2", NUMPY, SAFETENSORS]],
+        "steps": [["jax[cpu]==0.10.2", workshop.NUMPY, workshop.SAFETENSORS]],
         "file": "jax_xla.py",
         "variants": {"f32": {"kind": "f32"}},
     },

@@ -28,8 +28,7 @@ import time
 
 import workshop
 
-NUMPY, SAFETENSORS = "numpy==2.4.6", "safetensors==0.8.0"
-workshop.run_inside("generators", [[NUMPY, SAFETENSORS, "onnx==1.23.2"]])
+workshop.run_inside(*workshop.NETWORKS)
 sys.path.insert(0, str(workshop.CONTESTANTS))
 
 import contest  # noqa: E402
@@ -44,19 +43,7 @@ FIRST_STEPS, RATE, TOLERANCE = 3, 1e-6, 1e-4
 # A step of 64 maps may take a minute, and compiling one a few.
 PATIENCE_SECONDS = 900
 LOSSES = ("discriminator, real", "discriminator, generated", "generator")
-PEERS = {
-    "torch": {
-        "environment": "torch-2.15.0",
-        "steps": [["torch==2.15.0", NUMPY, SAFETENSORS]],
-        "file": "pytorch_training.py",
-        "variants": {
-            "eager": {"kind": "f32"},
-            "channels_last": {"kind": "f32"},
-            "compile": {"kind": "f32"},
-            "bf16": {"kind": "bf16"},
-        },
-    },
-}
+PEERS = {"torch": {**workshop.TORCH, "file": "pytorch_training.py"}}
 
 
 def prepare(folder, batch):

@@ -13,6 +13,20 @@ RESULTS = ROOT / "benches" / "results"
 CONTESTANTS = ROOT / "benches" / "peers" / "contestants"
 CACHE = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache")) / "cosmogan-peers"
 
+# What contests of networks install: for themselves, as the environment's name and steps, and for PyTorch.
+NUMPY, SAFETENSORS = "numpy==2.4.6", "safetensors==0.8.0"
+NETWORKS = ("generators", [[NUMPY, SAFETENSORS, "onnx==1.23.2"]])
+TORCH = {
+    "environment": "torch-2.15.0",
+    "steps": [["torch==2.15.0", NUMPY, SAFETENSORS]],
+    "variants": {
+        "eager": {"kind": "f32"},
+        "channels_last": {"kind": "f32"},
+        "compile": {"kind": "f32"},
+        "bf16": {"kind": "bf16"},
+    },
+}
+
 
 def environment(name, steps):
     """The Python of a virtual environment in the user's cache, made on first use by one `pip install` per entry."""
