@@ -4,7 +4,7 @@
 use super::image::Extents;
 use super::team;
 use crate::simd::memory::{Aligned, Shared};
-use crate::simd::product::{RowKernel, accumulate, tile_rows, zero};
+use crate::simd::product::{Ahead, RowKernel, accumulate, tile_rows, zero};
 use crate::simd::{InstructionSet, Kernel, Simd};
 
 /// Weights in panels of two vectors: every panel holds two vectors' worth of features for each input in turn.
@@ -114,17 +114,8 @@ impl<S: Simd> RowKernel<S> for DenseKernel<'_> {
                 &layer.panels[panel * inputs * layer.width..(panel + 1) * inputs * layer.width];
             let bias = &layer.bias[panel * layer.width..(panel + 1) * layer.width];
             let mut sums = zero::<S, ROWS>(simd);
-            // SAFETY: `latents` has ROWS rows of `inputs` values, `weights` as many rows of two vectors.
-            unsafe {
-                accumulate(
-                    simd,
-                    latents.as_ptr(),
-                    inputs,
-                    weights.as_ptr(),
-                    inputs,
-                    &mut sums,
-                );
-            }
+            let ahead = Ahead::behind(weights, first, ROWS, self.latents.len() / inputs, S::LANES);
+            accumulate(simd, latents, inputs, weights, ahead, &mut sums);
             for half in 0..2 {
                 let column = panel * layer.width + half * S::LANES;
                 if column >= columns {

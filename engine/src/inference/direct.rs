@@ -6,7 +6,7 @@
 use super::image::Extents;
 use crate::simd::memory::{Aligned, Shared};
 use crate::simd::phases::taps;
-use crate::simd::product::{RowKernel, accumulate, tile_rows, zero};
+use crate::simd::product::{Ahead, RowKernel, accumulate, tile_rows, zero};
 use crate::simd::{InstructionSet, Kernel, Simd};
 
 /// Weights in panels of two vectors of output channels; for each phase and panel one matrix per tap.
@@ -157,17 +157,8 @@ impl<S: Simd> RowKernel<S> for Row<'_> {
             let (row, column) = (self.row as isize + y, first as isize + x);
             let at = layer.input.pixel(self.image, row, column);
             let pixels = &self.kernel.input[at..at + ROWS * channels];
-            // SAFETY: `pixels` has ROWS rows of `channels` values, `weights` as many rows of two vectors.
-            unsafe {
-                accumulate(
-                    simd,
-                    pixels.as_ptr(),
-                    channels,
-                    weights.as_ptr(),
-                    channels,
-                    &mut sums,
-                );
-            }
+            let ahead = Ahead::behind(weights, first, ROWS, layer.input.size, S::LANES);
+            accumulate(simd, pixels, channels, weights, ahead, &mut sums);
         }
         for half in 0..2 {
             let channel = self.panel * layer.width + half * S::LANES;

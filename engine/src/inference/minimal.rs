@@ -3,18 +3,20 @@
 //!
 //! Each phase is a convolution of stride 1 with two or three taps along an axis. For a tile of 4×4 input pixels all phases
 //! look at the same window of 6×6, so that one transformed window serves all of them, and the layer becomes 36
-//! products of [tiles × inputs] by [inputs × 4·outputs]: 9 multiplications for each input pixel and pair of channels, where
-//! the direct method has 25.
+//! products of [tiles × inputs] by [inputs × phases·outputs]. 25 of them have all four phases, ten have two and one has one:
+//! 7.6 multiplications for each input pixel and pair of channels, where the direct method has 25.
 #![allow(unsafe_code)]
 
 use super::image::{BLOCK, Extents};
-use crate::simd::filtering::{POINTS, PRODUCTS, TAPS, TILE, transform_products, transform_window};
+use crate::simd::filtering::{
+    POINTS, PRODUCTS, TAPS, TILE, phases_at, points, transform_products, transform_window,
+};
 use crate::simd::memory::{Aligned, Shared};
-use crate::simd::phases::{KERNEL, taps};
-use crate::simd::product::{RowKernel, accumulate, tile_rows, zero};
+use crate::simd::phases::{KERNEL, PHASES, taps};
+use crate::simd::product::{Ahead, RowKernel, accumulate, tile_rows, zero};
 use crate::simd::{InstructionSet, Kernel, Simd};
 
-/// Columns of a product that one piece of work has: four phases of a block of output channels.
+/// Columns of a product that one piece of work has at most: four phases of a block of output channels.
 const COLUMNS: usize = 4 * BLOCK;
 /// Tiles that one piece of work has at most: its results then stay in the second-level cache.
 const TILES: usize = 32;
@@ -22,14 +24,34 @@ const TILES: usize = 32;
 /// Values of scratch memory that a worker needs.
 pub(super) const SCRATCH: usize = TILES * PRODUCTS * COLUMNS;
 
-/// Transformed weights: for each block of outputs, each product and each panel of two vectors, a row for each input.
+/// Transformed weights: for each block of outputs, each product and each panel of two vectors of those phases that it has,
+/// a row for each input.
 #[derive(Debug)]
 pub(super) struct Minimal {
     input: Extents,
     output: Extents,
     panels: Aligned,
     bias: Aligned,
+    places: Vec<Place>,
     width: usize,
+}
+
+/// Which columns of a product a panel has.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    product: usize,
+    /// The first of them.
+    column: usize,
+}
+
+/// The panels of a block, in their order. The last one of a product may be wider than its phases.
+fn places(width: usize) -> Vec<Place> {
+    let of_product = |product: usize| {
+        let phases = phases_at(product);
+        let columns = (phases.start * BLOCK..phases.end * BLOCK).step_by(width);
+        columns.map(move |column| Place { product, column })
+    };
+    (0..PRODUCTS).flat_map(of_product).collect()
 }
 
 /// Packs the weights of some blocks of outputs.
@@ -40,6 +62,7 @@ struct Packing<'a, W> {
     block: usize,
     /// Where the block's weights go.
     packed: &'a mut [f32],
+    places: &'a [Place],
     depth: usize,
     width: usize,
 }
@@ -60,30 +83,36 @@ impl<W: Fn([usize; 2], usize, usize) -> f32> Kernel for Packing<'_, W> {
                     }
                 }
             }
-            for phase in 0..4 {
-                let mut rows = [[[0.0_f64; BLOCK]; KERNEL]; POINTS];
-                for (point, rows) in rows.iter_mut().enumerate() {
-                    for &(offset, tap) in taps(phase / 2) {
-                        let factor = TAPS[point][(offset + 1) as usize];
+            let mut rows = [[[[0.0_f64; BLOCK]; KERNEL]; POINTS]; 2];
+            for (parity, rows) in rows.iter_mut().enumerate() {
+                for (factors, rows) in TAPS.iter().zip(rows) {
+                    for &(offset, tap) in taps(parity) {
+                        let factor = factors[(offset + 1) as usize];
                         for (sums, values) in rows.iter_mut().zip(&values[tap]) {
                             add_scaled(sums, factor, values);
                         }
                     }
                 }
-                for product in 0..PRODUCTS {
-                    let mut sums = [0.0; BLOCK];
-                    for &(offset, tap) in taps(phase % 2) {
-                        let factor = TAPS[product % POINTS][(offset + 1) as usize];
-                        add_scaled(&mut sums, factor, &rows[product / POINTS][tap]);
+            }
+            let length = self.depth * self.width;
+            for (place, panel) in self.places.iter().zip(self.packed.chunks_exact_mut(length)) {
+                let row = &mut panel[input * self.width..(input + 1) * self.width];
+                let phases = phases_at(place.product);
+                for (part, values) in row.chunks_mut(BLOCK).enumerate() {
+                    let column = place.column + part * BLOCK;
+                    let (phase, channel) = (column / BLOCK, column % BLOCK);
+                    if !phases.contains(&phase) {
+                        continue;
                     }
-                    let column = phase * BLOCK;
-                    for (part, sums) in sums.chunks(self.width.min(BLOCK)).enumerate() {
-                        let column = column + part * self.width.min(BLOCK);
-                        let panel = product * (COLUMNS / self.width) + column / self.width;
-                        let at = (panel * self.depth + input) * self.width + column % self.width;
-                        for (to, sum) in self.packed[at..at + sums.len()].iter_mut().zip(sums) {
-                            *to = *sum as f32;
-                        }
+                    let [down, across] = PHASES[phase];
+                    let rows = &rows[down][place.product / POINTS];
+                    let mut sums = [0.0; BLOCK];
+                    for &(offset, tap) in taps(across) {
+                        let factor = TAPS[place.product % POINTS][(offset + 1) as usize];
+                        add_scaled(&mut sums, factor, &rows[tap]);
+                    }
+                    for (value, sum) in values.iter_mut().zip(&sums[channel..]) {
+                        *value = *sum as f32;
                     }
                 }
             }
@@ -109,7 +138,8 @@ impl Minimal {
         threads: usize,
     ) -> Self {
         let width = 2 * set.lanes();
-        let block_length = PRODUCTS * input.channels * COLUMNS;
+        let places = places(width);
+        let block_length = places.len() * input.channels * width;
         let blocks = output.channels / BLOCK;
         let mut panels = Aligned::zeroed(blocks * block_length);
         let shared = Shared::new(&mut panels);
@@ -124,6 +154,7 @@ impl Minimal {
                     outputs: bias.len(),
                     block,
                     packed,
+                    places: &places,
                     depth: input.channels,
                     width,
                 });
@@ -136,6 +167,7 @@ impl Minimal {
             output,
             panels,
             bias: packed_bias,
+            places,
             width,
         }
     }
@@ -254,43 +286,51 @@ impl Kernel for ProductKernel<'_> {
         let count = TILES.min(tiles - first);
         let depth = layer.input.channels;
         let panel_length = depth * layer.width;
-        let block_length = PRODUCTS * depth * COLUMNS;
+        let block_length = layer.places.len() * panel_length;
         let panels = &layer.panels[block * block_length..(block + 1) * block_length];
-        for (index, panel) in panels.chunks_exact(panel_length).enumerate() {
-            let product = index / (COLUMNS / layer.width);
-            let start = (product * tiles + first) * layer.stride();
+        for (place, panel) in layer.places.iter().zip(panels.chunks_exact(panel_length)) {
+            let start = (place.product * tiles + first) * layer.stride();
             let mut rows = Rows {
                 windows: &self.windows[start..start + count * layer.stride()],
                 stride: layer.stride(),
                 panel,
-                depth,
+                count,
                 scratch: &mut *self.scratch,
-                column: index * layer.width,
+                column: place.product * COLUMNS + place.column,
             };
             tile_rows(simd, count, &mut rows);
         }
         for tile in 0..count {
             let products =
                 &self.scratch[tile * PRODUCTS * COLUMNS..(tile + 1) * PRODUCTS * COLUMNS];
-            for phase in 0..4 {
+            for (phase, parities) in PHASES.into_iter().enumerate() {
                 for lane in (0..BLOCK).step_by(S::LANES) {
-                    let results = finish(simd, &products[phase * BLOCK + lane..]);
+                    let products = &products[phase * BLOCK + lane..];
+                    let results = match parities.map(points) {
+                        [5, 5] => finish::<S, 5, 5>(simd, products),
+                        [5, _] => finish::<S, 5, 6>(simd, products),
+                        [_, 5] => finish::<S, 6, 5>(simd, products),
+                        _ => finish::<S, 6, 6>(simd, products),
+                    };
                     let channel = block * BLOCK + lane;
-                    self.write(simd, first + tile, phase, channel, results);
+                    self.write(simd, first + tile, parities, channel, results);
                 }
             }
         }
     }
 }
 
-/// Transforms 36 products, `COLUMNS` values apart.
+/// Transforms the products at `DOWN` by `ACROSS` points of 6×6, `COLUMNS` values apart; the others are zero.
 #[inline(always)]
-fn finish<S: Simd>(simd: S, products: &[f32]) -> [[S::Vector; TILE]; TILE] {
+fn finish<S: Simd, const DOWN: usize, const ACROSS: usize>(
+    simd: S,
+    products: &[f32],
+) -> [[S::Vector; TILE]; TILE] {
     let products = &products[..(PRODUCTS - 1) * COLUMNS + S::LANES];
     let mut rows = [[simd.splat(0.0); POINTS]; TILE];
-    for x in 0..POINTS {
+    for x in 0..ACROSS {
         let mut column = [simd.splat(0.0); POINTS];
-        for (y, value) in column.iter_mut().enumerate() {
+        for (y, value) in column.iter_mut().enumerate().take(DOWN) {
             // SAFETY: the slice ends a vector behind the start of the last product.
             *value = unsafe { simd.load(products.as_ptr().add((y * POINTS + x) * COLUMNS)) };
         }
@@ -311,7 +351,7 @@ impl ProductKernel<'_> {
         &self,
         simd: S,
         tile: usize,
-        phase: usize,
+        [down, across]: [usize; 2],
         channel: usize,
         results: [[S::Vector; TILE]; TILE],
     ) {
@@ -326,7 +366,7 @@ impl ProductKernel<'_> {
                 let column = TILE * tile_column + x;
                 // The last tiles may reach beyond the image.
                 if row < self.layer.input.size && column < self.layer.input.size {
-                    let (row, column) = (2 * row + phase / 2, 2 * column + phase % 2);
+                    let (row, column) = (2 * row + down, 2 * column + across);
                     let at = output.pixel(image, row as isize, column as isize) + channel;
                     let value = simd.maximum(simd.add(result, bias), simd.splat(0.0));
                     // SAFETY: these channels of this tile are this piece's alone.
@@ -342,7 +382,8 @@ struct Rows<'a> {
     windows: &'a [f32],
     stride: usize,
     panel: &'a [f32],
-    depth: usize,
+    /// Tiles that pass over it.
+    count: usize,
     scratch: &'a mut [f32],
     /// First column of the panel among the results of a tile.
     column: usize,
@@ -353,17 +394,8 @@ impl<S: Simd> RowKernel<S> for Rows<'_> {
     fn run<const ROWS: usize>(&mut self, simd: S, first: usize) {
         let windows = &self.windows[first * self.stride..(first + ROWS) * self.stride];
         let mut sums = zero::<S, ROWS>(simd);
-        // SAFETY: `windows` has ROWS rows of at least `depth` values, `panel` has `depth` rows of two vectors.
-        unsafe {
-            accumulate(
-                simd,
-                windows.as_ptr(),
-                self.stride,
-                self.panel.as_ptr(),
-                self.depth,
-                &mut sums,
-            );
-        }
+        let ahead = Ahead::behind(self.panel, first, ROWS, self.count, S::LANES);
+        accumulate(simd, windows, self.stride, self.panel, ahead, &mut sums);
         for (row, sums) in sums.into_iter().enumerate() {
             let at = (first + row) * PRODUCTS * COLUMNS + self.column;
             let to = self.scratch[at..at + 2 * S::LANES].as_mut_ptr();

@@ -7,7 +7,7 @@
 use super::image::Extents;
 use crate::simd::memory::{Aligned, Shared};
 use crate::simd::phases::{KERNEL, taps};
-use crate::simd::product::{RowKernel, accumulate, tile_rows, zero};
+use crate::simd::product::{Ahead, RowKernel, accumulate, tile_rows, zero};
 use crate::simd::tanh::tanh;
 use crate::simd::{InstructionSet, Kernel, Simd};
 
@@ -162,17 +162,9 @@ impl<S: Simd> RowKernel<S> for Pixels<'_> {
         let panels = self.layer.panels.chunks_exact(channels * width);
         for (panel, weights) in panels.enumerate() {
             let mut sums = zero::<S, COUNT>(simd);
-            // SAFETY: `pixels` has COUNT rows of `channels` values, `weights` as many rows of two vectors.
-            unsafe {
-                accumulate(
-                    simd,
-                    pixels.as_ptr(),
-                    channels,
-                    weights.as_ptr(),
-                    channels,
-                    &mut sums,
-                );
-            }
+            // The weights stay where they are needed; the next pixels do not.
+            let ahead = Ahead::every(pixels.as_ptr().wrapping_add(pixels.len()), COUNT);
+            accumulate(simd, pixels, channels, weights, ahead, &mut sums);
             for (values, sums) in self.values[first..first + COUNT].iter_mut().zip(sums) {
                 let to = values[panel * width..(panel + 1) * width].as_mut_ptr();
                 // SAFETY: the slice has two vectors.

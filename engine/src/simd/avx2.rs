@@ -50,6 +50,12 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    fn fetch(self, from: *const f32) {
+        // SAFETY: see above; a hint about any address has no effect but on time.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(from.cast()) }
+    }
+
+    #[inline(always)]
     fn add(self, a: __m256, b: __m256) -> __m256 {
         // SAFETY: see above.
         unsafe { _mm256_add_ps(a, b) }

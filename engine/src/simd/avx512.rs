@@ -53,6 +53,12 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    fn fetch(self, from: *const f32) {
+        // SAFETY: see above; a hint about any address has no effect but on time.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(from.cast()) }
+    }
+
+    #[inline(always)]
     fn add(self, a: __m512, b: __m512) -> __m512 {
         // SAFETY: see above.
         unsafe { _mm512_add_ps(a, b) }

@@ -9,6 +9,7 @@
 
 use std::f32::consts::{FRAC_1_SQRT_2, SQRT_2};
 use std::f64::consts;
+use std::ops::Range;
 
 use super::Simd;
 
@@ -28,6 +29,22 @@ pub(crate) const TAPS: [[f64; 3]; POINTS] = [
     [1.0 / 6.0, -consts::SQRT_2 / 6.0, 2.0 / 6.0],
     [0.0, 0.0, 1.0],
 ];
+
+/// Points of a phase along an axis, by its parity. A filter of two taps has nothing at the last point, ∞, where the third one
+/// is; at the others, windows are transformed for two taps as for three.
+pub(crate) const fn points(parity: usize) -> usize {
+    POINTS - 1 + parity
+}
+
+/// Which of the [`PHASES`](super::phases::PHASES) have a product at a pair of points: 121 altogether in place of 144.
+pub(crate) const fn phases_at(product: usize) -> Range<usize> {
+    match (product / POINTS < points(0), product % POINTS < points(0)) {
+        (true, true) => 0..4,
+        (true, false) => 1..3,
+        (false, true) => 2..4,
+        (false, false) => 2..3,
+    }
+}
 
 /// factor·a + b. Closures would not be inlined, and so not be compiled for the instruction set.
 #[inline(always)]
@@ -109,6 +126,7 @@ pub(crate) fn spread_results<S: Simd>(simd: S, y: [S::Vector; TILE]) -> [S::Vect
 
 #[cfg(test)]
 mod tests {
+    use super::super::phases::{PHASES, taps};
     use super::super::{InstructionSet, Kernel};
     use super::*;
 
@@ -170,6 +188,27 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_phase_has_a_product_where_its_filter_is_not_zero() {
+        let at = |point: usize, parity: usize| -> f64 {
+            let factors = taps(parity).iter();
+            factors
+                .map(|&(offset, _)| TAPS[point][(offset + 1) as usize].abs())
+                .sum()
+        };
+        let mut products = 0;
+        for product in 0..PRODUCTS {
+            let [y, x] = [product / POINTS, product % POINTS];
+            for (phase, [down, across]) in PHASES.into_iter().enumerate() {
+                let has = at(y, down) * at(x, across) > 0.0;
+                assert_eq!(phases_at(product).contains(&phase), has);
+                assert_eq!(y < points(down) && x < points(across), has);
+                products += usize::from(has);
+            }
+        }
+        assert_eq!(products, 121);
     }
 
     #[test]

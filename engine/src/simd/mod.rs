@@ -114,6 +114,8 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// # Safety
     /// `LANES` values at `to` must be writable.
     unsafe fn store(self, to: *mut f32, vector: Self::Vector);
+    /// Asks for the values around `from`, which may point anywhere, to be brought to the second-level cache.
+    fn fetch(self, from: *const f32);
     fn add(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
     fn subtract(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
     fn multiply(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;

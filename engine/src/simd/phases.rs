@@ -9,6 +9,10 @@ pub(crate) fn taps(phase: usize) -> &'static [(isize, usize)] {
     }
 }
 
+/// The phases, each by the parities of its rows and columns. Those with odd rows follow each other, and so do those with odd
+/// columns: only they have all products of minimal filtering.
+pub(crate) const PHASES: [[usize; 2]; 4] = [[0, 0], [0, 1], [1, 1], [1, 0]];
+
 /// Extent of the kernel along one axis.
 pub(crate) const KERNEL: usize = 5;
 

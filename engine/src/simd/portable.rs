@@ -41,6 +41,10 @@ impl Simd for Portable {
         unsafe { to.cast::<[f32; 4]>().write(vector.0) }
     }
 
+    /// There is no such request in plain arithmetic.
+    #[inline(always)]
+    fn fetch(self, _: *const f32) {}
+
     #[inline(always)]
     fn add(self, a: Four, b: Four) -> Four {
         zip(a, b, |a, b| a + b)

@@ -12,54 +12,121 @@ pub(crate) fn zero<S: Simd, const ROWS: usize>(simd: S) -> Accumulators<S, ROWS>
     [[simd.splat(0.0); 2]; ROWS]
 }
 
-/// Where the elements of a product's operands lie, in values.
+/// What a product fetches into the second-level cache while it runs: one place for each step of its depth. Products read
+/// memory faster than it comes by itself, and what the next one reads is known.
 #[derive(Clone, Copy)]
-pub(crate) struct Strides {
-    /// From a row of `a` to the next.
-    pub(crate) row: usize,
-    /// From an element of a row of `a` to the next.
-    pub(crate) depth: usize,
-    /// From a row of `b` to the next.
-    pub(crate) panel: usize,
+pub(crate) struct Ahead {
+    start: *const f32,
+    step: usize,
 }
 
-/// sums ← sums + a·b, where `a` has `ROWS` rows of `depth` values, `stride` apart, and `b` is a panel of `depth` rows
-/// of two vectors, one behind the other. Terms are added in the order of the rows of `b`.
+impl Ahead {
+    /// The panel behind `panel`, shared among the tiles that pass over `panel`: this one has `rows` rows from row `first` on,
+    /// of `all`.
+    pub(crate) fn behind(
+        panel: &[f32],
+        first: usize,
+        rows: usize,
+        all: usize,
+        lanes: usize,
+    ) -> Self {
+        Self {
+            start: panel
+                .as_ptr()
+                .wrapping_add(panel.len() + panel.len() * first / all),
+            step: 2 * lanes * rows / all,
+        }
+    }
+
+    /// Places from `start` on, `step` values apart.
+    pub(crate) fn every(start: *const f32, step: usize) -> Self {
+        Self { start, step }
+    }
+
+    #[inline(always)]
+    fn fetch<S: Simd>(self, simd: S, step: usize) {
+        simd.fetch(self.start.wrapping_add(step * self.step));
+    }
+}
+
+/// sums ← sums + a·b, where `a` has `ROWS` rows, `stride` apart, and the panel `b` has two vectors for each value of such a row.
+/// Terms are added in the order of the rows of `b`.
 ///
-/// # Safety
-/// `a` and `b` must be readable over these extents.
+/// # Panics
+/// Where `a` is too short.
 #[inline(always)]
-pub(crate) unsafe fn accumulate<S: Simd, const ROWS: usize>(
+pub(crate) fn accumulate<S: Simd, const ROWS: usize>(
     simd: S,
-    a: *const f32,
+    a: &[f32],
     stride: usize,
-    b: *const f32,
-    depth: usize,
+    b: &[f32],
+    ahead: Ahead,
     sums: &mut Accumulators<S, ROWS>,
 ) {
+    let depth = b.len() / (2 * S::LANES);
+    assert!(a.len() >= (ROWS - 1) * stride + depth);
     let strides = Strides {
         row: stride,
         depth: 1,
         panel: 2 * S::LANES,
     };
-    // SAFETY: as the caller vouches.
-    unsafe { accumulate_strided(simd, a, b, strides, depth, sums) }
+    // SAFETY: by the assertion and the definition of `depth`.
+    unsafe { accumulate_strided(simd, a.as_ptr(), b.as_ptr(), strides, depth, [ahead], sums) }
 }
 
-/// As [`accumulate`], for operands that lie anyhow.
+/// sums ← sums + aᵀ·b, where `a` has a row of at least `ROWS` values and `b` one of at least two vectors for each of `depth`
+/// terms.
 ///
+/// # Panics
+/// Where `a` or `b` is too short.
+#[cfg(feature = "training")]
+#[inline(always)]
+pub(crate) fn accumulate_transposed<S: Simd, const ROWS: usize>(
+    simd: S,
+    [a, b]: [&[f32]; 2],
+    [a_stride, b_stride]: [usize; 2],
+    depth: usize,
+    ahead: [Ahead; 2],
+    sums: &mut Accumulators<S, ROWS>,
+) {
+    let last = depth.saturating_sub(1);
+    assert!(a.len() >= last * a_stride + ROWS && b.len() >= last * b_stride + 2 * S::LANES);
+    let strides = Strides {
+        row: 1,
+        depth: a_stride,
+        panel: b_stride,
+    };
+    // SAFETY: by the assertion.
+    unsafe { accumulate_strided(simd, a.as_ptr(), b.as_ptr(), strides, depth, ahead, sums) }
+}
+
+/// Where the elements of a product's operands lie, in values.
+#[derive(Clone, Copy)]
+struct Strides {
+    /// From a row of `a` to the next.
+    row: usize,
+    /// From an element of a row of `a` to the next.
+    depth: usize,
+    /// From a row of `b` to the next.
+    panel: usize,
+}
+
 /// # Safety
 /// `a` and `b` must be readable over these extents.
 #[inline(always)]
-pub(crate) unsafe fn accumulate_strided<S: Simd, const ROWS: usize>(
+unsafe fn accumulate_strided<S: Simd, const ROWS: usize, const PLACES: usize>(
     simd: S,
     a: *const f32,
     b: *const f32,
     strides: Strides,
     depth: usize,
+    ahead: [Ahead; PLACES],
     sums: &mut Accumulators<S, ROWS>,
 ) {
     for k in 0..depth {
+        for place in ahead {
+            place.fetch(simd, k);
+        }
         // SAFETY: k < depth, row < ROWS: inside what the caller vouches for.
         unsafe {
             let row = b.add(k * strides.panel);

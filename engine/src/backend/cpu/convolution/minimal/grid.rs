@@ -3,7 +3,8 @@
 use std::ops::Range;
 
 use crate::geometry::ConvGeometry;
-use crate::simd::filtering::{PRODUCTS, TILE};
+use crate::simd::filtering::{POINTS, PRODUCTS, TILE, phases_at, points};
+use crate::simd::phases::PHASES;
 
 /// Values between rows that a product reads together, beyond their lengths: rows whose distance is a power of two would
 /// compete for the same places of the first-level cache.
@@ -52,7 +53,7 @@ impl Grid {
 pub(super) enum Side {
     /// Tiles are of its pixels.
     Coarse,
-    /// Tiles are of the pixels of each of its four phases, by row parity and column parity.
+    /// Tiles are of the pixels of each of its four [`PHASES`].
     Fine,
 }
 
@@ -62,6 +63,25 @@ impl Side {
         match self {
             Self::Coarse => 1,
             Self::Fine => 4,
+        }
+    }
+
+    /// Points of a phase along columns and along rows.
+    pub(super) fn points(self, phase: usize) -> [usize; 2] {
+        match self {
+            Self::Coarse => [POINTS; 2],
+            Self::Fine => PHASES[phase].map(points),
+        }
+    }
+
+    /// Columns of a point's matrix that it has: those of the phases that have this point.
+    pub(super) fn columns(self, grid: &Grid, product: usize) -> Range<usize> {
+        match self {
+            Self::Coarse => 0..grid.coarse_channels,
+            Self::Fine => {
+                let phases = phases_at(product);
+                phases.start * grid.fine_channels..phases.end * grid.fine_channels
+            }
         }
     }
 
@@ -92,8 +112,9 @@ impl Side {
         let pixel = match self {
             Self::Coarse => (image * rows + row) * columns + column,
             Self::Fine => {
-                let row = 2 * (image * rows + row) + phase / 2;
-                row * 2 * columns + 2 * column + phase % 2
+                let [down, across] = PHASES[phase];
+                let row = 2 * (image * rows + row) + down;
+                row * 2 * columns + 2 * column + across
             }
         };
         Some(pixel * self.channels(grid))

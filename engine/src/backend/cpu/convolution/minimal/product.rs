@@ -1,13 +1,18 @@
-//! The 36 products: of transformed images by transformed taps, and of one side of the images by the other.
+//! The 36 products, of those phases that have a point: of transformed images by transformed taps, and of one side of the images by the other.
+
+use std::ops::Range;
 
 use super::grid::Points;
 use super::weights::Panels;
 use crate::simd::memory::Shared;
-use crate::simd::product::{RowKernel, Strides, accumulate, accumulate_strided, tile_rows, zero};
+use crate::simd::product::{Ahead, RowKernel, accumulate, accumulate_transposed, tile_rows, zero};
 use crate::simd::{Kernel, Simd};
 
 /// Rows that one piece of work multiplies: they stay in the second-level cache while panels pass.
 pub(super) const ROWS: usize = 56;
+
+/// Terms of a sum over tiles by which the reading of memory runs ahead.
+const TERMS_AHEAD: usize = 16;
 
 /// Rows `first` … `first + rows` of one point's matrix times that point's panels.
 pub(super) struct ByTaps<'a> {
@@ -20,6 +25,10 @@ pub(super) struct ByTaps<'a> {
     pub(super) point: usize,
     pub(super) first: usize,
     pub(super) rows: usize,
+    /// What is summed over.
+    pub(super) depth: Range<usize>,
+    /// Columns of the result.
+    pub(super) columns: Range<usize>,
 }
 
 impl Kernel for ByTaps<'_> {
@@ -27,17 +36,15 @@ impl Kernel for ByTaps<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let length = self.panels.panel();
-        let taps = &self.taps[self.point * self.panels.count() * length..];
-        for (panel, taps) in taps
-            .chunks_exact(length)
-            .take(self.panels.count())
-            .enumerate()
-        {
+        let width = self.panels.width;
+        // What the first and the last panel have beyond these columns is computed, and read by nobody.
+        for panel in self.columns.start / width..self.columns.end.div_ceil(width) {
+            let start = (self.point * self.panels.count() + panel) * self.panels.panel();
+            let [first, last] = [self.depth.start, self.depth.end].map(|row| start + row * width);
             let mut rows = TapRows {
                 kernel: &self,
-                taps,
-                column: panel * self.panels.width,
+                taps: &self.taps[first..last],
+                column: panel * width,
             };
             tile_rows(simd, self.rows, &mut rows);
         }
@@ -54,22 +61,13 @@ impl<S: Simd> RowKernel<S> for TapRows<'_> {
     #[inline(always)]
     fn run<const ROWS: usize>(&mut self, simd: S, first: usize) {
         let kernel = self.kernel;
-        let (stride, depth) = (kernel.from_points.stride(), kernel.panels.depth);
+        let stride = kernel.from_points.stride();
         let first = kernel.first + first;
         let from = kernel.point * kernel.from_points.matrix() + first * stride;
-        let rows = &kernel.from[from..from + ROWS * stride];
+        let rows = &kernel.from[from + kernel.depth.start..from + ROWS * stride];
         let mut sums = zero::<S, ROWS>(simd);
-        // SAFETY: `rows` has ROWS rows of at least `depth` values, `taps` has `depth` rows of two vectors.
-        unsafe {
-            accumulate(
-                simd,
-                rows.as_ptr(),
-                stride,
-                self.taps.as_ptr(),
-                depth,
-                &mut sums,
-            )
-        };
+        let ahead = Ahead::behind(self.taps, first - kernel.first, ROWS, kernel.rows, S::LANES);
+        accumulate(simd, rows, stride, self.taps, ahead, &mut sums);
         let stride = kernel.to_points.stride();
         let to = kernel.point * kernel.to_points.matrix() + first * stride + self.column;
         for (row, sums) in sums.into_iter().enumerate() {
@@ -126,6 +124,7 @@ impl<S: Simd> RowKernel<S> for ImageRows<'_> {
         let kernel = self.kernel;
         let (fine, coarse) = (kernel.fine_points, kernel.coarse_points);
         let tiles = fine.tiles;
+        let part = first / ROWS % 2;
         let first = kernel.first + first;
         let rows = &kernel.fine[kernel.point * fine.matrix()..(kernel.point + 1) * fine.matrix()];
         let panel =
@@ -146,22 +145,23 @@ impl<S: Simd> RowKernel<S> for ImageRows<'_> {
                 unsafe { *sums = [simd.load(from), simd.load(from.add(S::LANES))] };
             }
         }
-        let strides = Strides {
-            row: 1,
-            depth: fine.stride(),
-            panel: coarse.stride(),
-        };
-        // SAFETY: both matrices have a row for each tile, in which these columns lie, by the assertion.
-        unsafe {
-            accumulate_strided(
-                simd,
-                rows.as_ptr().add(first),
-                panel.as_ptr().add(self.column),
-                strides,
-                tiles,
-                &mut sums,
-            );
-        }
+        // The rows of this tile some terms later, and in turns with the next tile both halves of the next columns.
+        let ahead = [
+            Ahead::every(
+                rows.as_ptr()
+                    .wrapping_add(first + TERMS_AHEAD * fine.stride()),
+                fine.stride(),
+            ),
+            Ahead::every(
+                panel
+                    .as_ptr()
+                    .wrapping_add(self.column + (2 + part) * S::LANES),
+                coarse.stride(),
+            ),
+        ];
+        let operands = [&rows[first..], &panel[self.column..]];
+        let strides = [fine.stride(), coarse.stride()];
+        accumulate_transposed(simd, operands, strides, tiles, ahead, &mut sums);
         for (row, sums) in sums.into_iter().enumerate() {
             let to = to[row * kernel.stride..][..2 * S::LANES].as_mut_ptr();
             // SAFETY: the slice has two vectors.

@@ -56,14 +56,25 @@ impl Kernel for ToPoints<'_> {
                             let row = self.order.of_window(top, y);
                             std::array::from_fn(|x| pixel([row, self.order.of_window(left, x)]))
                         });
-                        self.transform::<S, POINTS, OfWindows>(simd, &window, to);
+                        match self.side.points(phase) {
+                            [5, 5] => {
+                                self.transform::<S, POINTS, 5, 5, OfWindows>(simd, &window, to)
+                            }
+                            [5, _] => {
+                                self.transform::<S, POINTS, 5, 6, OfWindows>(simd, &window, to)
+                            }
+                            [_, 5] => {
+                                self.transform::<S, POINTS, 6, 5, OfWindows>(simd, &window, to)
+                            }
+                            _ => self.transform::<S, POINTS, 6, 6, OfWindows>(simd, &window, to),
+                        }
                     }
                     Factor::Products => {
                         let window: [[&[f32]; TILE]; TILE] = std::array::from_fn(|y| {
                             let row = self.order.of_tile(top, y);
                             std::array::from_fn(|x| pixel([row, self.order.of_tile(left, x)]))
                         });
-                        self.transform::<S, TILE, OfTiles>(simd, &window, to);
+                        self.transform::<S, TILE, 6, 6, OfTiles>(simd, &window, to);
                     }
                 }
             }
@@ -95,9 +106,15 @@ impl Axis<TILE> for OfTiles {
 }
 
 impl ToPoints<'_> {
-    /// Transforms all channels of one window of pixels, columns first.
+    /// Transforms all channels of one window of pixels, columns first, to the first `DOWN` by `ACROSS` points.
     #[inline(always)]
-    fn transform<S: Simd, const SIZE: usize, A: Axis<SIZE>>(
+    fn transform<
+        S: Simd,
+        const SIZE: usize,
+        const DOWN: usize,
+        const ACROSS: usize,
+        A: Axis<SIZE>,
+    >(
         &self,
         simd: S,
         window: &[[&[f32]; SIZE]; SIZE],
@@ -117,8 +134,8 @@ impl ToPoints<'_> {
                     row[x] = value;
                 }
             }
-            for (y, row) in columns.into_iter().enumerate() {
-                for (x, value) in A::along(simd, row).into_iter().enumerate() {
+            for (y, row) in columns.into_iter().enumerate().take(DOWN) {
+                for (x, value) in A::along(simd, row).into_iter().enumerate().take(ACROSS) {
                     let at = (y * POINTS + x) * matrix + to + channel;
                     // SAFETY: this row is this piece's alone.
                     unsafe { simd.store(self.to.range(at..at + S::LANES).as_mut_ptr(), value) };
@@ -147,7 +164,6 @@ impl Kernel for ToImages<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let channels = self.side.channels(self.grid);
-        let matrix = self.points.matrix();
         for tile in self.range.clone() {
             let (image, [top, left]) = self.grid.place(tile);
             let row = (tile - self.points.first) * self.points.stride();
@@ -161,19 +177,12 @@ impl Kernel for ToImages<'_> {
                 });
                 for channel in (0..channels).step_by(S::LANES) {
                     let from = row + phase * channels + channel;
-                    let products = &self.products[from..from + (PRODUCTS - 1) * matrix + S::LANES];
-                    let mut rows = [[simd.splat(0.0); POINTS]; TILE];
-                    for x in 0..POINTS {
-                        let mut column = [simd.splat(0.0); POINTS];
-                        for (y, value) in column.iter_mut().enumerate() {
-                            let at = (y * POINTS + x) * matrix;
-                            // SAFETY: the slice ends a vector behind the start of the last product.
-                            *value = unsafe { simd.load(products.as_ptr().add(at)) };
-                        }
-                        for (row, value) in rows.iter_mut().zip(transform_products(simd, column)) {
-                            row[x] = value;
-                        }
-                    }
+                    let rows = match self.side.points(phase) {
+                        [5, 5] => self.columns::<S, 5, 5>(simd, from),
+                        [5, _] => self.columns::<S, 5, 6>(simd, from),
+                        [_, 5] => self.columns::<S, 6, 5>(simd, from),
+                        _ => self.columns::<S, 6, 6>(simd, from),
+                    };
                     let bias = match self.bias {
                         // SAFETY: the slice has a vector.
                         Some(bias) => unsafe {
@@ -199,5 +208,31 @@ impl Kernel for ToImages<'_> {
                 }
             }
         }
+    }
+}
+
+impl ToImages<'_> {
+    /// Transforms the products at the first `DOWN` by `ACROSS` points along columns; the others are zero.
+    #[inline(always)]
+    fn columns<S: Simd, const DOWN: usize, const ACROSS: usize>(
+        &self,
+        simd: S,
+        from: usize,
+    ) -> [[S::Vector; POINTS]; TILE] {
+        let matrix = self.points.matrix();
+        let products = &self.products[from..from + (PRODUCTS - 1) * matrix + S::LANES];
+        let mut rows = [[simd.splat(0.0); POINTS]; TILE];
+        for x in 0..ACROSS {
+            let mut column = [simd.splat(0.0); POINTS];
+            for (y, value) in column.iter_mut().enumerate().take(DOWN) {
+                let at = (y * POINTS + x) * matrix;
+                // SAFETY: the slice ends a vector behind the start of the last product.
+                *value = unsafe { simd.load(products.as_ptr().add(at)) };
+            }
+            for (row, value) in rows.iter_mut().zip(transform_products(simd, column)) {
+                row[x] = value;
+            }
+        }
+        rows
     }
 }

@@ -1,8 +1,8 @@
 //! Between the weights of a kernel and its transformed taps: G g Gᵀ, and its adjoint for the gradient.
 
-use crate::simd::filtering::{POINTS, PRODUCTS, TAPS};
+use crate::simd::filtering::{POINTS, PRODUCTS, TAPS, points};
 use crate::simd::memory::Shared;
-use crate::simd::phases::{KERNEL, taps};
+use crate::simd::phases::{KERNEL, PHASES, taps};
 use crate::simd::{Kernel, Simd};
 
 /// Extents of a kernel [5, 5, fine channels, coarse channels].
@@ -29,7 +29,7 @@ pub(super) enum Depth {
 }
 
 /// Transformed taps as the right-hand sides of 36 products: for each point, for each panel of two vectors of columns, its
-/// rows.
+/// rows. Those of phases that do not have a point are there, too, but nobody writes or reads them.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Panels {
     pub(super) depth: usize,
@@ -102,22 +102,22 @@ impl Kernel for Transform<'_> {
                     *value = self.load(simd, [row, column], first);
                 }
             }
-            for phase in 0..4 {
+            for (phase, [down, across]) in PHASES.into_iter().enumerate() {
                 let (row, column) = match self.depth {
                     Depth::Fine => (phase * self.extents.fine + self.channel, first),
                     Depth::Coarse => (self.channel, phase * self.extents.fine + first),
                 };
-                for (y, of_row) in TAPS.iter().enumerate() {
+                for (y, of_row) in TAPS[..points(down)].iter().enumerate() {
                     let mut along = [simd.splat(0.0); KERNEL];
-                    for &(offset, tap) in taps(phase / 2) {
+                    for &(offset, tap) in taps(down) {
                         let factor = simd.splat(of_row[(offset + 1) as usize] as f32);
                         for (sum, value) in along.iter_mut().zip(&kernel[tap]) {
                             *sum = simd.multiply_add(factor, *value, *sum);
                         }
                     }
-                    for (x, of_column) in TAPS.iter().enumerate() {
+                    for (x, of_column) in TAPS[..points(across)].iter().enumerate() {
                         let mut sum = simd.splat(0.0);
-                        for &(offset, tap) in taps(phase % 2) {
+                        for &(offset, tap) in taps(across) {
                             let factor = simd.splat(of_column[(offset + 1) as usize] as f32);
                             sum = simd.multiply_add(factor, along[tap], sum);
                         }
@@ -155,7 +155,7 @@ impl Transform<'_> {
 /// Gᵀ u G: the gradients of the transformed taps of one fine channel to those of its weights.
 pub(super) struct Gather<'a> {
     pub(super) extents: Extents,
-    /// For each point [4 · fine channels, coarse channels].
+    /// For each point [4 · fine channels, coarse channels]; rows of phases that do not have a point are not read.
     pub(super) gradients: &'a [f32],
     /// Values between rows of `gradients`.
     pub(super) stride: usize,
@@ -172,23 +172,23 @@ impl Kernel for Gather<'_> {
         let matrix = 4 * fine * self.stride;
         for first in (0..coarse).step_by(S::LANES) {
             let mut kernel = [[simd.splat(0.0); KERNEL]; KERNEL];
-            for phase in 0..4 {
+            for (phase, [down, across]) in PHASES.into_iter().enumerate() {
                 let from = (phase * fine + self.channel) * self.stride + first;
                 let gradients = &self.gradients[from..from + (PRODUCTS - 1) * matrix + S::LANES];
-                for (y, of_row) in TAPS.iter().enumerate() {
+                for (y, of_row) in TAPS[..points(down)].iter().enumerate() {
                     let mut along = [simd.splat(0.0); KERNEL];
-                    for (x, of_column) in TAPS.iter().enumerate() {
+                    for (x, of_column) in TAPS[..points(across)].iter().enumerate() {
                         let at = (y * POINTS + x) * matrix;
                         // SAFETY: the slice ends a vector behind the start of the last point.
                         let value = unsafe { simd.load(gradients.as_ptr().add(at)) };
-                        for &(offset, tap) in taps(phase % 2) {
+                        for &(offset, tap) in taps(across) {
                             let factor = simd.splat(of_column[(offset + 1) as usize] as f32);
                             along[tap] = simd.multiply_add(factor, value, along[tap]);
                         }
                     }
-                    for &(offset, row) in taps(phase / 2) {
+                    for &(offset, row) in taps(down) {
                         let factor = simd.splat(of_row[(offset + 1) as usize] as f32);
-                        for &(_, column) in taps(phase % 2) {
+                        for &(_, column) in taps(across) {
                             kernel[row][column] =
                                 simd.multiply_add(factor, along[column], kernel[row][column]);
                         }
