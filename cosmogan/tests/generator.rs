@@ -233,6 +233,28 @@ fn weights_that_are_no_numbers_are_refused_wherever_they_are() {
 }
 
 #[test]
+fn weights_whose_sums_overflow_make_no_maps() {
+    let mut bytes = fs::read(golden("two_generator0.safetensors")).unwrap();
+    let header = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    for value in bytes[header..].chunks_exact_mut(4) {
+        let weight = f32::from_le_bytes(value.try_into().unwrap());
+        value.copy_from_slice(&(weight * 1e30).to_le_bytes());
+    }
+    for set in InstructionSet::available() {
+        let options = Options {
+            instruction_set: Some(set),
+            ..Options::default()
+        };
+        let generator = Generator::from_bytes_with(&bytes, options).unwrap();
+        let message = generator.sample(1, 1).unwrap_err().to_string();
+        assert!(
+            message.contains("weights") && message.contains("overflow"),
+            "{message}"
+        );
+    }
+}
+
+#[test]
 fn weights_of_another_configuration_are_refused() {
     let bytes = fs::read(golden("two_generator0.safetensors")).unwrap();
     let load = |key: &str, value: &str, needles: &[&str]| {

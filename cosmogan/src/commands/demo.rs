@@ -18,21 +18,25 @@ use crate::error::{Error, Result};
 use crate::files::{create_folder, refuse_foreign};
 use crate::interrupt;
 use crate::model::network::Network;
-use crate::model::{ModelConfig, NetworkKind, Preset};
+use crate::model::{ModelConfig, NetworkKind, Preset, weights};
 use crate::progress::Progress;
 use crate::report::{self, TrainingCurve, TrainingPoint};
 use crate::simulate::{Cosmology, Simulation};
 use crate::stats::Edges;
 use crate::stats::two_sample::Bootstrap;
-use crate::train::Trainer;
 use crate::train::checkpoint::{self, DataIdentity, RunIdentity};
 use crate::train::log;
 use crate::train::run::{self, Length, RunFolder, RunOptions};
+use crate::train::{Selected, Selection, SelectionOptions};
 
 const SEED: u64 = 1;
 const TRAINING_MAPS: usize = 4000;
+/// Of these the best generator is chosen; what it is compared with has no part in that.
+const DEVELOPMENT_MAPS: usize = 500;
 const HELD_OUT_MAPS: usize = 1000;
 const STEPS: u64 = 5000;
+/// Training is unstable from step to step. Generators of the second half are scored, one in so many steps.
+const SCORE_EVERY: u64 = 50;
 /// On a slow machine training ends here, wherever it is; the report says how far it came.
 const TIME_LIMIT: Duration = Duration::from_secs(200);
 /// Side of a map. 64 pixels across it are coarse, but hold more than one structure.
@@ -66,13 +70,15 @@ impl DemoArguments {
             None,
         )?;
         let training = simulated(&simulation, 0..TRAINING_MAPS, &folder.join("training.npy"))?;
-        let held_out = TRAINING_MAPS..TRAINING_MAPS + HELD_OUT_MAPS;
+        let development = TRAINING_MAPS..TRAINING_MAPS + DEVELOPMENT_MAPS;
+        let held_out = development.end..development.end + HELD_OUT_MAPS;
+        let development = simulated(&simulation, development, &folder.join("development.npy"))?;
         let held_out = simulated(&simulation, held_out, &folder.join("held-out.npy"))?;
 
         let run = RunFolder::new(folder.join("run"));
-        let trainer = trained(&run, model, &training, &backend)?;
+        let trained = trained(&run, model, [&training, &development], &backend)?;
         let untrained = Network::initial(NetworkKind::Generator, model, SEED, &backend)?;
-        let from_trained = generated(trainer.generator(), &folder.join("generated.npy"))?;
+        let from_trained = generated(&trained.generator, &folder.join("generated.npy"))?;
         let from_untrained = generated(&untrained, &folder.join("untrained.npy"))?;
 
         let samples = Samples {
@@ -92,12 +98,12 @@ impl DemoArguments {
                     resamples: 1000,
                     seed: SEED,
                 },
-                training: Some(curve(&run)),
+                training: Some(curve(&run, trained.selected_step)),
                 figures: vec![
                     nearest_neighbours(&from_trained, training.path())?,
-                    interpolations(trainer.generator(), SEED)?,
+                    interpolations(&trained.generator, SEED)?,
                 ],
-                provenance: provenance(&trainer, started),
+                provenance: provenance(&trained, started),
             },
             &folder,
         )?;
@@ -109,8 +115,9 @@ impl DemoArguments {
 
 /// Whether an earlier demonstration left this.
 fn is_own(name: &str) -> bool {
-    const MAPS: [&str; 4] = [
+    const MAPS: [&str; 5] = [
         "training.npy",
+        "development.npy",
         "held-out.npy",
         "generated.npy",
         "untrained.npy",
@@ -140,12 +147,21 @@ fn simulated(simulation: &Simulation, range: Range<usize>, path: &Path) -> Resul
     MapSet::read(path)
 }
 
+/// What training leaves.
+struct Trained {
+    /// The best of those that were scored; the last one where time was over before any was.
+    generator: Network,
+    /// After which step it was scored.
+    selected_step: Option<u64>,
+    steps: u64,
+}
+
 fn trained(
     run: &RunFolder,
     model: ModelConfig,
-    maps: &MapSet,
+    [maps, development]: [&MapSet; 2],
     backend: &Arc<dyn Backend>,
-) -> Result<Trainer> {
+) -> Result<Trained> {
     let identity = RunIdentity {
         model,
         training: Preset::Tiny.training(),
@@ -162,11 +178,21 @@ fn trained(
                 "choose an empty folder for --out",
             ));
         }
-        for file in [checkpoint, run.log()] {
-            fs::remove_file(&file)
-                .map_err(|error| Error::file(&file, error, "choose another --out"))?;
+        for file in [checkpoint, run.log(), run.best()] {
+            if file.exists() {
+                fs::remove_file(&file)
+                    .map_err(|error| Error::file(&file, error, "choose another --out"))?;
+            }
         }
     }
+    let steps_per_epoch = (maps.count() / Preset::Tiny.training().batch) as u64;
+    let selection = SelectionOptions {
+        epochs: STEPS / 2 / steps_per_epoch,
+        every: SCORE_EVERY,
+        maps: development.count(),
+    };
+    let best = run.best();
+    let selection = Selection::new(selection, development, model.output_size, SEED, &best)?;
     let options = RunOptions {
         folder: run.path().to_owned(),
         identity,
@@ -175,7 +201,16 @@ fn trained(
         preview_every: 250,
         time_limit: Some(TIME_LIMIT),
     };
-    run::train(&options, maps, None, backend)
+    let trainer = run::train(&options, maps, Some(selection), backend)?;
+    let (weights, selected_step) = match best.exists() {
+        true => (&best, Some(Selected::read(&best)?.step)),
+        false => (&run.generator(), None),
+    };
+    Ok(Trained {
+        generator: weights::load(weights, NetworkKind::Generator, backend)?,
+        selected_step,
+        steps: trainer.steps_done(),
+    })
 }
 
 fn generated(generator: &Network, path: &Path) -> Result<MapSet> {
@@ -187,7 +222,7 @@ fn generated(generator: &Network, path: &Path) -> Result<MapSet> {
     MapSet::read(path)
 }
 
-fn curve(run: &RunFolder) -> TrainingCurve {
+fn curve(run: &RunFolder, selected_step: Option<u64>) -> TrainingCurve {
     let points = log::read(&run.log())
         .iter()
         .map(|line| TrainingPoint {
@@ -198,12 +233,12 @@ fn curve(run: &RunFolder) -> TrainingCurve {
         .collect();
     TrainingCurve {
         points,
-        selected_step: None,
+        selected_step,
     }
 }
 
-fn provenance(trainer: &Trainer, started: Instant) -> Vec<(String, String)> {
-    let config = trainer.generator().config();
+fn provenance(trained: &Trained, started: Instant) -> Vec<(String, String)> {
+    let config = trained.generator.config();
     let pair = |what: &str, which: String| (what.to_owned(), which);
     vec![
         pair("Command", "cosmogan demo".to_owned()),
@@ -211,7 +246,7 @@ fn provenance(trainer: &Trainer, started: Instant) -> Vec<(String, String)> {
         pair(
             "Real maps",
             format!(
-                "shifted-lognormal fields with the convergence power spectrum of the default cosmology, sources at redshift {SOURCE_REDSHIFT}: {TRAINING_MAPS} for training and {HELD_OUT_MAPS} others to compare with"
+                "shifted-lognormal fields with the convergence power spectrum of the default cosmology, sources at redshift {SOURCE_REDSHIFT}: {TRAINING_MAPS} for training, {DEVELOPMENT_MAPS} to choose the best generator by and {HELD_OUT_MAPS} to compare it with"
             ),
         ),
         pair("Model", config.to_json()),
@@ -219,12 +254,12 @@ fn provenance(trainer: &Trainer, started: Instant) -> Vec<(String, String)> {
             "Training",
             format!(
                 "{} steps of {} maps, learning rate {}",
-                trainer.steps_done(),
+                trained.steps,
                 Preset::Tiny.training().batch,
                 Preset::Tiny.training().learning_rate
             ),
         ),
-        pair("Device", trainer.generator().backend().description()),
+        pair("Device", trained.generator.backend().description()),
         pair(
             "Time, all steps together",
             format!("{:.0} s", started.elapsed().as_secs_f64()),

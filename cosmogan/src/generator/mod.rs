@@ -162,7 +162,7 @@ impl Generator {
     /// The first `count` maps of a seed.
     ///
     /// # Errors
-    /// Where so many maps are more than can be addressed.
+    /// Where so many maps are more than can be addressed, or weights are so large that sums overflow.
     pub fn sample(&self, count: usize, seed: u64) -> Result<Vec<f32>> {
         let mut maps = self.room(count)?;
         self.sample_into(0, seed, &mut maps)?;
@@ -172,7 +172,7 @@ impl Generator {
     /// The maps of a seed from map `first` on, as many as `maps` has room for.
     ///
     /// # Errors
-    /// Where `maps` has room for no whole number of maps.
+    /// Where `maps` has room for no whole number of maps, or weights are so large that sums overflow.
     pub fn sample_into(&self, first: u64, seed: u64, maps: &mut [f32]) -> Result<()> {
         /// Latent vectors that are drawn at a time.
         const BATCH: usize = 1024;
@@ -182,7 +182,7 @@ impl Generator {
         for maps in maps.chunks_mut(BATCH * map) {
             let last = next + (maps.len() / map) as u64;
             let vectors = latents(seed, next..last, self.latent_width());
-            self.stack.run(&vectors, maps, self.threads);
+            self.run(&vectors, maps)?;
             next = last;
         }
         Ok(())
@@ -191,7 +191,7 @@ impl Generator {
     /// The maps of latent vectors, which are standard normal deviates, one vector after the other.
     ///
     /// # Errors
-    /// Where these are no whole number of vectors, or not finite.
+    /// Where these are no whole number of vectors, or not finite, or weights are so large that sums overflow.
     pub fn generate(&self, latents: &[f32]) -> Result<Vec<f32>> {
         let mut maps = self.room(latents.len() / self.latent_width())?;
         self.generate_into(latents, &mut maps)?;
@@ -201,7 +201,7 @@ impl Generator {
     /// The maps of latent vectors, as [`generate`](Self::generate), into memory of the caller's.
     ///
     /// # Errors
-    /// Where these are no whole number of vectors, not finite, or more or fewer than `maps` has room for.
+    /// As [`generate`](Self::generate), and where these are more or fewer vectors than `maps` has room for.
     pub fn generate_into(&self, latents: &[f32], maps: &mut [f32]) -> Result<()> {
         let width = self.latent_width();
         let refused = |problem: String, remedy: String| Error::usage("latents", problem, remedy);
@@ -225,8 +225,26 @@ impl Generator {
                 "give a vector for each map".to_owned(),
             ));
         }
+        self.run(latents, maps)
+    }
+
+    fn run(&self, latents: &[f32], maps: &mut [f32]) -> Result<()> {
         self.stack.run(latents, maps, self.threads);
-        Ok(())
+        // Zero times what is not finite is no number; sums of eight at a time become vectors.
+        let mut sums = [0.0; 8];
+        for values in maps.chunks_exact(sums.len()) {
+            for (sum, value) in sums.iter_mut().zip(values) {
+                *sum += 0.0 * value;
+            }
+        }
+        if sums.iter().all(|sum| *sum == 0.0) {
+            return Ok(());
+        }
+        Err(Error::usage(
+            "weights",
+            "are so large that sums overflow single precision: some pixels are no numbers",
+            "use the weights of a training run that went well",
+        ))
     }
 
     fn room(&self, count: usize) -> Result<Vec<f32>> {

@@ -45,6 +45,25 @@ pub struct Selected {
     pub development: DataIdentity,
 }
 
+impl Selected {
+    /// What the file at `path`, a `best.safetensors`, says of itself.
+    ///
+    /// # Errors
+    /// Where the file cannot be read or does not say how it was chosen.
+    pub fn read(path: &Path) -> Result<Self> {
+        let bytes = read_file(path)?;
+        let file = TensorFile::parse(path, &bytes)?;
+        let described: serde_json::Value =
+            serde_json::from_str(file.metadata(CONFIG_KEY).unwrap_or("{}"))
+                .map_err(|error| Error::file(path, error, REMEDY))?;
+        serde_json::from_value(described["selection"].clone())
+            .map_err(|_| Error::file(path, "does not say how it was chosen", REMEDY))
+    }
+}
+
+/// What to do about a best generator that was chosen otherwise.
+const REMEDY: &str = "select as that run did, or move this file away";
+
 /// Scores generators, and remembers the best.
 #[derive(Debug)]
 pub struct Selection {
@@ -109,22 +128,13 @@ impl Selection {
 
     /// The best generator of an interrupted run. Steps that are taken again give the same scores.
     fn earlier(&self, path: &Path) -> Result<Selected> {
-        let refused = |problem: String| {
-            let remedy = "select as that run did, or move this file away";
-            Error::file(path, problem, remedy)
-        };
-        let bytes = read_file(path)?;
-        let file = TensorFile::parse(path, &bytes)?;
-        let described: serde_json::Value =
-            serde_json::from_str(file.metadata(CONFIG_KEY).unwrap_or("{}"))
-                .map_err(|error| refused(error.to_string()))?;
-        let found: Selected = serde_json::from_value(described["selection"].clone())
-            .map_err(|_| refused("does not say how it was chosen".to_owned()))?;
+        let found = Selected::read(path)?;
         if found.development != self.development || found.maps != self.options.maps {
-            return Err(refused(format!(
+            let problem = format!(
                 "was chosen by {} maps against {} others, not by {} against these {}",
                 found.maps, found.development.count, self.options.maps, self.development.count
-            )));
+            );
+            return Err(Error::file(path, problem, REMEDY));
         }
         Ok(found)
     }

@@ -127,7 +127,7 @@ impl<S: Simd> RowKernel<S> for DenseKernel<'_> {
                 let bias = unsafe { simd.load(bias.as_ptr().add(half * S::LANES)) };
                 for (image, sums) in sums.iter().enumerate() {
                     let at = features.pixel(first + image, row as isize, column as isize) + channel;
-                    let value = simd.maximum(simd.add(sums[half], bias), simd.splat(0.0));
+                    let value = simd.rectify(simd.add(sums[half], bias));
                     // SAFETY: a vector does not reach beyond its pixel's channels; no other item has this panel.
                     unsafe { simd.store(self.output.range(at..at + S::LANES).as_mut_ptr(), value) };
                 }

@@ -174,7 +174,7 @@ impl<S: Simd> RowKernel<S> for Row<'_> {
                     .output
                     .pixel(self.image, row as isize, column as isize)
                     + channel;
-                let value = simd.maximum(simd.add(sums[half], bias), simd.splat(0.0));
+                let value = simd.rectify(simd.add(sums[half], bias));
                 // SAFETY: a vector does not reach beyond its pixel's channels; no other item has this phase and panel.
                 unsafe {
                     simd.store(

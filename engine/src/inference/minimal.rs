@@ -368,7 +368,7 @@ impl ProductKernel<'_> {
                 if row < self.layer.input.size && column < self.layer.input.size {
                     let (row, column) = (2 * row + down, 2 * column + across);
                     let at = output.pixel(image, row as isize, column as isize) + channel;
-                    let value = simd.maximum(simd.add(result, bias), simd.splat(0.0));
+                    let value = simd.rectify(simd.add(result, bias));
                     // SAFETY: these channels of this tile are this piece's alone.
                     unsafe { simd.store(self.output.range(at..at + S::LANES).as_mut_ptr(), value) };
                 }

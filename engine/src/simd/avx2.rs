@@ -80,8 +80,8 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    fn maximum(self, a: __m256, b: __m256) -> __m256 {
-        // SAFETY: see above.
-        unsafe { _mm256_max_ps(a, b) }
+    fn rectify(self, a: __m256) -> __m256 {
+        // SAFETY: see above. The instruction gives its second operand where one is no number.
+        unsafe { _mm256_max_ps(_mm256_setzero_ps(), a) }
     }
 }

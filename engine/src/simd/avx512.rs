@@ -83,8 +83,8 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    fn maximum(self, a: __m512, b: __m512) -> __m512 {
-        // SAFETY: see above.
-        unsafe { _mm512_max_ps(a, b) }
+    fn rectify(self, a: __m512) -> __m512 {
+        // SAFETY: see above. The instruction gives its second operand where one is no number.
+        unsafe { _mm512_max_ps(_mm512_setzero_ps(), a) }
     }
 }

@@ -121,5 +121,6 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     fn multiply(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
     /// a·b + c, rounded once where the instruction set can.
     fn multiply_add(self, a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector;
-    fn maximum(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
+    /// max(a, 0), and what is no number stays none.
+    fn rectify(self, a: Self::Vector) -> Self::Vector;
 }

@@ -67,7 +67,7 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
-    fn maximum(self, a: Four, b: Four) -> Four {
-        zip(a, b, |a, b| if a > b { a } else { b })
+    fn rectify(self, a: Four) -> Four {
+        zip(Four([0.0; 4]), a, |zero, a| if zero > a { zero } else { a })
     }
 }
