@@ -124,6 +124,32 @@ fn recorded_steps_give_the_same_bits() {
     assert_eq!(result(&pieces), result(&whole));
 }
 
+/// Steps that nothing is written of are not waited for; on the GPU's kernels they are replayed, too.
+#[test]
+fn steps_that_are_not_looked_at_give_the_same_bits() {
+    let folder = tempfile::tempdir().unwrap();
+    // Two steps are an epoch, at whose end the run is saved.
+    let (config, data) = small_run(folder.path(), 16);
+    for (device, steps) in [("cpu", "11"), ("simt", "5")] {
+        let run = |every: &str| {
+            let run = folder.path().join(format!("{device}-{every}"));
+            let mut arguments = arguments(&config, &data, &run, steps);
+            arguments.extend(["--device", device, "--log-every", every]);
+            succeed(&arguments);
+            result(&run)
+        };
+        let (all, some) = (run("1"), run("3"));
+        assert_eq!(all.0, some.0);
+        let last: u64 = steps.parse().unwrap();
+        let is_logged = |line: &serde_json::Value| {
+            let step = line["step"].as_u64().unwrap();
+            step.is_multiple_of(3) || step == last
+        };
+        let expected: Vec<_> = all.2.into_iter().filter(is_logged).collect();
+        assert_eq!(some.2, expected);
+    }
+}
+
 #[cfg(unix)]
 #[test]
 fn ctrl_c_saves_and_resume_goes_on() {

@@ -46,7 +46,7 @@ pub(super) struct TrainArguments {
     /// Go on with the run in --out, bit for bit as if it had never stopped
     #[arg(long)]
     resume: bool,
-    /// Steps between lines of log.jsonl
+    /// Steps between lines of log.jsonl; a GPU does not wait for its processor in between
     #[arg(long, default_value_t = 1, value_name = "STEPS")]
     log_every: u64,
     /// Steps between pictures of the same 16 latents; 0 for one per epoch

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::step::StepOutcome;
+use super::step::StepReport;
 use crate::error::Result;
 use crate::files::{cannot_write, write_atomically};
 
@@ -50,8 +50,8 @@ pub(crate) fn mean_probability(logits: &[f32]) -> f64 {
 }
 
 /// Whether all losses of a step are numbers.
-pub(crate) fn is_sound(outcome: &StepOutcome) -> bool {
-    [outcome.d_loss_real, outcome.d_loss_fake, outcome.g_loss]
+pub(crate) fn is_sound(report: &StepReport) -> bool {
+    [report.d_loss_real, report.d_loss_fake, report.g_loss]
         .iter()
         .all(|loss| loss.is_finite())
 }

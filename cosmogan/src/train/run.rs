@@ -14,7 +14,7 @@ use super::batches::Batches;
 use super::checkpoint::{self, RunIdentity};
 use super::log::{self, Log, LogLine, is_sound, mean_probability};
 use super::selection::Selection;
-use super::step::{RealMaps, StepInputs, StepOutcome, Trainer};
+use super::step::{RealMaps, StepInputs, StepReport, Trainer};
 use crate::data::MapSet;
 use crate::error::{Error, Result};
 use crate::files::{create_folder, write_atomically};
@@ -224,9 +224,10 @@ impl Run<'_> {
         }
         let started = Instant::now();
         let mut last_line = (first, started);
+        let mut message = String::new();
         let mut progress = Progress::new("training", self.total).starting_at(first);
         for step in first..self.total {
-            let (outcome, flipped) = self.step(step)?;
+            let flipped = self.advance(step)?;
             let done = step + 1;
             let is_last = done == self.total
                 || self
@@ -234,32 +235,36 @@ impl Run<'_> {
                     .time_limit
                     .is_some_and(|limit| started.elapsed() >= limit);
             let ends_epoch = done % self.batches.steps_per_epoch() == 0;
-            let score = self.score(done)?;
-            if done % self.options.log_every == 0 || is_last || score.is_some() {
-                let mut line = self.line(&outcome, flipped, done, last_line)?;
-                line.score = score;
-                last_line = (done, Instant::now());
-                self.log.append(&line)?;
-            }
-            if is_last || self.wants_preview(done, ends_epoch) {
-                self.preview()?;
-            }
             let interrupted = interrupt::requested();
-            if is_last
+            let saves = is_last
                 || ends_epoch
                 || interrupted
-                || self.last_checkpoint.elapsed() >= LONGEST_TIME_BETWEEN_CHECKPOINTS
-            {
+                || self.last_checkpoint.elapsed() >= LONGEST_TIME_BETWEEN_CHECKPOINTS;
+            let previews = is_last || self.wants_preview(done, ends_epoch);
+            let scores = self.scores(done);
+            let logs = is_last || scores || done % self.options.log_every == 0;
+            // Nothing is written of a step that was not looked at; the other steps need not be waited for.
+            if saves || previews || logs {
+                let report = self.report(done)?;
+                message = format!(
+                    "D loss {:.3}  G loss {:.3}",
+                    report.d_loss_real + report.d_loss_fake,
+                    report.g_loss
+                );
+                let score = scores.then(|| self.score(done)).transpose()?.flatten();
+                if logs {
+                    let line = self.line(&report, flipped, done, last_line, score);
+                    last_line = (done, Instant::now());
+                    self.log.append(&line)?;
+                }
+            }
+            if previews {
+                self.preview()?;
+            }
+            if saves {
                 self.save()?;
             }
-            progress.advance(
-                1,
-                format_args!(
-                    "D loss {:.3}  G loss {:.3}",
-                    outcome.d_loss_real + outcome.d_loss_fake,
-                    outcome.g_loss
-                ),
-            );
+            progress.advance(1, &message);
             if is_last {
                 break;
             }
@@ -285,19 +290,24 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// The score of the generator after step `done`, if it is due.
-    fn score(&mut self, done: u64) -> Result<Option<f64>> {
+    /// Whether the generator after step `done` is to be scored.
+    fn scores(&self, done: u64) -> bool {
         let per_epoch = self.batches.steps_per_epoch();
-        match &mut self.selection {
-            Some(selection) if selection.is_due(done, self.total, per_epoch) => selection
-                .consider(self.trainer.generator(), done, &self.folder.best())
-                .map(Some),
-            _ => Ok(None),
-        }
+        let selection = self.selection.as_ref();
+        selection.is_some_and(|selection| selection.is_due(done, self.total, per_epoch))
     }
 
-    /// Takes a step; also says whether its labels were flipped.
-    fn step(&mut self, step: u64) -> Result<(StepOutcome, bool)> {
+    /// The score of the generator after step `done`, where generators are scored.
+    fn score(&mut self, done: u64) -> Result<Option<f64>> {
+        let generator = self.trainer.generator();
+        let selection = self.selection.as_mut();
+        selection
+            .map(|selection| selection.consider(generator, done, &self.folder.best()))
+            .transpose()
+    }
+
+    /// Takes a step, which the device may still be at; says whether its labels are flipped.
+    fn advance(&mut self, step: u64) -> Result<bool> {
         let batch = self.batches.at(step);
         let values;
         let maps = if self.data_is_kept {
@@ -306,22 +316,31 @@ impl Run<'_> {
             values = self.batches.values(&batch.maps);
             RealMaps::Values(&values)
         };
-        let outcome = self.trainer.step(StepInputs {
+        self.trainer.advance(StepInputs {
             maps,
             latents: &batch.latents,
             flip_labels: batch.flip_labels,
         })?;
-        if is_sound(&outcome) {
-            return Ok((outcome, batch.flip_labels));
+        Ok(batch.flip_labels)
+    }
+
+    /// How the last step went, which was step `done`.
+    fn report(&self, done: u64) -> Result<StepReport> {
+        let report = self.trainer.report()?;
+        let report = report.expect("a step was taken");
+        if is_sound(&report) {
+            return Ok(report);
         }
+        // What is no number stays none, so that it may have become so in a step that was not looked at.
+        let when = match self.options.log_every {
+            1 => "at",
+            _ => "at or before",
+        };
         Err(Error::file(
             self.folder.path(),
             format!(
-                "training diverged at step {}: losses {} {} {}",
-                step + 1,
-                outcome.d_loss_real,
-                outcome.d_loss_fake,
-                outcome.g_loss
+                "training diverged {when} step {done}: losses {} {} {}",
+                report.d_loss_real, report.d_loss_fake, report.g_loss
             ),
             "the last checkpoint is intact; start again with a lower learning_rate in --config",
         ))
@@ -329,26 +348,27 @@ impl Run<'_> {
 
     fn line(
         &self,
-        outcome: &StepOutcome,
+        report: &StepReport,
         flipped: bool,
         done: u64,
         (last_step, last_time): (u64, Instant),
-    ) -> Result<LogLine> {
+        score: Option<f64>,
+    ) -> LogLine {
         let maps = (done - last_step) * self.options.identity.training.batch as u64;
-        Ok(LogLine {
+        LogLine {
             step: done,
             epoch: (done - 1) / self.batches.steps_per_epoch() + 1,
-            d_loss_real: outcome.d_loss_real.into(),
-            d_loss_fake: outcome.d_loss_fake.into(),
-            g_loss: outcome.g_loss.into(),
-            d_real: mean_probability(&outcome.real_logits),
-            d_fake: mean_probability(&outcome.fake_logits),
-            d_gradient_norm: outcome.discriminator_norm.into(),
-            g_gradient_norm: outcome.generator_norm.into(),
+            d_loss_real: report.d_loss_real.into(),
+            d_loss_fake: report.d_loss_fake.into(),
+            g_loss: report.g_loss.into(),
+            d_real: mean_probability(&report.real_logits),
+            d_fake: mean_probability(&report.fake_logits),
+            d_gradient_norm: report.discriminator_norm.into(),
+            g_gradient_norm: report.generator_norm.into(),
             flipped,
             maps_per_second: maps as f64 / last_time.elapsed().as_secs_f64(),
-            score: None,
-        })
+            score,
+        }
     }
 
     fn wants_preview(&self, done: u64, ends_epoch: bool) -> bool {

@@ -42,9 +42,9 @@ pub struct StepInputs<'a> {
     pub flip_labels: bool,
 }
 
-/// What a step tells.
+/// What a step tells of itself.
 #[derive(Clone, Debug)]
-pub struct StepOutcome {
+pub struct StepReport {
     /// The discriminator's loss on real maps.
     pub d_loss_real: f32,
     /// The discriminator's loss on generated maps.
@@ -59,6 +59,13 @@ pub struct StepOutcome {
     pub real_logits: Vec<f32>,
     /// Logits of the generated maps.
     pub fake_logits: Vec<f32>,
+}
+
+/// A step's report, and the gradients that it followed.
+#[derive(Clone, Debug)]
+pub struct StepOutcome {
+    /// Losses, norms and logits.
+    pub report: StepReport,
     /// Gradients of the discriminator's loss, one per trained tensor; the next step may overwrite them.
     pub discriminator_gradients: Vec<Tensor>,
     /// Gradients of the generator's loss, one per trained tensor; the next step may overwrite them.
@@ -81,6 +88,14 @@ struct DeviceInputs {
 /// A step's results on the device.
 #[derive(Clone, Debug)]
 struct DeviceOutcome {
+    report: DeviceReport,
+    discriminator_gradients: Vec<Tensor>,
+    generator_gradients: Vec<Tensor>,
+}
+
+/// A step's report on the device.
+#[derive(Clone, Debug)]
+struct DeviceReport {
     d_loss_real: Tensor,
     d_loss_fake: Tensor,
     g_loss: Tensor,
@@ -90,8 +105,6 @@ struct DeviceOutcome {
     generator_norm: Tensor,
     real_logits: Tensor,
     fake_logits: Tensor,
-    discriminator_gradients: Vec<Tensor>,
-    generator_gradients: Vec<Tensor>,
 }
 
 /// How far the recording of a step has come.
@@ -127,6 +140,8 @@ pub struct Trainer {
     /// The whole data set `[M, S, S, c_dim]`, where the device has room for it.
     data: Option<Tensor>,
     inputs: Option<DeviceInputs>,
+    /// Of the last step.
+    report: Option<DeviceReport>,
     replay: Replay,
 }
 
@@ -147,6 +162,7 @@ impl Trainer {
             backend,
             data: None,
             inputs: None,
+            report: None,
             replay: Replay::Cold,
         })
     }
@@ -195,27 +211,59 @@ impl Trainer {
         matches!(self.replay, Replay::Recorded(..))
     }
 
-    /// Takes one step.
+    /// Takes one step, and waits for it.
     ///
     /// # Errors
     /// Where the inputs do not fit the networks, or the device fails.
     pub fn step(&mut self, inputs: StepInputs<'_>) -> Result<StepOutcome> {
-        let on_device = self.place(inputs)?;
-        let outcome = self.queue(&on_device, inputs.flip_labels);
-        self.inputs = Some(on_device);
-        let outcome = outcome?;
-        self.steps_done += 1;
+        let outcome = self.queue(inputs)?;
         Ok(StepOutcome {
-            d_loss_real: self.scalar(&outcome.d_loss_real)?,
-            d_loss_fake: self.scalar(&outcome.d_loss_fake)?,
-            g_loss: self.scalar(&outcome.g_loss)?,
-            discriminator_norm: self.scalar(&outcome.discriminator_norm)?.sqrt(),
-            generator_norm: self.scalar(&outcome.generator_norm)?.sqrt(),
-            real_logits: self.backend.download(&outcome.real_logits)?,
-            fake_logits: self.backend.download(&outcome.fake_logits)?,
+            report: self.read(&outcome.report)?,
             discriminator_gradients: outcome.discriminator_gradients,
             generator_gradients: outcome.generator_gradients,
         })
+    }
+
+    /// Takes one step without waiting: a device goes on with it while its caller prepares the next one.
+    ///
+    /// # Errors
+    /// As [`step`](Self::step); what fails on the device may be told by a later call.
+    pub fn advance(&mut self, inputs: StepInputs<'_>) -> Result<()> {
+        let outcome = self.queue(inputs)?;
+        self.report = Some(outcome.report);
+        Ok(())
+    }
+
+    /// Waits for the last step that was [advanced](Self::advance), and says how it went; nothing before the first.
+    ///
+    /// # Errors
+    /// Where the device fails.
+    pub fn report(&self) -> Result<Option<StepReport>> {
+        self.report
+            .as_ref()
+            .map(|report| self.read(report))
+            .transpose()
+    }
+
+    fn read(&self, report: &DeviceReport) -> Result<StepReport> {
+        Ok(StepReport {
+            d_loss_real: self.scalar(&report.d_loss_real)?,
+            d_loss_fake: self.scalar(&report.d_loss_fake)?,
+            g_loss: self.scalar(&report.g_loss)?,
+            discriminator_norm: self.scalar(&report.discriminator_norm)?.sqrt(),
+            generator_norm: self.scalar(&report.generator_norm)?.sqrt(),
+            real_logits: self.backend.download(&report.real_logits)?,
+            fake_logits: self.backend.download(&report.fake_logits)?,
+        })
+    }
+
+    fn queue(&mut self, inputs: StepInputs<'_>) -> Result<DeviceOutcome> {
+        let on_device = self.place(inputs)?;
+        let outcome = self.run_or_replay(&on_device, inputs.flip_labels);
+        self.inputs = Some(on_device);
+        let outcome = outcome?;
+        self.steps_done += 1;
+        Ok(outcome)
     }
 
     /// Brings a step's inputs to the device, where those of the step before lay if they fit.
@@ -273,7 +321,7 @@ impl Trainer {
     }
 
     /// Queues one step, recorded or as it is.
-    fn queue(&mut self, inputs: &DeviceInputs, flip_labels: bool) -> Result<DeviceOutcome> {
+    fn run_or_replay(&mut self, inputs: &DeviceInputs, flip_labels: bool) -> Result<DeviceOutcome> {
         if flip_labels {
             return self.run(inputs, true);
         }
@@ -369,7 +417,7 @@ impl Trainer {
         };
         let discriminator_gradients = gradients(&d_loss, &discriminator.trained())?;
         let generator_gradients = gradients(&g_loss, &generator.trained())?;
-        let outcome = DeviceOutcome {
+        let report = DeviceReport {
             d_loss_real: d_loss_real.value().clone(),
             d_loss_fake: d_loss_fake.value().clone(),
             g_loss: g_loss.value().clone(),
@@ -377,6 +425,9 @@ impl Trainer {
             generator_norm: self.squared_norm(&generator_gradients)?,
             real_logits: real_logits.value().clone(),
             fake_logits: fake_logits.value().clone(),
+        };
+        let outcome = DeviceOutcome {
+            report,
             discriminator_gradients,
             generator_gradients,
         };

@@ -349,9 +349,9 @@ fn logits(network: &Network, maps: &[f32], mode: Mode) -> Result<Vec<f32>> {
 
 fn losses(step: usize, outcome: &StepOutcome) -> Vec<Computed> {
     [
-        ("d_loss_real", outcome.d_loss_real),
-        ("d_loss_fake", outcome.d_loss_fake),
-        ("g_loss", outcome.g_loss),
+        ("d_loss_real", outcome.report.d_loss_real),
+        ("d_loss_fake", outcome.report.d_loss_fake),
+        ("g_loss", outcome.report.g_loss),
     ]
     .into_iter()
     .map(|(name, value)| Computed {
