@@ -1,8 +1,6 @@
-"""PyTorch's training step: both networks as one writes them, and three ways to make it faster.
+"""PyTorch's training step on a processor: both networks as one writes them, and three ways to make it faster.
 
-Every variant computes only what a step needs. D(G(z)) runs forward once and backward twice, once for the weights of D
-and once for the map; gradients are asked for by name, so that no others are computed. Biases in front of a batch
-normalisation that are the same for a whole channel, which have no effect, are left out. Adam is the fused one.
+Every variant computes only what a step needs (pytorch_model.py). Adam is the fused one.
 """
 
 import argparse
@@ -11,106 +9,12 @@ import time
 
 import numpy as np
 import torch
-from torch import nn
-from torch.nn import functional
 
 import network
+import pytorch_model
 import worker
 
-BETAS, SLOPE = (0.5, 0.999), 0.2
-
-
-class Generator(nn.Module):
-    """`mirrored` has latents go to mirrored maps, which leaves no row or column to drop after a layer."""
-
-    def __init__(self, config, mirrored):
-        super().__init__()
-        self.side, self.layers, self.mirrored = config["output_size"] >> config["layers"], config["layers"], mirrored
-        self.fc = nn.Linear(config["z_dim"], network.channels(config, 0) * self.side**2)
-        self.bn0 = nn.BatchNorm2d(network.channels(config, 0), eps=network.EPSILON)
-        padding = {"padding": 2, "output_padding": 1} if mirrored else {"padding": 1}
-        for layer in range(1, self.layers + 1):
-            inputs, outputs = network.channels(config, layer - 1), network.channels(config, layer)
-            last = layer == self.layers
-            deconv = nn.ConvTranspose2d(inputs, outputs, network.KERNEL, network.STRIDE, bias=last, **padding)
-            self.add_module(f"deconv{layer}", deconv)
-            if not last:
-                self.add_module(f"bn{layer}", nn.BatchNorm2d(outputs, eps=network.EPSILON))
-
-    def forward(self, latents):
-        values = self.fc(latents).view(len(latents), -1, self.side, self.side)
-        values = functional.relu(self.bn0(values))
-        for layer in range(1, self.layers + 1):
-            values = self.get_submodule(f"deconv{layer}")(values)
-            if not self.mirrored:
-                values = values[:, :, :-1, :-1]
-            if layer < self.layers:
-                values = functional.relu(self.get_submodule(f"bn{layer}")(values))
-        return torch.tanh(values)
-
-
-class Discriminator(nn.Module):
-    """`mirrored` takes mirrored maps, which leaves no row or column to add before a layer."""
-
-    def __init__(self, config, mirrored):
-        super().__init__()
-        self.layers, self.mirrored = config["layers"], mirrored
-        inputs, outputs = config["c_dim"], config["df_dim"]
-        for layer in range(self.layers):
-            padding = 2 if mirrored else 0
-            conv = nn.Conv2d(inputs, outputs, network.KERNEL, network.STRIDE, padding, bias=layer == 0)
-            self.add_module(f"conv{layer}", conv)
-            if layer:
-                self.add_module(f"bn{layer}", nn.BatchNorm2d(outputs, eps=network.EPSILON))
-            inputs, outputs = outputs, 2 * outputs
-        self.fc = nn.Linear(inputs * (config["output_size"] >> self.layers) ** 2, 1)
-
-    def forward(self, maps):
-        values = maps
-        for layer in range(self.layers):
-            if not self.mirrored:
-                values = functional.pad(values, (1, 2, 1, 2))
-            values = self.get_submodule(f"conv{layer}")(values)
-            if layer:
-                values = self.get_submodule(f"bn{layer}")(values)
-            values = functional.leaky_relu(values, SLOPE)
-        return self.fc(values.flatten(1))
-
-
-def load(model, path):
-    """Takes the tensors of a weight file that the model has, mirrored if it is."""
-    config, tensors = network.read(path)
-    if model.mirrored:
-        side = config["output_size"] >> config["layers"]
-        for name, tensor in tensors.items():
-            if tensor.ndim == 4:
-                tensors[name] = tensor[:, :, ::-1, ::-1]
-            elif name.startswith("fc.") and tensor.size > 1:
-                # Either its rows are the pixels of a small image of each channel, or its columns are.
-                images = tensor.reshape(-1, side, side, tensor.size // len(tensor) if len(tensor) > 1 else 1)
-                tensors[name] = images[:, ::-1, ::-1].reshape(tensor.shape)
-    wanted = model.state_dict()
-    known = {name: torch.from_numpy(np.ascontiguousarray(tensors[name])) for name in wanted if name in tensors}
-    missing, _ = model.load_state_dict(known, strict=False)
-    if unknown := [name for name in missing if not name.endswith("num_batches_tracked")]:
-        raise RuntimeError(f"{path} lacks {', '.join(unknown)}")
-    return model
-
-
-def gradients(generator, discriminator, maps, latents):
-    """The three losses and the gradients of both networks, at the same parameters."""
-    real = discriminator(maps)
-    fake = generator(latents)
-    logits = discriminator(fake)
-    loss = functional.binary_cross_entropy_with_logits
-    one, zero = torch.ones_like(logits), torch.zeros_like(logits)
-    real_loss, fake_loss, generator_loss = loss(real, one), loss(logits, zero), loss(logits, one)
-    discriminator_gradients = torch.autograd.grad(
-        real_loss + fake_loss, list(discriminator.parameters()), retain_graph=True
-    )
-    generator_gradients = torch.autograd.grad(generator_loss, list(generator.parameters()))
-    losses = torch.stack([real_loss, fake_loss, generator_loss]).detach()
-    return losses, discriminator_gradients, generator_gradients
+BETAS = (0.5, 0.999)
 
 
 def main():
@@ -125,25 +29,24 @@ def main():
     torch.set_num_threads(arguments.threads)
     torch.set_num_interop_threads(1)
 
-    config, _ = network.read(arguments.generator)
     mirrored = arguments.variant != "eager"
-    networks = [
-        load(Generator(config, mirrored), arguments.generator),
-        load(Discriminator(config, mirrored), arguments.discriminator),
-    ]
+    networks = []
+    for kind, path in zip(pytorch_model.KINDS, (arguments.generator, arguments.discriminator)):
+        config, tensors = network.read(path)
+        networks.append(pytorch_model.fill(kind(config, mirrored), config, tensors))
     maps = torch.from_numpy(np.load(arguments.maps)).view(-1, 1, config["output_size"], config["output_size"])
     latents = torch.from_numpy(np.load(arguments.latents)).view(len(maps), -1)
     if mirrored:
         maps = maps.flip(2, 3).to(memory_format=torch.channels_last)
         networks = [model.to(memory_format=torch.channels_last) for model in networks]
     optimisers = [torch.optim.Adam(model.parameters(), arguments.rate, BETAS, fused=True) for model in networks]
-    compute = gradients
+    compute = pytorch_model.gradients
     if arguments.variant == "compile":
         import torch._dynamo.config as dynamo
 
         # So that both backward passes are compiled with the forward passes, and without what nobody asks for.
         dynamo.trace_autograd_ops = True
-        compute = torch.compile(gradients, dynamic=False, fullgraph=True)
+        compute = torch.compile(pytorch_model.gradients, dynamic=False, fullgraph=True)
 
     def step():
         with torch.autocast("cpu", torch.bfloat16, enabled=arguments.variant == "bf16"):

@@ -66,15 +66,16 @@ fn answer(mut trainer: Trainer, maps: &[f32], latents: &[f32]) {
         let rounds = request["rounds"].as_u64().unwrap();
         let steps = (0..rounds).map(|_| {
             let started = Instant::now();
-            let outcome = trainer
+            let report = trainer
                 .step(StepInputs {
                     maps: RealMaps::Values(maps),
                     latents,
                     flip_labels: false,
                 })
-                .unwrap();
+                .unwrap()
+                .report;
             let seconds = started.elapsed().as_secs_f64();
-            let losses = [outcome.d_loss_real, outcome.d_loss_fake, outcome.g_loss];
+            let losses = [report.d_loss_real, report.d_loss_fake, report.g_loss];
             (seconds, losses)
         });
         let (seconds, losses): (Vec<_>, Vec<_>) = steps.unzip();
