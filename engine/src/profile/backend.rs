@@ -7,6 +7,7 @@ use std::time::Instant;
 use super::ceiling::{Copy, cache_bytes};
 use super::instruments::Instruments;
 use super::launcher::ProfiledLauncher;
+use super::layers::Layers;
 use super::operator::{Kind, Operator};
 use super::profiler::{Profiler, Sample};
 use crate::adam::AdamStep;
@@ -90,6 +91,12 @@ impl Profiled {
     /// Where the device fails.
     pub fn finish(&self) -> Result<Vec<Sample>> {
         self.profiler.finish(self.instruments())
+    }
+
+    /// Writes down the layers of a generator that runs by itself, on the calling thread and others: `operators` says what
+    /// each layer is for one image, and how it is computed.
+    pub fn watch(&self, operators: Vec<(Operator, ConvMethod)>) -> Layers {
+        Layers::new(self.profiler.clone(), operators)
     }
 
     /// Whether caches are emptied before every operator or launch while a list is kept.
@@ -353,7 +360,9 @@ impl Backend for Profiled {
     }
 
     fn add(&self, a: &Tensor, b: &Tensor, y: &mut Tensor) -> Result<()> {
-        self.run(Operator::over(Kind::Add, a), || self.inner.add(a, b, y))
+        // Mostly gradients of weights, whose extents would look like those of images.
+        let operator = Operator::values(Kind::Add, 1, a.shape().len());
+        self.run(operator, || self.inner.add(a, b, y))
     }
 
     fn squared_norm(&self, tensors: &[Tensor], sum: &mut Tensor) -> Result<()> {

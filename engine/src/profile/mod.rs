@@ -5,6 +5,8 @@
 //! every launch is recorded with the operator that it belongs to, between two marks of the device's own clock. Nothing
 //! of it exists in an ordinary run: no field, no branch.
 //!
+//! A generator that runs [by itself](crate::inference) tells a [`Layers`] when each of its layers begins and ends.
+//!
 //! [`Operator`] names what ran and says how much work it is; [`ceiling`] measures what the processor can do at most.
 //!
 //! ```
@@ -22,7 +24,7 @@
 //! backend.start();
 //! backend.add(&a, &a, &mut sum)?;
 //! let samples = backend.finish()?;
-//! assert_eq!(samples[0].operator.to_string(), "add 3 at 8²");
+//! assert_eq!(samples[0].operator.to_string(), "add 384");
 //! assert_eq!(samples[0].work.bytes, 3.0 * 4.0 * 384.0);
 //! assert!(samples[0].seconds.is_some());
 //! # Ok(())
@@ -33,6 +35,7 @@ mod backend;
 pub mod ceiling;
 mod instruments;
 mod launcher;
+mod layers;
 mod operator;
 mod profiler;
 mod text;
@@ -40,5 +43,6 @@ mod work;
 
 pub use backend::Profiled;
 pub use instruments::{Instruments, KernelResources};
+pub use layers::Layers;
 pub use operator::{Extents, Kind, Operator};
 pub use profiler::Sample;

@@ -43,6 +43,12 @@ enum Timing {
 #[derive(Clone, Default)]
 pub(super) struct Profiler(Arc<Mutex<State>>);
 
+impl std::fmt::Debug for Profiler {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Profiler")
+    }
+}
+
 #[derive(Default)]
 struct State {
     recording: Option<Recording>,

@@ -77,9 +77,9 @@ impl Kind {
             | Self::LeakyReluGradient
             | Self::Tanh
             | Self::TanhGradient
-            | Self::Add
             | Self::Gather => "n=8 h=64 w=64 c=128",
-            Self::UpdateRunning
+            Self::Add
+            | Self::UpdateRunning
             | Self::BceWithLogits
             | Self::BceWithLogitsGradient
             | Self::SquaredNorm
@@ -131,7 +131,8 @@ fn extents(kind: Kind, shape: &str) -> Result<Extents, String> {
             inputs: fields.positive("inputs")?,
             outputs: fields.positive("outputs")?,
         },
-        Kind::UpdateRunning
+        Kind::Add
+        | Kind::UpdateRunning
         | Kind::BceWithLogits
         | Kind::BceWithLogitsGradient
         | Kind::SquaredNorm

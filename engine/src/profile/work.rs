@@ -160,7 +160,7 @@ mod tests {
         let values = format!("length={length}");
         let pairs = [
             (
-                over("add", images),
+                over("add", &values),
                 elementwise::launch(&elementwise::ADD, length),
             ),
             (
