@@ -227,6 +227,11 @@ fn launches_are_counted_where_time_means_nothing() {
     // One for all tensors of both networks; and a window of one channel for each of the three passes.
     assert_eq!(launches("adam"), 1);
     assert_eq!(launches("single_channel_dgrad"), 2);
+    // A product with a vector has no tile.
+    assert!(
+        table.contains("no tiled kernel takes the shape of linear_"),
+        "{table}"
+    );
     for flag in ["--cold", "--trace", "--plot"] {
         let value = folder.path().join("file.svg");
         let value = if flag == "--cold" {

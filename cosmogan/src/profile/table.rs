@@ -2,10 +2,16 @@
 
 use std::fmt::Write as _;
 
+use cosmogan_kernels::convolution;
+
 use super::record::{Conditions, Profile, Row};
 
 /// Shares below this have no line of their own.
 const DUST: f64 = 0.0005;
+/// Ceilings that scatter by more than this were measured on a machine that had other work.
+const BUSY: f64 = 0.1;
+/// Below the table in that case.
+const BUSY_NOTE: &str = "the ceilings scatter by more than 10 %: something else is running here, and shares of limits are as uncertain";
 /// Below the table, where a row is computed in another way than it is defined.
 const MINIMAL: &str = "† by minimal filtering, 9 multiplications where the definition has 25: operations are those of the definition, so that \
 a row may exceed its limit; in brackets, what it really multiplies as a share of the limit, which the floor counts";
@@ -79,7 +85,7 @@ fn heading(profile: &Profile) -> String {
     text.push_str(match (profile.ceilings.is_some(), profile.cold) {
         (false, _) => ": launches counted, not run and not timed",
         (true, false) => ", caches warm",
-        (true, true) => ", caches emptied before each row's calls",
+        (true, true) => ", caches emptied before every call",
     });
     text.push('\n');
     if let Some(ceilings) = &profile.ceilings {
@@ -114,8 +120,10 @@ fn heading(profile: &Profile) -> String {
     if profile.ceilings.is_some() {
         text.push_str(&match &profile.verified {
             Some(verified) => format!(
-                "verified in this run: {} operators at these shapes, largest error {:.2} of its bound\n",
-                verified.cases, verified.worst
+                "verified in this run: {} operator{} at these shapes, largest error {:.2} of its bound\n",
+                verified.cases,
+                if verified.cases == 1 { "" } else { "s" },
+                verified.worst
             ),
             None => "NOT verified in this run\n".to_owned(),
         });
@@ -244,8 +252,25 @@ fn columns(profile: &Profile) -> Vec<Column> {
 
 fn notes(profile: &Profile) -> Vec<String> {
     let mut notes = Vec::new();
+    let plain: Vec<&str> = profile
+        .rows
+        .iter()
+        .filter(|row| is_fallback(row))
+        .map(|row| row.operator.as_str())
+        .collect();
+    if !plain.is_empty() {
+        notes.push(format!(
+            "no tiled kernel takes the shape of {}: plain ones run in their place",
+            plain.join(", ")
+        ));
+    }
     if profile.ceilings.is_none() {
         return notes;
+    }
+    if let Some(ceilings) = &profile.ceilings
+        && ceilings.copy.noise.max(ceilings.product.noise) > BUSY
+    {
+        notes.push(BUSY_NOTE.to_owned());
     }
     if profile.rows.iter().any(|row| row.method.is_some()) {
         notes.push(MINIMAL.to_owned());
@@ -261,6 +286,17 @@ fn notes(profile: &Profile) -> Vec<String> {
         ));
     }
     notes
+}
+
+/// Whether a product runs on the kernel that takes every shape.
+fn is_fallback(row: &Row) -> bool {
+    let plain = [
+        &convolution::FPROP,
+        &convolution::DGRAD,
+        &convolution::WGRAD,
+    ];
+    let kernel = row.kernel.as_ref();
+    kernel.is_some_and(|kernel| plain.iter().any(|plain| plain.name == kernel.name))
 }
 
 /// `value` with three significant digits.

@@ -116,7 +116,7 @@ impl Roofline {
             Axis::logarithmic(
                 "arithmetic intensity, operations per byte",
                 0.8 * low,
-                1.5 * high,
+                2.0 * high,
             ),
             Axis::logarithmic(name, 0.6 * bottom / unit, 2.2 * top / unit),
         )
@@ -363,6 +363,8 @@ struct Labels<'a, B: DrawingBackend> {
     /// Left, top, right, bottom of the panel.
     bounds: [i32; 4],
     taken: Vec<[i32; 4]>,
+    /// Those of them that are texts, which no line may cross.
+    texts: Vec<[i32; 4]>,
 }
 
 impl<'a, B: DrawingBackend> Labels<'a, B> {
@@ -371,6 +373,7 @@ impl<'a, B: DrawingBackend> Labels<'a, B> {
             area,
             bounds,
             taken: Vec::new(),
+            texts: Vec::new(),
         }
     }
 
@@ -379,11 +382,29 @@ impl<'a, B: DrawingBackend> Labels<'a, B> {
     }
 
     fn keep_line_free(&mut self, from: (i32, i32), to: (i32, i32)) {
-        const PIECES: i32 = 120;
-        for piece in 0..=PIECES {
-            let along = |from: i32, to: i32| from + (to - from) * piece / PIECES;
-            self.keep_free((along(from.0, to.0), along(from.1, to.1)), fine(1.0) as i32);
+        for place in along(from, to) {
+            self.keep_free(place, fine(1.0) as i32);
         }
+    }
+
+    fn crosses_text(&self, from: (i32, i32), to: (i32, i32)) -> bool {
+        let inside = |text: &[i32; 4], (x, y): (i32, i32)| {
+            (text[0]..text[2]).contains(&x) && (text[1]..text[3]).contains(&y)
+        };
+        let mut texts = self.texts.iter();
+        texts.any(|text| along(from, to).any(|place| inside(text, place)))
+    }
+
+    fn write(&mut self, text: &str, cover: [i32; 4], style: &TextStyle<'_>) -> Drawn<B> {
+        self.taken.push(cover);
+        self.texts.push(cover);
+        let base = self.area.get_base_pixel();
+        let at = (
+            (cover[0] + cover[2]) / 2 - base.0,
+            (cover[1] + cover[3]) / 2 - base.1,
+        );
+        let style = style.pos(Pos::new(HPos::Center, VPos::Center));
+        self.area.draw(&Text::new(text.to_owned(), at, style))
     }
 
     fn is_free(&self, [left, top, right, bottom]: [i32; 4]) -> bool {
@@ -422,27 +443,23 @@ impl<'a, B: DrawingBackend> Labels<'a, B> {
                     middle + width / 2,
                     baseline + height / 2,
                 ];
-                if !self.is_free(place) {
+                let near = (
+                    middle.clamp(x - r / 2, x + r / 2),
+                    if baseline < y { y - r } else { y + r },
+                );
+                let edge = (middle, if baseline < y { place[3] } else { place[1] });
+                let needs_line = distance > 0;
+                if !self.is_free(place) || needs_line && self.crosses_text(near, edge) {
                     continue;
                 }
-                self.taken.push(place);
-                let base = self.area.get_base_pixel();
-                if distance > 0 {
-                    let near = (
-                        middle.clamp(x - r, x + r),
-                        if baseline < y { y - r } else { y + r },
-                    );
-                    let edge = if baseline < y { place[3] } else { place[1] };
-                    let ends = vec![
-                        (near.0 - base.0, near.1 - base.1),
-                        (middle - base.0, edge - base.1),
-                    ];
+                if needs_line {
+                    self.keep_line_free(near, edge);
+                    let base = self.area.get_base_pixel();
+                    let ends = [near, edge].map(|(x, y)| (x - base.0, y - base.1));
                     let grey = RGBColor(0x99, 0x99, 0x99).stroke_width(fine(0.6));
-                    self.area.draw(&PathElement::new(ends, grey))?;
+                    self.area.draw(&PathElement::new(ends.to_vec(), grey))?;
                 }
-                let style = style.pos(Pos::new(HPos::Center, VPos::Center));
-                let at = (middle - base.0, baseline - base.1);
-                return self.area.draw(&Text::new(text.to_owned(), at, style));
+                return self.write(text, place, &style);
             }
         }
         Ok(())
@@ -450,7 +467,7 @@ impl<'a, B: DrawingBackend> Labels<'a, B> {
 
     /// At the first place that is free, each being where the text ends; at the first if none is.
     fn somewhere(&mut self, text: &str, places: &[(i32, i32)]) -> Drawn<B> {
-        let style = text_style().pos(Pos::new(HPos::Right, VPos::Center));
+        let style = text_style();
         let (width, height) = self.area.estimate_text_size(text, &style)?;
         let (width, height) = (width as i32, height as i32);
         let cover = |&(x, y): &(i32, i32)| [x - width, y - height / 2, x, y + height / 2];
@@ -458,9 +475,14 @@ impl<'a, B: DrawingBackend> Labels<'a, B> {
         let Some(place) = free.or(places.first()) else {
             return Ok(());
         };
-        self.taken.push(cover(place));
-        let base = self.area.get_base_pixel();
-        let at = (place.0 - base.0, place.1 - base.1);
-        self.area.draw(&Text::new(text.to_owned(), at, style))
+        let cover = cover(place);
+        self.write(text, cover, &style)
     }
+}
+
+/// Places along a line, near enough to each other for nothing to slip between them.
+fn along(from: (i32, i32), to: (i32, i32)) -> impl Iterator<Item = (i32, i32)> {
+    const PIECES: i32 = 120;
+    let between = |from: i32, to: i32, piece: i32| from + (to - from) * piece / PIECES;
+    (0..=PIECES).map(move |piece| (between(from.0, to.0, piece), between(from.1, to.1, piece)))
 }
