@@ -1,22 +1,20 @@
 //! `cosmogan profile`: where the time goes, beside what the device could do.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
 use cosmogan_engine::backend::Backend;
 use cosmogan_engine::profile::Profiled;
+use cosmogan_oracle::Case;
 
 use crate::device::{Device, DeviceArguments};
 use crate::error::{Error, Result};
-use crate::files::AtomicFile;
-use crate::model::ModelConfig;
-use crate::model::Preset;
 use crate::model::preset::{TrainingConfig, with_overrides};
+use crate::model::{ModelConfig, Preset};
 use crate::profile::{
-    Alone, Form, Measured, Profile, Settings, Single, Target, Workload, compare, dump, measure,
-    mismatch, roofline, table, trace, verify, words,
+    Alone, Form, Measured, Outputs, Profile, Settings, Single, Target, Verified, Workload, compare,
+    dump, measure, mismatch, table, verify, words,
 };
 
 /// Measure every operator or kernel beside the limits of the device
@@ -96,8 +94,12 @@ impl ProfileArguments {
                 "give 2 or more",
             ));
         }
-        let old = self.compare.as_deref().map(read_profile).transpose()?;
-        let outputs = self.outputs()?;
+        let old = self.compare.as_deref().map(Profile::read).transpose()?;
+        let outputs = Outputs::open(
+            self.json.as_deref(),
+            self.trace.as_deref(),
+            self.plot.as_deref(),
+        )?;
         let device = self.device.open_profiled()?;
         if !device.has_clock() {
             self.refuse_without_clock()?;
@@ -198,11 +200,7 @@ impl ProfileArguments {
     }
 
     /// Checks what is about to be timed; where nothing is timed there is nothing to check.
-    fn verified(
-        &self,
-        cases: &[cosmogan_oracle::Case],
-        device: &Arc<Profiled>,
-    ) -> Result<Option<crate::profile::Verified>> {
+    fn verified(&self, cases: &[Case], device: &Arc<Profiled>) -> Result<Option<Verified>> {
         if self.no_verify || !device.has_clock() {
             return Ok(None);
         }
@@ -236,19 +234,6 @@ impl ProfileArguments {
         }
     }
 
-    /// Opens every file before the work begins: what cannot be written is said now and not after minutes.
-    fn outputs(&self) -> Result<Outputs> {
-        if let Some(path) = &self.plot {
-            is_svg(path)?;
-        }
-        let open = |path: &Option<PathBuf>| path.as_ref().map(AtomicFile::create).transpose();
-        Ok(Outputs {
-            json: open(&self.json)?,
-            trace: open(&self.trace)?,
-            plot: open(&self.plot)?,
-        })
-    }
-
     fn dump(&self, form: Form) -> Result<()> {
         if !matches!(self.device.device, Device::Auto | Device::Cuda(_)) {
             return Err(Error::usage(
@@ -271,56 +256,6 @@ impl ProfileArguments {
     }
 }
 
-/// Files that are open and appear when they are whole.
-struct Outputs {
-    json: Option<AtomicFile>,
-    trace: Option<AtomicFile>,
-    plot: Option<AtomicFile>,
-}
-
-impl Outputs {
-    fn write(self, measured: &Measured) -> Result<()> {
-        let write = |file: Option<AtomicFile>, bytes: &dyn Fn(&Path) -> Result<Vec<u8>>| {
-            let Some(mut file) = file else {
-                return Ok(());
-            };
-            let bytes = bytes(file.path())?;
-            file.append(&bytes)?;
-            file.commit()
-        };
-        write(self.json, &|_| Ok(measured.profile.to_json().into_bytes()))?;
-        write(self.trace, &|_| Ok(trace(measured).into_bytes()))?;
-        write(self.plot, &|path| {
-            let plot = roofline(&measured.profile)?;
-            Ok(if is_svg(path)? {
-                plot.svg.into_bytes()
-            } else {
-                plot.png
-            })
-        })
-    }
-}
-
-/// Whether a picture is SVG, by its name; otherwise it is PNG.
-fn is_svg(path: &Path) -> Result<bool> {
-    let extension = path.extension().unwrap_or_default().to_ascii_lowercase();
-    match extension.to_str() {
-        Some("svg") => Ok(true),
-        Some("png") => Ok(false),
-        _ => Err(Error::usage(
-            "--plot",
-            format!("{} is neither .png nor .svg", path.display()),
-            "name one of the two",
-        )),
-    }
-}
-
 fn incomparable(path: &Path, problem: &str) -> Error {
     Error::file(path, problem, "compare with a profile of the same thing")
-}
-
-fn read_profile(path: &Path) -> Result<Profile> {
-    let remedy = "name a file that `cosmogan profile --json` wrote";
-    let text = fs::read_to_string(path).map_err(|error| Error::file(path, error, remedy))?;
-    Profile::from_json(&text).map_err(|problem| Error::file(path, problem, remedy))
 }
