@@ -11,6 +11,7 @@ compute-sanitizer and ncu are used where they are on the path. Parts, in this or
   verify      golden training steps, and every operator at the paper's shapes, in each precision
   train       steps of the preset in each precision; the first losses beside the CPU's; milliseconds per step
   generate    maps from latents to a file; time to the first map with an empty and with a filled cache of kernels
+  roofline    every kernel of a training step beside the limits of the GPU, by `cosmogan profile`
   kernels     time of every kernel of a training step and of a batch of maps, by ncu
   sanitize    memcheck, racecheck and initcheck over small cases
 """
@@ -28,7 +29,7 @@ import tempfile
 import time
 
 PRECISIONS = ["f32", "tf32", "bf16"]
-PARTS = ["doctor", "verify", "train", "generate", "kernels", "sanitize"]
+PARTS = ["doctor", "verify", "train", "generate", "roofline", "kernels", "sanitize"]
 
 
 class Check:
@@ -168,6 +169,16 @@ class Check:
             "maps": self.arguments.maps,
             "seconds_with_start_and_file": seconds,
         }
+
+    def roofline(self):
+        return self.each_precision(self.roofline_in)
+
+    def roofline_in(self, precision):
+        profile = self.folder / f"profile-{precision}.json"
+        # Operators were verified by the part of that name: at this batch it would take the oracle minutes.
+        step = ["profile", "step", *self.device(precision), "--preset", self.arguments.preset]
+        self.run(*step, "--batch", self.arguments.batch, "--no-verify", "--json", profile)
+        return json.loads(profile.read_text())
 
     def kernels(self):
         if not shutil.which("ncu"):

@@ -4,10 +4,10 @@
 
 use std::env;
 
-use cosmogan_benches::ceiling::{Copy, MatrixProduct};
 use cosmogan_benches::memory_bound;
 use cosmogan_benches::operator::paper;
 use cosmogan_benches::step::Step;
+use cosmogan_engine::profile::ceiling::{Copy, MatrixProduct};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
 /// Maps in a batch: `COSMOGAN_BENCH_BATCH`, or 4.

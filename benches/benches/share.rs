@@ -6,11 +6,11 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use cosmogan_benches::ceiling::{Copy, MatrixProduct};
 use cosmogan_benches::operator::paper;
 use cosmogan_benches::step::Step;
 use cosmogan_engine::backend::Backend;
 use cosmogan_engine::backend::cpu::CpuBackend;
+use cosmogan_engine::profile::ceiling::{Copy, MatrixProduct};
 use serde::Serialize;
 
 const BATCH: usize = 8;

@@ -9,6 +9,7 @@ use cosmogan_engine::backend::cuda::{self, CudaLauncher};
 use cosmogan_engine::backend::launch::{LaunchBackend, Launcher};
 use cosmogan_engine::backend::simt::SimtLauncher;
 use cosmogan_engine::backend::{Backend, Precision};
+use cosmogan_engine::profile::Profiled;
 
 use crate::error::{Error, Result};
 
@@ -95,25 +96,58 @@ impl DeviceArguments {
         })
     }
 
+    /// Opens the device for a profiler: what runs is written down, operator by operator or launch by launch.
+    ///
+    /// # Errors
+    /// As [`DeviceArguments::open`].
+    pub fn open_profiled(self) -> Result<Arc<Profiled>> {
+        let profiled = self.launched_with(
+            |Opened {
+                 launcher,
+                 precision,
+                 ..
+             }| { Profiled::on_launcher(launcher, precision) },
+        )?;
+        Ok(profiled
+            .unwrap_or_else(|| Arc::new(Profiled::on_processor(Arc::new(CpuBackend::new())))))
+    }
+
     fn launched_as(self, checked: bool) -> Result<Option<Arc<dyn Backend>>> {
+        let backend = self.launched_with(|opened| {
+            let backend = LaunchBackend::new(opened.launcher, opened.precision)?;
+            // The memory of simt is poisoned, and watched, as it is.
+            Ok(if checked && opened.is_gpu {
+                backend.poisoned()
+            } else {
+                backend
+            })
+        })?;
+        Ok(backend.map(|backend| backend as Arc<dyn Backend>))
+    }
+
+    /// What `build` makes of the device, if kernels are launched on it.
+    fn launched_with<B: Backend + 'static>(
+        self,
+        build: impl Fn(Opened) -> cosmogan_engine::Result<B>,
+    ) -> Result<Option<Arc<B>>> {
         match self.device {
             Device::Cpu => self.require_f32(),
             Device::Cuda(number) => self
-                .cuda(number, checked)
-                .map(Some)
+                .cuda(number)
+                .and_then(build)
+                .map(|backend| Some(Arc::new(backend)))
                 .map_err(|error| refused("cuda", number, &error)),
-            Device::Simt(seed) => {
-                let launcher =
-                    SimtLauncher::new(seed).map_err(|error| refused("simt", seed, &error))?;
-                // Its memory is poisoned, and watched, as it is.
-                Ok(Some(self.launch_on(Arc::new(launcher), false)?))
-            }
+            Device::Simt(seed) => self
+                .simt(seed)
+                .and_then(build)
+                .map(|backend| Some(Arc::new(backend)))
+                .map_err(|error| refused("simt", seed, &error)),
             // Without a driver there is nothing to tell.
             Device::Auto if !cuda::is_driver_present() => self.require_f32(),
-            Device::Auto => match self.cuda(0, checked) {
+            Device::Auto => match self.cuda(0).and_then(build) {
                 Ok(backend) => {
                     eprintln!("computing on {}", backend.description());
-                    Ok(Some(backend))
+                    Ok(Some(Arc::new(backend)))
                 }
                 Err(error) => {
                     eprintln!("the GPU is not used: {error}");
@@ -124,7 +158,7 @@ impl DeviceArguments {
     }
 
     /// No device but the processor, if it can do what is asked.
-    fn require_f32(self) -> Result<Option<Arc<dyn Backend>>> {
+    fn require_f32<B>(self) -> Result<Option<Arc<B>>> {
         if self.precision != Precision::F32 {
             return Err(Error::usage(
                 "--precision",
@@ -138,32 +172,42 @@ impl DeviceArguments {
         Ok(None)
     }
 
-    fn cuda(self, number: usize, checked: bool) -> cosmogan_engine::Result<Arc<dyn Backend>> {
+    fn cuda(self, number: usize) -> cosmogan_engine::Result<Opened> {
         let launcher = CudaLauncher::new(number)?;
-        let mut arguments = self;
+        let mut precision = self.precision;
         if let Err(lack) = launcher.tiled_kernels()
-            && self.precision != Precision::F32
+            && precision != Precision::F32
         {
             eprintln!("computing in f32: {lack}");
-            arguments.precision = Precision::F32;
+            precision = Precision::F32;
         }
-        arguments.launch_on(Arc::new(launcher), checked)
+        Ok(Opened::new(Arc::new(launcher), precision, true))
     }
 
-    fn launch_on(
-        self,
-        launcher: Arc<dyn Launcher>,
-        poisoned: bool,
-    ) -> cosmogan_engine::Result<Arc<dyn Backend>> {
+    fn simt(self, seed: u64) -> cosmogan_engine::Result<Opened> {
+        let launcher = SimtLauncher::new(seed)?;
+        Ok(Opened::new(Arc::new(launcher), self.precision, false))
+    }
+}
+
+/// A device that takes kernels, as it was opened.
+struct Opened {
+    launcher: Arc<dyn Launcher>,
+    /// What products multiply on it.
+    precision: Precision,
+    is_gpu: bool,
+}
+
+impl Opened {
+    fn new(launcher: Arc<dyn Launcher>, precision: Precision, is_gpu: bool) -> Self {
         if let Some(notice) = launcher.notice() {
             eprintln!("{notice}");
         }
-        let backend = LaunchBackend::new(launcher, self.precision)?;
-        Ok(Arc::new(if poisoned {
-            backend.poisoned()
-        } else {
-            backend
-        }))
+        Self {
+            launcher,
+            precision,
+            is_gpu,
+        }
     }
 }
 

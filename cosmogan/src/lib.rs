@@ -25,6 +25,8 @@ pub mod files;
 #[cfg(feature = "program")]
 pub mod interrupt;
 #[cfg(feature = "program")]
+pub mod profile;
+#[cfg(feature = "program")]
 pub mod progress;
 #[cfg(feature = "program")]
 pub mod report;

@@ -247,3 +247,79 @@ fn kernels_are_listed_and_compiled() {
     let output = machine.run(&["kernels", "--table", text(&table)], &[]);
     expect_failure(&output, &["--compile"]);
 }
+
+/// The whole of a profile but its truth: kernels that do nothing in no time.
+#[test]
+fn a_profile_holds_what_driver_and_compiler_say() {
+    let machine = Machine::new();
+    let json = machine.path("profile.json");
+    let trace = machine.path("trace.json");
+    let mut arguments = vec!["profile", "step", "--device", "cuda", "--precision", "bf16"];
+    arguments.extend(["--config", text(&machine.config), "--batch", "4"]);
+    arguments.extend(["--repeats", "2", "--cold"]);
+    arguments.extend(["--json", text(&json), "--trace", text(&trace)]);
+    // What does nothing is found out.
+    let output = machine.run(&arguments, &[]);
+    expect_failure(&output, &["operators are wrong at these shapes"]);
+    assert!(!json.exists());
+
+    arguments.push("--no-verify");
+    let output = machine.run(&arguments, &[]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    expect_line(&output, &["closed with 0 bytes in use"]);
+    let table = String::from_utf8(output.stdout).unwrap();
+    for words in [
+        "NOT verified in this run",
+        "caches emptied",
+        "1500 MHz highest clock of a multiprocessor",
+        "nvidia-smi",
+        "conv_dgrad_tiled bf16",
+    ] {
+        assert!(table.contains(words), "{words} is not in: {table}");
+    }
+    let profile = cosmogan::profile::Profile::from_json(&std::fs::read_to_string(&json).unwrap());
+    let profile = profile.unwrap();
+    assert!(profile.ceilings.unwrap().rounded_product.is_some());
+    for row in &profile.rows {
+        let found = row.kernel.as_ref().unwrap().resources.as_ref().unwrap();
+        assert_eq!((found.registers, found.shared_bytes), (40, 40));
+        let expected = 0.25e-3 * row.calls as f64;
+        assert!((row.seconds.unwrap() - expected).abs() < 1e-9, "{row:?}");
+    }
+    let events: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(&trace).unwrap()).unwrap();
+    let kernels = events["traceEvents"].as_array().unwrap().iter();
+    let kernels = kernels.filter(|event| event["cat"] == "kernel").count();
+    let launches: usize = profile.rows.iter().map(|row| row.calls).sum();
+    assert_eq!(kernels, launches);
+
+    // One kernel alone: its operator's others are launched before, and not with it.
+    let mut arguments = vec![
+        "profile",
+        "--device",
+        "cuda",
+        "--no-verify",
+        "--json",
+        text(&json),
+    ];
+    arguments.extend(["--kernel", "conv_dgrad_tiled", "--precision", "bf16"]);
+    arguments.extend(["--shape", "n=1 h=16 w=16 c=16 k=32"]);
+    let output = machine.run(&arguments, &[]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let profile = cosmogan::profile::Profile::from_json(&std::fs::read_to_string(&json).unwrap());
+    let kernels: Vec<_> = profile
+        .unwrap()
+        .rows
+        .into_iter()
+        .filter_map(|row| row.kernel)
+        .collect();
+    assert_eq!(kernels.len(), 1);
+    assert_eq!(kernels[0].name, "conv_dgrad_tiled");
+    let absent = [
+        &arguments[..arguments.len() - 3],
+        &["f32", "--shape", "n=1 h=16 w=16 c=1 k=32"],
+    ]
+    .concat();
+    let output = machine.run(&absent, &[]);
+    expect_failure(&output, &["--kernel", "does not run at this shape"]);
+}

@@ -5,6 +5,7 @@
 //!   on processor cores, [`backend::launch`] as kernel launches, which [`backend::simt`] runs on a processor.
 //! * [`Tape`] records operators as they run and gives gradients by reverse-mode differentiation.
 //! * [`ops`] holds one file per operator: its shapes, its forward, its backward.
+//! * [`profile`] tells where the time goes.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -43,6 +44,8 @@ mod error;
 mod geometry;
 #[cfg(feature = "training")]
 pub mod ops;
+#[cfg(feature = "training")]
+pub mod profile;
 #[cfg(feature = "training")]
 mod shape;
 mod simd;

@@ -57,6 +57,22 @@ impl Module {
             .map(|(name, value)| format!("-D{name}={value}"))
             .collect()
     }
+
+    /// The constants in the words of the field, as in `bf16 128×64 5×5/2`: operands, tile, window and stride.
+    pub fn specialisation(&self) -> String {
+        let mut words = Vec::new();
+        for &(name, value) in &self.constants {
+            match (name, value) {
+                ("OPERAND_BITS", 16) => words.push("bf16".to_owned()),
+                ("OPERAND_BITS", 19) => words.push("tf32".to_owned()),
+                ("OPERAND_BITS", 32) => words.push("f32".to_owned()),
+                ("TILE_N", columns) => words.push(format!("128×{columns}")),
+                ("WINDOW_ROWS", rows) => words.push(format!("{rows}×{rows}/2")),
+                _ => {}
+            }
+        }
+        words.join(" ")
+    }
 }
 
 /// What every implementation of a launch must do at least.

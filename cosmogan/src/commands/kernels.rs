@@ -132,7 +132,7 @@ fn compile(nvrtc: &Nvrtc, architectures: &[i32]) -> Result<Vec<Row>> {
                 .collect();
             rows.push(Row {
                 kernel,
-                constants: describe(module),
+                constants: module.specialisation(),
                 found,
             });
         }
@@ -144,22 +144,6 @@ fn is_tiled(module: &Module) -> bool {
     MANIFEST
         .iter()
         .any(|kernel| kernel.source == module.source && kernel.tier == Tier::Tiled)
-}
-
-/// A module's constants in the words of the field.
-fn describe(module: &Module) -> String {
-    let mut words = Vec::new();
-    for &(name, value) in &module.constants {
-        match (name, value) {
-            ("OPERAND_BITS", 16) => words.push("bf16".to_owned()),
-            ("OPERAND_BITS", 19) => words.push("tf32".to_owned()),
-            ("OPERAND_BITS", 32) => words.push("f32".to_owned()),
-            ("TILE_N", columns) => words.push(format!("128×{columns}")),
-            ("WINDOW_ROWS", rows) => words.push(format!("{rows}×{rows}/2")),
-            _ => {}
-        }
-    }
-    words.join(" ")
 }
 
 fn tier(kernel: &Kernel) -> &'static str {

@@ -9,6 +9,7 @@ mod figures;
 mod generate;
 mod kernels;
 mod maker;
+mod profile;
 mod simulate;
 mod stats;
 mod train;
@@ -39,6 +40,7 @@ enum Command {
     #[command(subcommand)]
     Explore(explore::ExploreCommand),
     Verify(verify::VerifyArguments),
+    Profile(profile::ProfileArguments),
     Kernels(kernels::KernelsArguments),
     Doctor(doctor::DoctorArguments),
 }
@@ -59,6 +61,7 @@ impl Cli {
             Command::Evaluate(arguments) => arguments.run(),
             Command::Explore(command) => command.run(),
             Command::Verify(arguments) => arguments.run(),
+            Command::Profile(arguments) => arguments.run(),
             Command::Kernels(arguments) => arguments.run(),
             Command::Doctor(arguments) => arguments.run(),
         }

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use clap::Args;
 use cosmogan_engine::backend::Backend;
 use cosmogan_oracle::Case;
-use cosmogan_oracle::cases::Model;
 use serde::Serialize;
 
 use crate::device::{Device, DeviceArguments};
@@ -14,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::files::write_atomically;
 use crate::model::Preset;
 use crate::progress::Progress;
-use crate::verify::{Check, conformance, print_table, reference};
+use crate::verify::{Check, conformance, model_cases, print_table, reference};
 
 /// Elements of each output that are compared at most: the oracle's plain loops would take minutes for all.
 const SAMPLE: usize = 400;
@@ -138,16 +137,7 @@ impl VerifyArguments {
             Device::Simt(_) => Preset::Tiny,
             _ => Preset::Paper,
         });
-        let config = preset.model();
-        let model = Model {
-            output_size: config.output_size,
-            layers: config.layers,
-            gf_dim: config.gf_dim,
-            df_dim: config.df_dim,
-            z_dim: config.z_dim,
-            c_dim: config.c_dim,
-        };
-        let mut cases = Case::model_set(&model, self.batch, self.seed);
+        let mut cases = model_cases(&preset.model(), self.batch, self.seed);
         cases.extend(Case::random_set(self.random, self.seed));
         Ok(cases)
     }

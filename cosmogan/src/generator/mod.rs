@@ -159,6 +159,12 @@ impl Generator {
         self.stack.instruction_set()
     }
 
+    /// What computes.
+    #[cfg(feature = "program")]
+    pub(crate) fn stack(&self) -> &Stack {
+        &self.stack
+    }
+
     /// The first `count` maps of a seed.
     ///
     /// # Errors

@@ -26,8 +26,9 @@ pub use metrics::{Correlations, CovarianceNumbers, Metrics};
 pub use numbers::{Distances, PixelNumbers};
 pub use picture::{Zoom, bare_map_grid_png, map_grid_png};
 pub use plots::{
-    Band, DistributionPanel, Distributions, Histogram, PixelHistograms, Plot, SelectionCurve,
-    SpectrumBands, ThresholdBands, ThresholdPanel, TrainingCurve, TrainingPoint,
+    Band, DistributionPanel, Distributions, Histogram, PixelHistograms, Plot, Roof, Roofline,
+    RooflinePoint, SelectionCurve, SpectrumBands, ThresholdBands, ThresholdPanel, TrainingCurve,
+    TrainingPoint,
 };
 pub use significance::{PaperRow, Tests};
 pub use summary::{SampleSummary, Summary};

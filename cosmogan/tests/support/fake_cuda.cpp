@@ -41,7 +41,12 @@ int cuDeviceGetName(char* name, int length, int device) {
 }
 int cuDeviceGetAttribute(int* value, int attribute, int) {
     const long capability = setting("FAKE_CAPABILITY", 90);
-    *value = attribute == 75 ? (int)(capability / 10) : attribute == 76 ? (int)(capability % 10) : 108;
+    const int threads = attribute == 39, clock = attribute == 13;
+    *value = attribute == 75 ? (int)(capability / 10)
+             : attribute == 76 ? (int)(capability % 10)
+             : threads         ? 2048
+             : clock           ? 1500000
+                               : 108;
     return 0;
 }
 int cuDeviceTotalMem_v2(size_t* bytes, int) {
@@ -128,6 +133,22 @@ int cuEventCreate(void** event, unsigned) {
     return 0;
 }
 int cuEventRecord(void*, void*) { return 0; }
+int cuEventElapsedTime_v2(float* milliseconds, void*, void*) {
+    *milliseconds = 0.25f;
+    return 0;
+}
+int cuMemcpyDtoDAsync_v2(uint64_t to, uint64_t from, size_t bytes, void*) {
+    memcpy((void*)to, (const void*)from, bytes);
+    return 0;
+}
+int cuFuncGetAttribute(int* value, int, void*) {
+    *value = 40;
+    return 0;
+}
+int cuOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, void*, int, size_t) {
+    *blocks = 3;
+    return 0;
+}
 int cuEventSynchronize(void*) { return 0; }
 int cuModuleLoadData(void** module, const void* image) {
     *module = (void*)6;

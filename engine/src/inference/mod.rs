@@ -20,7 +20,9 @@ mod minimal;
 mod single;
 mod stack;
 mod team;
+mod watch;
 
 pub use crate::simd::InstructionSet;
 pub use mapped::mapped;
 pub use stack::{Description, FileValues, Layer, Method, Stack};
+pub use watch::Watch;

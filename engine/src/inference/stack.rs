@@ -10,6 +10,7 @@ use super::image::Extents;
 use super::minimal::{self, Minimal, ProductKernel, WindowKernel};
 use super::single::{Single, SingleKernel};
 use super::team::{self, Worker};
+use super::watch::{Unwatched, Watch};
 use crate::simd::InstructionSet;
 use crate::simd::memory::{Aligned, Shared};
 use crate::simd::phases::KERNEL;
@@ -200,6 +201,17 @@ impl Stack {
         2 * self.images[self.images.len() - 1].size
     }
 
+    /// How the hidden layers are computed, coarsest first.
+    pub fn methods(&self) -> Vec<Method> {
+        self.convolutions
+            .iter()
+            .map(|convolution| match convolution {
+                Convolution::Direct(_) => Method::Direct,
+                Convolution::Minimal(_) => Method::Minimal,
+            })
+            .collect()
+    }
+
     /// The instructions that weights were packed for.
     pub fn instruction_set(&self) -> InstructionSet {
         self.set
@@ -214,6 +226,20 @@ impl Stack {
     /// # Panics
     /// Where the lengths are not whole numbers of latent vectors and of maps, or not of equally many.
     pub fn run(&self, latents: &[f32], maps: &mut [f32], threads: usize) {
+        self.run_watched(latents, maps, threads, &Unwatched);
+    }
+
+    /// The same, and tells `watch` when layers begin and end.
+    ///
+    /// # Panics
+    /// As [`Stack::run`].
+    pub fn run_watched(
+        &self,
+        latents: &[f32],
+        maps: &mut [f32],
+        threads: usize,
+        watch: &impl Watch,
+    ) {
         let map = self.size().pow(2);
         let count = latents.len() / self.latent;
         assert!(latents.len() == count * self.latent && maps.len() == count * map);
@@ -238,6 +264,7 @@ impl Stack {
                 memory: &shared,
                 worker,
                 scratch,
+                watch,
             };
             for first in (0..count).step_by(GROUP) {
                 let last = (first + GROUP).min(count);
@@ -297,16 +324,19 @@ struct Memory<'a> {
 }
 
 /// One worker's way through the layers; all workers of a call go through the same stages.
-struct Pass<'a, 'b> {
+struct Pass<'a, 'b, W> {
     stack: &'a Stack,
     memory: &'a Memory<'a>,
     worker: &'a mut Worker<'b>,
     scratch: &'a mut Aligned,
+    watch: &'a W,
 }
 
-impl Pass<'_, '_> {
+impl<W: Watch> Pass<'_, '_, W> {
     fn linear(&mut self, latents: &[f32]) {
         let stack = self.stack;
+        let images = latents.len() / stack.latent;
+        self.watch.begin(0, images);
         let output = self.memory.images[0];
         self.worker.share(stack.dense.items(), |item| {
             stack.set.dispatch(DenseKernel {
@@ -316,18 +346,23 @@ impl Pass<'_, '_> {
                 output,
             });
         });
+        self.watch.end(0, images);
     }
 
     /// Takes `count` images of feature maps `level`, from image `first` on, to maps, from map `map` on. Works depth
     /// first, so that only coarse feature maps of many images are in memory at a time.
     fn convolve(&mut self, level: usize, first: usize, count: usize, map: usize) {
         let Some(convolution) = self.stack.convolutions.get(level) else {
-            return self.last(first, count, map);
+            self.watch.begin(level + 1, count);
+            self.last(first, count, map);
+            return self.watch.end(level + 1, count);
         };
         let group = self.stack.groups[level + 1];
         for start in (0..count).step_by(group) {
             let images = group.min(count - start);
+            self.watch.begin(level + 1, images);
             self.layer(convolution, level, first + start, images);
+            self.watch.end(level + 1, images);
             self.convolve(level + 1, 0, images, map + start);
         }
     }

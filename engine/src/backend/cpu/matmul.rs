@@ -84,3 +84,9 @@ pub(super) fn multiply(
         );
     }
 }
+
+/// c ← a·b, all row-major: a m×k, b k×n and c m×n. Runs on the calling thread.
+pub(crate) fn multiply_rows([m, n, k]: [usize; 3], a: &[f32], b: &[f32], c: &mut [f32]) {
+    let (a, b) = (Matrix::row_major(a, k), Matrix::row_major(b, n));
+    multiply([m, n, k], a, b, c, false);
+}

@@ -26,6 +26,7 @@ use crate::tensor::Tensor;
 pub use buffer::CpuBuffer;
 use buffer::Pool;
 use convolution::Convolutions;
+pub(crate) use matmul::multiply_rows;
 
 /// The processor's cores.
 #[derive(Debug)]

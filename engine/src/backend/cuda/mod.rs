@@ -4,6 +4,7 @@
 //! in order. A recording is a CUDA graph.
 
 mod device;
+mod instruments;
 pub mod nvrtc;
 mod pool;
 mod staging;
@@ -11,7 +12,7 @@ mod staging;
 use std::collections::HashMap;
 use std::ffi::{CString, c_void};
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use cosmogan_kernels::{Launch, Module};
 use cudarc::driver::{result, sys};
@@ -19,6 +20,7 @@ use rayon::prelude::*;
 
 pub use device::{CudaDevice, CudaInventory, inventory, is_driver_present};
 use device::{describe, set_current};
+use instruments::Marks;
 use nvrtc::Nvrtc;
 use pool::{Blocks, Pool, rounded};
 use staging::Staging;
@@ -26,6 +28,7 @@ use staging::Staging;
 use super::cache::Cache;
 use super::launch::{Allocation, Arguments, Launcher, Recording};
 use crate::error::{Error, Result};
+use crate::profile::Instruments;
 
 /// A GPU.
 #[derive(Debug)]
@@ -40,6 +43,10 @@ struct Shared {
     context: sys::CUcontext,
     stream: sys::CUstream,
     state: Mutex<State>,
+    /// Where in the stream a profiler has left marks.
+    marks: Mutex<Marks>,
+    /// Whether a library takes the names of ranges, for other profilers to show; looked for when there is the first.
+    ranges: OnceLock<bool>,
 }
 
 struct State {
@@ -107,6 +114,8 @@ impl CudaLauncher {
                 functions: HashMap::new(),
                 last: "none",
             }),
+            marks: Mutex::default(),
+            ranges: OnceLock::new(),
         })))
     }
 }
@@ -116,6 +125,10 @@ impl Shared {
     fn enter(&self) -> Result<MutexGuard<'_, State>> {
         set_current(self.context)?;
         Ok(self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn marks(&self) -> MutexGuard<'_, Marks> {
+        self.marks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The handle of a kernel, compiled and loaded on first use.
@@ -332,6 +345,10 @@ impl Launcher for CudaLauncher {
             }
         }
     }
+
+    fn instruments(&self) -> Option<&dyn Instruments> {
+        Some(self)
+    }
 }
 
 impl Drop for Shared {
@@ -348,6 +365,10 @@ impl Drop for Shared {
                 let _ = result::free_sync(block);
             }
             state.staging.free();
+            self.marks
+                .get_mut()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clear();
             for module in state.modules.values() {
                 let _ = result::module::unload(*module);
             }

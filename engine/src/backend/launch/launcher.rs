@@ -5,6 +5,7 @@ use std::fmt;
 use cosmogan_kernels::{Launch, Module};
 
 use crate::error::Result;
+use crate::profile::Instruments;
 
 /// A device that takes kernels.
 ///
@@ -43,6 +44,11 @@ pub trait Launcher: Send + Sync + fmt::Debug {
     /// Runs `body` and keeps the launches that it queues instead of executing them; uploads and downloads are refused
     /// meanwhile. The recording owns the memory that was freed on the way.
     fn record(&self, body: &mut dyn FnMut() -> Result<()>) -> Result<Box<dyn Recording>>;
+
+    /// The device's clock and what it tells about kernels, where its time means anything.
+    fn instruments(&self) -> Option<&dyn Instruments> {
+        None
+    }
 }
 
 /// Memory of a device; dropping it gives it back.

@@ -1,0 +1,165 @@
+//! What the compilers make of a kernel: PTX, machine code, or its listing.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use clap::ValueEnum;
+use cosmogan_engine::backend::Precision;
+use cosmogan_engine::backend::cuda::nvrtc::{Compiled, Nvrtc};
+use cosmogan_kernels::pack::Operand;
+use cosmogan_kernels::{MANIFEST, Module, modules_for};
+
+use crate::error::{Error, Result};
+use crate::files::{create_folder, write_atomically};
+
+/// What is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Form {
+    /// The virtual machine's text.
+    Ptx,
+    /// Machine code.
+    Cubin,
+    /// Its listing, by nvdisasm or cuobjdump.
+    Sass,
+}
+
+impl Form {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Ptx => "ptx",
+            Self::Cubin => "cubin",
+            Self::Sass => "sass",
+        }
+    }
+}
+
+/// Writes the modules that hold `kernel`, or all that the paper's model uses in `precision`, into `folder`; returns the
+/// files. Compiling takes NVRTC, and no GPU; line numbers are in.
+///
+/// # Errors
+/// Where there is no such kernel, no compiler, or for a listing no disassembler; the message says what to do.
+pub fn dump(
+    form: Form,
+    kernel: Option<&str>,
+    precision: Precision,
+    architecture: i32,
+    folder: &Path,
+) -> Result<Vec<PathBuf>> {
+    let source = kernel.map(source_of).transpose()?;
+    let operand = match precision {
+        Precision::F32 => Operand::F32,
+        Precision::Tf32 => Operand::Tf32,
+        Precision::Bf16 => Operand::Bf16,
+    };
+    let disassembler = match form {
+        Form::Sass => Some(Disassembler::find()?),
+        _ => None,
+    };
+    let nvrtc = Nvrtc::find(None)?;
+    if !nvrtc.architectures.contains(&architecture) {
+        return Err(Error::usage(
+            "--architecture",
+            format!(
+                "NVRTC at {} does not know sm_{architecture}",
+                nvrtc.path.display()
+            ),
+            format!("choose from {:?}", nvrtc.architectures),
+        ));
+    }
+    create_folder(folder)?;
+    let modules = modules_for(operand);
+    let wanted = modules
+        .iter()
+        .filter(|module| source.is_none_or(|source| source == module.source));
+    let mut files = Vec::new();
+    for module in wanted {
+        let target = match form {
+            Form::Ptx => format!("compute_{architecture}"),
+            _ => format!("sm_{architecture}"),
+        };
+        let Compiled { image, .. } = nvrtc.compile(module, &target)?;
+        let path = folder.join(file_name(module, architecture, form));
+        let bytes = match &disassembler {
+            Some(disassembler) => disassembler.list(&image, folder)?,
+            // The compiler's text ends with a zero.
+            None if form == Form::Ptx => image.strip_suffix(&[0]).unwrap_or(&image).to_vec(),
+            None => image,
+        };
+        write_atomically(&path, &bytes)?;
+        files.push(path);
+    }
+    Ok(files)
+}
+
+fn source_of(kernel: &str) -> Result<&'static str> {
+    let found = MANIFEST.iter().find(|listed| listed.name == kernel);
+    found.map(|listed| listed.source).ok_or_else(|| {
+        let names: Vec<&str> = MANIFEST.iter().map(|kernel| kernel.name).collect();
+        Error::usage(
+            "--kernel",
+            format!("there is no kernel `{kernel}`"),
+            format!("choose from {}", names.join(", ")),
+        )
+    })
+}
+
+/// As in `implicit_gemm-bf16-128x64-5x5s2.sm_90.sass`.
+fn file_name(module: &Module, architecture: i32, form: Form) -> String {
+    let stem = module.source.trim_end_matches(".cu");
+    let words = module.specialisation().replace('×', "x").replace('/', "s");
+    let words: Vec<&str> = std::iter::once(stem)
+        .chain(words.split_whitespace())
+        .collect();
+    format!("{}.sm_{architecture}.{}", words.join("-"), form.name())
+}
+
+/// A program that lists machine code.
+struct Disassembler {
+    program: PathBuf,
+    options: &'static [&'static str],
+}
+
+impl Disassembler {
+    fn find() -> Result<Self> {
+        let candidates: [(&str, &[&str]); 2] = [
+            ("nvdisasm", &["--print-code", "--print-line-info"]),
+            ("cuobjdump", &["--dump-sass"]),
+        ];
+        let path = env::var_os("PATH").unwrap_or_default();
+        for (name, options) in candidates {
+            let found = env::split_paths(&path)
+                .map(|folder| folder.join(name))
+                .find(|program| program.is_file());
+            if let Some(program) = found {
+                return Ok(Self { program, options });
+            }
+        }
+        Err(Error::usage(
+            "--dump sass",
+            "neither nvdisasm nor cuobjdump is on PATH",
+            "install a CUDA toolkit, or --dump cubin and list it elsewhere",
+        ))
+    }
+
+    fn list(&self, image: &[u8], folder: &Path) -> Result<Vec<u8>> {
+        let cubin = tempfile::Builder::new()
+            .suffix(".cubin")
+            .tempfile_in(folder)
+            .and_then(|file| std::fs::write(file.path(), image).map(|()| file))
+            .map_err(|error| crate::files::cannot_write(folder, &error))?;
+        let output = Command::new(&self.program)
+            .args(self.options)
+            .arg(cubin.path())
+            .output()
+            .map_err(|error| Error::file(&self.program, error, "check that it can be run"))?;
+        if output.status.success() {
+            return Ok(output.stdout);
+        }
+        Err(Error::file(
+            &self.program,
+            String::from_utf8_lossy(&output.stderr).trim(),
+            "take one of the same CUDA version as NVRTC",
+        ))
+    }
+}

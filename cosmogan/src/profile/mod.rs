@@ -1,0 +1,39 @@
+//! Where the time goes, beside what the device could do: measured, checked against the oracle, and put into words.
+//!
+//! [`measure`] runs a [`Workload`] on a [`Profiled`](cosmogan_engine::profile::Profiled) device and returns a [`Profile`]:
+//! one [`Row`] per operator or kernel and shape, the ceilings that were measured in the same run, and the conditions
+//! before and after. The other files here turn a profile into a table, words, a trace, a plot, or a comparison.
+//!
+//! Units: seconds, operations (a multiply-add counts as two), bytes, Hz.
+
+mod alone;
+mod ceilings;
+mod compare;
+mod conditions;
+mod dump;
+mod measure;
+mod outputs;
+mod plot;
+mod record;
+mod rows;
+mod samples;
+mod single;
+mod table;
+mod trace;
+mod verified;
+mod words;
+mod workload;
+
+pub use alone::Alone;
+pub use compare::{compare, mismatch};
+pub use dump::{Form, dump};
+pub use measure::{Measured, Settings, measure};
+pub use outputs::Outputs;
+pub use plot::roofline;
+pub use record::{Bound, Ceilings, Conditions, Profile, Rate, Row, Verified};
+pub use single::{Single, kind_of};
+pub use table::table;
+pub use trace::trace;
+pub use verified::verify;
+pub use words::words;
+pub use workload::{Target, Workload};

@@ -1,0 +1,379 @@
+//! One operator alone, in a loop, for `perf` and `ncu`.
+
+use std::sync::Arc;
+
+use cosmogan_engine::adam::{AdamOperand, AdamSettings, AdamStep};
+use cosmogan_engine::backend::{Activation, Backend, Normalisation};
+use cosmogan_engine::profile::{Extents, Kind, Operator};
+use cosmogan_engine::{ConvGeometry, Shape, Tensor};
+use cosmogan_kernels::MANIFEST;
+use cosmogan_oracle::Case;
+
+use super::workload::Workload;
+use crate::error::{Error, Result};
+use crate::model::config::{BATCH_NORM_EPSILON, LEAKY_SLOPE};
+
+/// An operator, and the one kernel of its that is looked at, if not all are.
+#[derive(Clone, Copy, Debug)]
+pub struct Single {
+    /// What runs.
+    pub operator: Operator,
+    /// The kernel.
+    pub kernel: Option<&'static str>,
+}
+
+/// The operator that a kernel serves, for a kernel's name.
+pub fn kind_of(kernel: &str) -> Option<Kind> {
+    MANIFEST.iter().find(|listed| listed.name == kernel)?;
+    let products = [
+        ("fprop", Kind::Fprop),
+        ("dgrad", Kind::Dgrad),
+        ("wgrad", Kind::Wgrad),
+        // A product packs both of its operands, this way or that.
+        ("pack", Kind::Fprop),
+    ];
+    if let Some((_, kind)) = products.into_iter().find(|(word, _)| kernel.contains(word)) {
+        return Some(kind);
+    }
+    Some(match kernel {
+        "linear_dot" => Kind::Linear,
+        "batch_norm_slices" | "batch_norm_statistics" => Kind::BatchStatistics,
+        "batch_norm_normalise" => Kind::Normalise,
+        "batch_norm_gradient_slices" | "batch_norm_gradient" => Kind::NormaliseGradient,
+        "hyperbolic_tangent" => Kind::Tanh,
+        "hyperbolic_tangent_gradient" => Kind::TanhGradient,
+        "column_partials" | "column_totals" => Kind::BiasGradient,
+        "square_partials" => Kind::SquaredNorm,
+        "gather_crops" => Kind::Gather,
+        // All others have their operator's name.
+        other => return other.parse().ok(),
+    })
+}
+
+impl Single {
+    /// An operator by its name, or on a device with kernels by that of one of them, over `shape`.
+    ///
+    /// # Errors
+    /// Where there is no such operator or kernel, or the shape is not of its form; the message lists what there is.
+    pub fn parse(name: &str, shape: &str, has_kernels: bool) -> Result<Self> {
+        let kernel = MANIFEST
+            .iter()
+            .map(|kernel| kernel.name)
+            .find(|kernel| has_kernels && *kernel == name);
+        // Where an operator and its only kernel have one name, that is the kernel.
+        let kind = match kernel.and_then(kind_of) {
+            Some(kind) => kind,
+            None => name.parse().map_err(|_| unknown(name, has_kernels))?,
+        };
+        let operator = Operator::of_kind(kind, shape).map_err(|problem| {
+            let (problem, remedy) = problem.split_once("; ").unwrap_or((&problem, ""));
+            Error::usage("--shape", problem, remedy)
+        })?;
+        Ok(Self { operator, kernel })
+    }
+
+    /// The case of the oracle that contains this operator; `None` for what is checked as part of others alone.
+    pub fn case(&self) -> Option<Case> {
+        let extents = self.operator.extents;
+        let line = match (self.operator.kind, extents) {
+            (Kind::Fprop | Kind::Dgrad | Kind::Wgrad, _) => format!("conv2d {extents}"),
+            (Kind::Linear | Kind::LinearDgrad | Kind::LinearWgrad, _) => {
+                format!("linear {extents}")
+            }
+            (
+                Kind::BatchStatistics | Kind::Normalise | Kind::NormaliseGradient,
+                Extents::Images {
+                    batch,
+                    size: [height, width],
+                    channels,
+                },
+            ) => format!(
+                "batch_norm_training rows={} channels={channels} slope={LEAKY_SLOPE}",
+                batch * height * width
+            ),
+            (Kind::Relu | Kind::ReluGradient, _) => format!("relu length={}", length(extents)),
+            (Kind::LeakyRelu | Kind::LeakyReluGradient, _) => {
+                format!("leaky_relu length={}", length(extents))
+            }
+            (Kind::Tanh | Kind::TanhGradient, _) => format!("tanh length={}", length(extents)),
+            (Kind::BceWithLogits | Kind::BceWithLogitsGradient, _) => {
+                format!("bce_with_logits length={} target=1", length(extents))
+            }
+            (Kind::Adam, _) => format!(
+                "adam length={} rate=0.0002 beta1=0.5 beta2=0.999 epsilon=0.00000001 step=1000",
+                length(extents)
+            ),
+            _ => return None,
+        };
+        format!("{line} seed=1").parse().ok()
+    }
+
+    /// The operator on operands of its own. A pass ends when the device has done it.
+    ///
+    /// # Errors
+    /// Where the device has no room.
+    pub fn workload(&self, backend: &Arc<dyn Backend>) -> Result<Workload> {
+        let mut job = match self.operator.extents {
+            Extents::Convolution(geometry) => convolution(self.operator.kind, geometry, backend)?,
+            Extents::Linear {
+                rows,
+                inputs,
+                outputs,
+            } => linear(self.operator.kind, [rows, inputs, outputs], backend)?,
+            extents => elementwise(self.operator.kind, &dims(extents), backend)?,
+        };
+        let token = backend.upload(Shape::from([1]), &[0.0])?;
+        let backend = Arc::clone(backend);
+        Ok(Workload::new(move || {
+            job(&*backend)?;
+            backend.download(&token)?;
+            Ok(())
+        }))
+    }
+}
+
+fn unknown(name: &str, has_kernels: bool) -> Error {
+    let operators = Kind::ALL.map(Kind::name).join(", ");
+    if MANIFEST.iter().any(|kernel| kernel.name == name) {
+        return Error::usage(
+            "--kernel",
+            format!("`{name}` is a kernel of GPUs"),
+            format!("use --device cuda, or choose from {operators}"),
+        );
+    }
+    let remedy = if has_kernels {
+        let kernels: Vec<&str> = MANIFEST.iter().map(|kernel| kernel.name).collect();
+        format!(
+            "choose an operator ({operators}) or a kernel ({})",
+            kernels.join(", ")
+        )
+    } else {
+        format!("choose from {operators}")
+    };
+    Error::usage("--kernel", format!("there is no `{name}`"), remedy)
+}
+
+/// An operator with its operands, which runs on a backend.
+type Job = Box<dyn FnMut(&dyn Backend) -> cosmogan_engine::Result<()>>;
+
+/// Values between 0 and 1 that are no zeros: whatever takes their root may.
+fn noise(backend: &Arc<dyn Backend>, dims: &[usize]) -> Result<Tensor> {
+    let length = dims.iter().product();
+    let values: Vec<f32> = (0..length)
+        .map(|index: usize| (index as f32 * 0.37).sin().abs().max(1e-3))
+        .collect();
+    Ok(backend.upload(Shape::from(dims), &values)?)
+}
+
+fn convolution(kind: Kind, geometry: ConvGeometry, backend: &Arc<dyn Backend>) -> Result<Job> {
+    let mut x = noise(backend, &geometry.input_dims())?;
+    let mut y = noise(backend, &geometry.output_dims())?;
+    let mut weight = noise(backend, &geometry.weight_dims())?;
+    Ok(Box::new(move |backend| match kind {
+        Kind::Fprop => backend.conv_fprop(&geometry, &x, &weight, None, &mut y),
+        Kind::Dgrad => backend.conv_dgrad(&geometry, &y, &weight, None, &mut x),
+        _ => backend.conv_wgrad(&geometry, &x, &y, &mut weight),
+    }))
+}
+
+fn linear(
+    kind: Kind,
+    [rows, inputs, outputs]: [usize; 3],
+    backend: &Arc<dyn Backend>,
+) -> Result<Job> {
+    let mut x = noise(backend, &[rows, inputs])?;
+    let mut y = noise(backend, &[rows, outputs])?;
+    let mut weight = noise(backend, &[outputs, inputs])?;
+    let bias = noise(backend, &[outputs])?;
+    Ok(Box::new(move |backend| match kind {
+        Kind::Linear => backend.linear(&x, &weight, &bias, &mut y),
+        Kind::LinearDgrad => backend.linear_dgrad(&y, &weight, &mut x),
+        _ => backend.linear_wgrad(&x, &y, &mut weight),
+    }))
+}
+
+/// Everything that runs over tensors of one shape, and what has one value per channel beside them.
+fn elementwise(kind: Kind, dims: &[usize], backend: &Arc<dyn Backend>) -> Result<Job> {
+    let image = || noise(backend, dims);
+    let channels = [dims.last().copied().unwrap_or(1)];
+    let vector = || noise(backend, &channels);
+    let (x, mut y) = (image()?, image()?);
+    let leaky = Activation::LeakyRelu { slope: LEAKY_SLOPE };
+    Ok(match kind {
+        Kind::BiasGradient => {
+            let mut sums = vector()?;
+            Box::new(move |backend| backend.bias_gradient(&x, &mut sums))
+        }
+        Kind::BatchStatistics => {
+            let (mut mean, mut variance) = (vector()?, vector()?);
+            Box::new(move |backend| backend.batch_statistics(&x, &mut mean, &mut variance))
+        }
+        Kind::Normalise => {
+            let by = Vectors::new(vector)?;
+            Box::new(move |backend| backend.normalise(&x, by.normalisation(), &mut y))
+        }
+        Kind::NormaliseGradient => {
+            let by = Vectors::new(vector)?;
+            let (mut dscale, mut dshift, dy) = (vector()?, vector()?, image()?);
+            Box::new(move |backend| {
+                let (dscale, dshift) = (&mut dscale, &mut dshift);
+                backend.normalise_gradient(&x, by.normalisation(), &dy, &mut y, dscale, dshift)
+            })
+        }
+        Kind::UpdateRunning => {
+            Box::new(move |backend| backend.update_running(&mut y, &x, 0.1, 1.0))
+        }
+        Kind::Relu => Box::new(move |backend| backend.activate(Activation::Relu, &x, &mut y)),
+        Kind::LeakyRelu => Box::new(move |backend| backend.activate(leaky, &x, &mut y)),
+        Kind::Tanh => Box::new(move |backend| backend.activate(Activation::Tanh, &x, &mut y)),
+        Kind::ReluGradient | Kind::LeakyReluGradient | Kind::TanhGradient => {
+            let activation = match kind {
+                Kind::ReluGradient => Activation::Relu,
+                Kind::LeakyReluGradient => leaky,
+                _ => Activation::Tanh,
+            };
+            let dy = image()?;
+            Box::new(move |backend| backend.activate_gradient(activation, &x, &dy, &mut y))
+        }
+        Kind::BceWithLogits => {
+            let mut loss = noise(backend, &[])?;
+            Box::new(move |backend| backend.bce_with_logits(&x, 1.0, &mut loss))
+        }
+        Kind::BceWithLogitsGradient => {
+            let dloss = noise(backend, &[])?;
+            Box::new(move |backend| backend.bce_with_logits_gradient(&x, 1.0, &dloss, &mut y))
+        }
+        Kind::SquaredNorm => {
+            let mut sum = noise(backend, &[])?;
+            let tensors = [x];
+            Box::new(move |backend| backend.squared_norm(&tensors, &mut sum))
+        }
+        Kind::Gather => {
+            let count = dims.first().copied().unwrap_or(1);
+            let lines: Vec<f32> = (0..count)
+                .flat_map(|map| [map as f32, 0.0, 0.0, 0.0])
+                .collect();
+            let table = backend.upload(Shape::from([count, 4]), &lines)?;
+            Box::new(move |backend| backend.gather(&x, &table, &mut y))
+        }
+        Kind::Adam => {
+            let settings = AdamSettings {
+                learning_rate: 2e-4,
+                beta1: 0.5,
+                beta2: 0.999,
+                epsilon: 1e-8,
+            };
+            let state = backend.upload(Shape::from([2]), &settings.state(1000))?;
+            let (mut first, mut second) = (image()?, image()?);
+            Box::new(move |backend| {
+                let operand = AdamOperand {
+                    parameter: &mut y,
+                    gradient: &x,
+                    first: &mut first,
+                    second: &mut second,
+                };
+                AdamStep {
+                    settings,
+                    state: &state,
+                    operands: vec![operand],
+                }
+                .run(backend)
+            })
+        }
+        // `Add`; products have extents of their own.
+        _ => {
+            let other = image()?;
+            Box::new(move |backend| backend.add(&x, &other, &mut y))
+        }
+    })
+}
+
+/// What a normalisation takes for each channel.
+struct Vectors {
+    mean: Tensor,
+    variance: Tensor,
+    scale: Tensor,
+    shift: Tensor,
+}
+
+impl Vectors {
+    fn new(vector: impl Fn() -> Result<Tensor>) -> Result<Self> {
+        Ok(Self {
+            mean: vector()?,
+            variance: vector()?,
+            scale: vector()?,
+            shift: vector()?,
+        })
+    }
+
+    fn normalisation(&self) -> Normalisation<'_> {
+        Normalisation {
+            mean: &self.mean,
+            variance: &self.variance,
+            scale: &self.scale,
+            shift: &self.shift,
+            epsilon: BATCH_NORM_EPSILON,
+            slope: LEAKY_SLOPE,
+        }
+    }
+}
+
+fn dims(extents: Extents) -> Vec<usize> {
+    match extents {
+        Extents::Images {
+            batch,
+            size: [height, width],
+            channels,
+        } => vec![batch, height, width, channels],
+        Extents::Matrix { rows, channels } => vec![rows, channels],
+        Extents::Values { length, .. } => vec![length],
+        // Products have operands of different extents.
+        Extents::Convolution(_) | Extents::Linear { .. } => Vec::new(),
+    }
+}
+
+fn length(extents: Extents) -> usize {
+    dims(extents).iter().product()
+}
+
+#[cfg(test)]
+mod tests {
+    use cosmogan_engine::backend::cpu::CpuBackend;
+
+    use super::*;
+
+    #[test]
+    fn every_operator_runs_alone_and_does_what_it_says() {
+        let device = Arc::new(cosmogan_engine::profile::Profiled::on_processor(Arc::new(
+            CpuBackend::new(),
+        )));
+        let backend: Arc<dyn Backend> = device.clone();
+        for kind in Kind::ALL {
+            let shape = match kind.form() {
+                form if form.contains("k=256") => "n=2 h=8 w=6 c=3 k=5",
+                form if form.contains("inputs") => "rows=2 inputs=3 outputs=4",
+                form if form.contains("length") => "length=100",
+                _ => "n=2 h=8 w=6 c=3",
+            };
+            let single = Single::parse(kind.name(), shape, false).unwrap();
+            let mut workload = single.workload(&backend).unwrap();
+            device.start();
+            workload.run().unwrap();
+            let samples = device.finish().unwrap();
+            assert_eq!(samples.len(), 1, "{}", kind.name());
+            assert_eq!(samples[0].operator, single.operator);
+            if let Some(case) = single.case() {
+                assert!(case.operations() > 0.0);
+            }
+        }
+    }
+
+    #[test]
+    fn every_kernel_belongs_to_an_operator() {
+        for kernel in MANIFEST {
+            assert!(kind_of(kernel.name).is_some(), "{}", kernel.name);
+        }
+        assert_eq!(kind_of("conv_dgrad_tiled"), Some(Kind::Dgrad));
+        assert_eq!(kind_of("nothing"), None);
+    }
+}

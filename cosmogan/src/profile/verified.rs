@@ -1,0 +1,85 @@
+//! Nothing is timed that does not compute the right thing.
+
+use std::sync::Arc;
+
+use cosmogan_engine::backend::{Backend, Precision};
+use cosmogan_oracle::operators::activation::Activation;
+use cosmogan_oracle::{Case, Operator};
+
+use super::record::Verified;
+use super::workload::Target;
+use crate::error::{Error, Result};
+use crate::model::ModelConfig;
+use crate::progress::Progress;
+use crate::verify::{conformance, model_cases, print_table};
+
+/// Elements of each output that are compared at most.
+const SAMPLE: usize = 400;
+
+impl Target {
+    /// The operators that run, at the shapes at which they run.
+    pub fn cases(self, model: &ModelConfig, batch: usize) -> Vec<Case> {
+        let mut cases = model_cases(model, batch, 0);
+        cases.retain(|case| self.runs(&case.operator));
+        cases
+    }
+
+    fn runs(self, operator: &Operator) -> bool {
+        let in_generator = match operator {
+            Operator::Linear(shape) => shape.outputs > 1,
+            Operator::ConvTranspose2d(_) => true,
+            Operator::BatchNormInference { slope, .. } => *slope == 0.0,
+            Operator::Activation { activation, .. } => *activation == Activation::Tanh,
+            _ => false,
+        };
+        match self {
+            Self::Generator => in_generator,
+            Self::Discriminator => {
+                !in_generator
+                    && !matches!(
+                        operator,
+                        Operator::BatchNormTraining { .. }
+                            | Operator::BceWithLogits { .. }
+                            | Operator::Adam { .. }
+                    )
+            }
+            Self::Step => !matches!(operator, Operator::BatchNormInference { .. }),
+        }
+    }
+}
+
+/// Compares `cases` with the oracle, on the device that is about to be timed.
+///
+/// # Errors
+/// Where the device fails, or a result is not within its bound; the table of those that are not is printed.
+pub fn verify(
+    cases: &[Case],
+    backend: &Arc<dyn Backend>,
+    precision: Precision,
+) -> Result<Verified> {
+    let arithmetic = conformance::arithmetic(precision);
+    let mut progress = Progress::new("verifying", cases.len() as u64);
+    let mut worst: f64 = 0.0;
+    let mut failed = Vec::new();
+    for case in cases {
+        let check = conformance::check(case, backend, &arithmetic, SAMPLE)?;
+        worst = worst.max(check.error);
+        if !check.passed {
+            failed.push(check);
+        }
+        progress.advance(1, case);
+    }
+    progress.finish("");
+    if failed.is_empty() {
+        return Ok(Verified {
+            cases: cases.len(),
+            worst,
+        });
+    }
+    print_table(&failed);
+    Err(Error::CheckFailed(format!(
+        "{} of {} operators are wrong at these shapes, so that their times mean nothing; the table above names them",
+        failed.len(),
+        cases.len()
+    )))
+}

@@ -1,0 +1,488 @@
+//! Operators under a roofline (S. Williams, A. Waterman and D. Patterson 2009): rate against arithmetic intensity.
+
+use plotters::coord::Shift;
+use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
+
+use super::{
+    Area, Axis, Chart, Drawn, FONT, Figure, INK, Look, Marker, Plot, Stroke, fine, line, panel,
+    plot, text_style,
+};
+use crate::error::Result;
+
+/// A horizontal limit.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Roof {
+    /// What is written at it.
+    pub name: String,
+    /// Operations per second.
+    pub rate: f64,
+}
+
+/// One operator.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RooflinePoint {
+    /// As in `dgrad 256→128 at 64²`; the first word decides the colour.
+    pub name: String,
+    /// Operations per byte.
+    pub intensity: f64,
+    /// Operations per second, by the definition.
+    pub rate: f64,
+    /// Operations per second that are really multiplied, where those are fewer.
+    pub multiplied: Option<f64>,
+    /// Share of the whole time: the area of the point.
+    pub share: f64,
+}
+
+/// Roofs, and operators under them.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Roofline {
+    /// What ran where.
+    pub title: String,
+    /// Bytes per second.
+    pub bandwidth: f64,
+    /// What is written at the slope.
+    pub bandwidth_name: String,
+    /// The limits of rates, the lowest first.
+    pub roofs: Vec<Roof>,
+    /// The operators, the longest first.
+    pub points: Vec<RooflinePoint>,
+    /// Whether rings are explained: operators that multiply less than they are defined by.
+    pub exceeds: bool,
+}
+
+/// Points with a label.
+const LABELLED: usize = 12;
+/// Shares below this have no label.
+const LEAST: f64 = 0.01;
+/// Shares below this are not drawn: they would only crowd the edges.
+const DUST: f64 = 0.0005;
+
+/// Colours that red-green blind eyes tell apart (after M. Okabe and K. Ito), by what an operator does.
+const FAMILIES: [(&str, RGBColor); 4] = [
+    ("convolutions", RGBColor(0xd5, 0x4e, 0x00)),
+    ("linear layers", RGBColor(0x00, 0x72, 0xb2)),
+    ("batch normalisation", RGBColor(0x00, 0x9e, 0x73)),
+    ("everything else", RGBColor(0x77, 0x77, 0x77)),
+];
+
+fn family(name: &str) -> usize {
+    let word = name.split_whitespace().next().unwrap_or_default();
+    match word {
+        "fprop" | "dgrad" | "wgrad" => 0,
+        "linear" | "linear_dgrad" | "linear_wgrad" => 1,
+        "batch_statistics" | "normalise" | "normalise_gradient" | "update_running" => 2,
+        _ => 3,
+    }
+}
+
+impl Roofline {
+    /// Draws it.
+    ///
+    /// # Errors
+    /// Only where the plotting library fails.
+    pub fn plot(&self) -> Result<Plot> {
+        plot(self)
+    }
+
+    /// Where the slope meets the highest roof.
+    fn ridge(&self) -> f64 {
+        self.highest() / self.bandwidth
+    }
+
+    fn highest(&self) -> f64 {
+        self.roofs.iter().map(|roof| roof.rate).fold(0.0, f64::max)
+    }
+
+    /// What is drawn.
+    fn drawn(&self) -> impl Iterator<Item = &RooflinePoint> + Clone {
+        self.points.iter().filter(|point| point.share >= DUST)
+    }
+
+    fn axes(&self) -> (Axis, Axis) {
+        let intensities = self.drawn().map(|point| point.intensity);
+        let low = intensities.clone().fold(0.1, f64::min);
+        let high = intensities.fold(10.0 * self.ridge(), f64::max);
+        let rates = self
+            .drawn()
+            .map(|point| point.rate.min(point.multiplied.unwrap_or(f64::INFINITY)));
+        let bottom = rates.fold(self.bandwidth * low, f64::min);
+        let top = self
+            .drawn()
+            .map(|point| point.rate)
+            .fold(self.highest(), f64::max);
+        let (unit, name) = self.unit();
+        (
+            Axis::logarithmic(
+                "arithmetic intensity, operations per byte",
+                0.8 * low,
+                2.0 * high,
+            ),
+            Axis::logarithmic(name, 0.6 * bottom / unit, 2.2 * top / unit),
+        )
+    }
+
+    fn unit(&self) -> (f64, &'static str) {
+        if self.highest() > 5e12 {
+            (1e12, "10¹² operations per second")
+        } else {
+            (1e9, "10⁹ operations per second")
+        }
+    }
+
+    /// The ends of all lines between two intensities: roofs, slope, and those that join rings and discs.
+    fn lines(&self, [low, high]: [f64; 2]) -> Vec<[(f64, f64); 2]> {
+        let start = |roof: &Roof| (roof.rate / self.bandwidth).clamp(low, high);
+        let roofs = self.roofs.iter();
+        let mut lines: Vec<_> = roofs
+            .map(|roof| [(start(roof), roof.rate), (high, roof.rate)])
+            .collect();
+        let ridge = self.ridge().clamp(low, high);
+        lines.push([(low, self.bandwidth * low), (ridge, self.bandwidth * ridge)]);
+        let joined = self.drawn().filter(|point| point.multiplied.is_some());
+        lines.extend(joined.map(|point| [point.shown(), (point.intensity, point.rate)]));
+        lines
+    }
+
+    /// The limit at an intensity.
+    fn limit(&self, intensity: f64) -> f64 {
+        (self.bandwidth * intensity).min(self.highest())
+    }
+}
+
+impl Figure for Roofline {
+    fn size(&self) -> (u32, u32) {
+        (920, 600)
+    }
+
+    fn draw<B: DrawingBackend>(&self, area: &Area<B>) -> Drawn<B> {
+        let left = fine(82.0) as i32;
+        let title = small(16.0).pos(Pos::new(HPos::Left, VPos::Center));
+        area.draw(&Text::new(
+            self.title.clone(),
+            (left, fine(16.0) as i32),
+            title,
+        ))?;
+        self.legend(area, left, fine(42.0) as i32)?;
+        let (_, below) = area.split_vertically(fine(54.0));
+        let (x, y) = self.axes();
+        let (unit, _) = self.unit();
+        let chart = panel(&below, &x, &y, true)?;
+        let (low, high) = {
+            use plotters::coord::ranged1d::Ranged;
+            (x.range().start, x.range().end)
+        };
+        self.draw_roofs(&chart, unit, [low, high])?;
+        self.draw_points(&chart, unit)?;
+        let (x_pixels, y_pixels) = chart.plotting_area().get_pixel_range();
+        let bounds = [x_pixels.start, y_pixels.start, x_pixels.end, y_pixels.end];
+        let mut labels = Labels::new(&below, bounds);
+        for point in self.drawn() {
+            let place = chart
+                .plotting_area()
+                .map_coordinate(&(point.shown().0, point.shown().1 / unit));
+            labels.keep_free(place, radius(point.share));
+        }
+        for ends in self.lines([low, high]) {
+            let [from, to] =
+                ends.map(|(x, y)| chart.plotting_area().map_coordinate(&(x, y / unit)));
+            labels.keep_line_free(from, to);
+        }
+        self.draw_roof_names(&chart, unit, [low, high], &mut labels)?;
+        let named = self.points.iter().filter(|point| point.share >= LEAST);
+        for point in named.take(LABELLED) {
+            let (intensity, rate) = point.shown();
+            let place = chart
+                .plotting_area()
+                .map_coordinate(&(intensity, rate / unit));
+            let text = format!("{}, {:.0} %", point.name, 100.0 * point.share);
+            labels.place(&text, place, radius(point.share))?;
+        }
+        Ok(())
+    }
+}
+
+impl RooflinePoint {
+    /// Where the disc lies: at what is really multiplied.
+    fn shown(&self) -> (f64, f64) {
+        match self.multiplied {
+            Some(multiplied) => (self.intensity * multiplied / self.rate, multiplied),
+            None => (self.intensity, self.rate),
+        }
+    }
+}
+
+impl Roofline {
+    fn draw_roofs<'a, B: DrawingBackend + 'a>(
+        &self,
+        chart: &Chart<'a, B>,
+        unit: f64,
+        [low, high]: [f64; 2],
+    ) -> Drawn<B> {
+        let area = chart.plotting_area();
+        // What lies under the roof is faintly grey.
+        let (_, bottom) = {
+            use plotters::coord::ranged1d::Ranged;
+            let range = chart.as_coord_spec().y_spec().range();
+            (range.end, range.start)
+        };
+        let ridge = self.ridge().clamp(low, high);
+        let outline = vec![
+            (low, bottom),
+            (low, self.limit(low) / unit),
+            (ridge, self.limit(ridge) / unit),
+            (high, self.limit(high) / unit),
+            (high, bottom),
+        ];
+        area.draw(&Polygon::new(outline, INK.mix(0.035)))?;
+        for roof in &self.roofs {
+            let start = (roof.rate / self.bandwidth).clamp(low, high);
+            let points = vec![(start, roof.rate / unit), (high, roof.rate / unit)];
+            area.draw(&PathElement::new(points, INK.stroke_width(fine(1.6))))?;
+        }
+        let slope = vec![
+            (low, self.bandwidth * low / unit),
+            (ridge, self.bandwidth * ridge / unit),
+        ];
+        area.draw(&PathElement::new(slope, INK.stroke_width(fine(1.6))))?;
+        let look = Look {
+            colour: RGBColor(0x99, 0x99, 0x99),
+            stroke: Stroke::Dotted,
+            marker: Marker::Circle,
+        };
+        line(
+            area,
+            vec![(ridge, bottom), (ridge, self.highest() / unit)],
+            look,
+        )
+    }
+
+    fn draw_points<'a, B: DrawingBackend + 'a>(&self, chart: &Chart<'a, B>, unit: f64) -> Drawn<B> {
+        let area = chart.plotting_area();
+        for point in self.drawn() {
+            let colour = FAMILIES[family(&point.name)].1;
+            let r = radius(point.share);
+            let (intensity, rate) = point.shown();
+            if point.multiplied.is_some() {
+                let ends = vec![
+                    (intensity, rate / unit),
+                    (point.intensity, point.rate / unit),
+                ];
+                area.draw(&PathElement::new(
+                    ends,
+                    colour.mix(0.6).stroke_width(fine(0.9)),
+                ))?;
+                let at = EmptyElement::at((point.intensity, point.rate / unit));
+                let ring = colour.stroke_width(fine(1.3));
+                area.draw(&(at + Circle::new((0, 0), fine(3.5), ring)))?;
+            }
+            let at = EmptyElement::at((intensity, rate / unit));
+            area.draw(&(at + Circle::new((0, 0), r as u32, colour.mix(0.72).filled())))?;
+            let at = EmptyElement::at((intensity, rate / unit));
+            area.draw(&(at + Circle::new((0, 0), r as u32, WHITE.stroke_width(fine(0.8)))))?;
+        }
+        Ok(())
+    }
+
+    /// The names of the roofs above them, towards the right, and that of the slope to its left: where there is room.
+    fn draw_roof_names<'a, B: DrawingBackend + 'a>(
+        &self,
+        chart: &Chart<'a, B>,
+        unit: f64,
+        [low, high]: [f64; 2],
+        labels: &mut Labels<'_, B>,
+    ) -> Drawn<B> {
+        const SHARES: [f64; 9] = [1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2];
+        let area = chart.plotting_area();
+        let between = |from: f64, to: f64, share: f64| from * (to / from).powf(share);
+        let gap = fine(5.0) as i32;
+        for roof in &self.roofs {
+            let start = (roof.rate / self.bandwidth).clamp(low, high);
+            let places = SHARES.map(|share| {
+                let at = (between(start, high, share), roof.rate / unit);
+                let (x, y) = area.map_coordinate(&at);
+                (x - gap, y - 2 * gap - gap / 2)
+            });
+            labels.somewhere(&roof.name, &places)?;
+        }
+        let bottom = {
+            use plotters::coord::ranged1d::Ranged;
+            chart.as_coord_spec().y_spec().range().start
+        };
+        let from = low.max(bottom * unit / self.bandwidth);
+        let to = self.ridge().clamp(from, high);
+        let places = SHARES.map(|share| {
+            let at = between(from, to, 0.9 * share);
+            let (x, y) = area.map_coordinate(&(at, self.bandwidth * at / unit));
+            (x - 3 * gap, y - 2 * gap)
+        });
+        labels.somewhere(&self.bandwidth_name, &places)
+    }
+
+    fn legend<B: DrawingBackend>(&self, area: &Area<B>, left: i32, middle: i32) -> Drawn<B> {
+        let style = small(13.0).pos(Pos::new(HPos::Left, VPos::Center));
+        let gap = fine(8.0) as i32;
+        let mut at = left + gap;
+        for (index, (name, colour)) in FAMILIES.into_iter().enumerate() {
+            if !self.points.iter().any(|point| family(&point.name) == index) {
+                continue;
+            }
+            area.draw(&Circle::new(
+                (at, middle),
+                fine(5.0),
+                colour.mix(0.72).filled(),
+            ))?;
+            at += gap + gap / 2;
+            area.draw(&Text::new(name, (at, middle), style.clone()))?;
+            at += area.estimate_text_size(name, &style)?.0 as i32 + 3 * gap;
+        }
+        if self.exceeds {
+            let ring = FAMILIES[0].1.stroke_width(fine(1.3));
+            area.draw(&Circle::new((at, middle), fine(3.5), ring))?;
+            at += gap + gap / 2;
+            let name = "by the definition; the disc is what is multiplied";
+            area.draw(&Text::new(name, (at, middle), style))?;
+        }
+        Ok(())
+    }
+}
+
+/// Radius on the canvas: the area is the share of the time.
+fn radius(share: f64) -> i32 {
+    fine((38.0 * share.max(0.0).sqrt()).clamp(2.4, 20.0)) as i32
+}
+
+fn small<'a>(pixels: f64) -> TextStyle<'a> {
+    let size = pixels * f64::from(super::FINE);
+    (FONT, size).into_font().color(&INK)
+}
+
+/// Texts beside points, none over another.
+struct Labels<'a, B: DrawingBackend> {
+    area: &'a DrawingArea<B, Shift>,
+    /// Left, top, right, bottom of the panel.
+    bounds: [i32; 4],
+    taken: Vec<[i32; 4]>,
+    /// Those of them that are texts, which no line may cross.
+    texts: Vec<[i32; 4]>,
+}
+
+impl<'a, B: DrawingBackend> Labels<'a, B> {
+    fn new(area: &'a DrawingArea<B, Shift>, bounds: [i32; 4]) -> Self {
+        Self {
+            area,
+            bounds,
+            taken: Vec::new(),
+            texts: Vec::new(),
+        }
+    }
+
+    fn keep_free(&mut self, (x, y): (i32, i32), r: i32) {
+        self.taken.push([x - r, y - r, x + r, y + r]);
+    }
+
+    fn keep_line_free(&mut self, from: (i32, i32), to: (i32, i32)) {
+        for place in along(from, to) {
+            self.keep_free(place, fine(1.0) as i32);
+        }
+    }
+
+    fn crosses_text(&self, from: (i32, i32), to: (i32, i32)) -> bool {
+        let inside = |text: &[i32; 4], (x, y): (i32, i32)| {
+            (text[0]..text[2]).contains(&x) && (text[1]..text[3]).contains(&y)
+        };
+        let mut texts = self.texts.iter();
+        texts.any(|text| along(from, to).any(|place| inside(text, place)))
+    }
+
+    fn write(&mut self, text: &str, cover: [i32; 4], style: &TextStyle<'_>) -> Drawn<B> {
+        self.taken.push(cover);
+        self.texts.push(cover);
+        let base = self.area.get_base_pixel();
+        let at = (
+            (cover[0] + cover[2]) / 2 - base.0,
+            (cover[1] + cover[3]) / 2 - base.1,
+        );
+        let style = style.pos(Pos::new(HPos::Center, VPos::Center));
+        self.area.draw(&Text::new(text.to_owned(), at, style))
+    }
+
+    fn is_free(&self, [left, top, right, bottom]: [i32; 4]) -> bool {
+        let inside = left >= self.bounds[0]
+            && top >= self.bounds[1]
+            && right <= self.bounds[2]
+            && bottom <= self.bounds[3];
+        let apart = |other: &[i32; 4]| {
+            right <= other[0] || other[2] <= left || bottom <= other[1] || other[3] <= top
+        };
+        inside && self.taken.iter().all(apart)
+    }
+
+    /// Beside the point at `at`, with a line to it where that is not near; nowhere if nothing is free.
+    fn place(&mut self, text: &str, (x, y): (i32, i32), r: i32) -> Drawn<B> {
+        let style = small(12.5);
+        let (width, height) = self.area.estimate_text_size(text, &style)?;
+        let (width, height) = (width as i32, fine(13.0).max(height * 3 / 4) as i32);
+        let gap = fine(4.0) as i32;
+        for distance in [0, 1, 2, 3, 4, 6, 8] {
+            let far = r + gap + distance * height / 2;
+            let middles = [
+                (x + r + gap + width / 2, y),
+                (x - r - gap - width / 2, y),
+                (x, y - far - height / 2),
+                (x, y + far + height / 2),
+                (x + width / 2, y - far - height / 2),
+                (x - width / 2, y - far - height / 2),
+                (x + width / 2, y + far + height / 2),
+                (x - width / 2, y + far + height / 2),
+            ];
+            for (middle, baseline) in middles {
+                let place = [
+                    middle - width / 2,
+                    baseline - height / 2,
+                    middle + width / 2,
+                    baseline + height / 2,
+                ];
+                let near = (
+                    middle.clamp(x - r / 2, x + r / 2),
+                    if baseline < y { y - r } else { y + r },
+                );
+                let edge = (middle, if baseline < y { place[3] } else { place[1] });
+                let needs_line = distance > 0;
+                if !self.is_free(place) || needs_line && self.crosses_text(near, edge) {
+                    continue;
+                }
+                if needs_line {
+                    self.keep_line_free(near, edge);
+                    let base = self.area.get_base_pixel();
+                    let ends = [near, edge].map(|(x, y)| (x - base.0, y - base.1));
+                    let grey = RGBColor(0x99, 0x99, 0x99).stroke_width(fine(0.6));
+                    self.area.draw(&PathElement::new(ends.to_vec(), grey))?;
+                }
+                return self.write(text, place, &style);
+            }
+        }
+        Ok(())
+    }
+
+    /// At the first place that is free, each being where the text ends; at the first if none is.
+    fn somewhere(&mut self, text: &str, places: &[(i32, i32)]) -> Drawn<B> {
+        let style = text_style();
+        let (width, height) = self.area.estimate_text_size(text, &style)?;
+        let (width, height) = (width as i32, height as i32);
+        let cover = |&(x, y): &(i32, i32)| [x - width, y - height / 2, x, y + height / 2];
+        let free = places.iter().find(|place| self.is_free(cover(place)));
+        let Some(place) = free.or(places.first()) else {
+            return Ok(());
+        };
+        let cover = cover(place);
+        self.write(text, cover, &style)
+    }
+}
+
+/// Places along a line, near enough to each other for nothing to slip between them.
+fn along(from: (i32, i32), to: (i32, i32)) -> impl Iterator<Item = (i32, i32)> {
+    const PIECES: i32 = 120;
+    let between = |from: i32, to: i32, piece: i32| from + (to - from) * piece / PIECES;
+    (0..=PIECES).map(move |piece| (between(from.0, to.0, piece), between(from.1, to.1, piece)))
+}

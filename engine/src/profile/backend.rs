@@ -1,0 +1,399 @@
+//! A backend that writes down what it computes.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::ceiling::{Copy, cache_bytes};
+use super::instruments::Instruments;
+use super::launcher::ProfiledLauncher;
+use super::layers::Layers;
+use super::operator::{Kind, Operator};
+use super::profiler::{Profiler, Sample};
+use crate::adam::AdamStep;
+use crate::backend::cpu::CpuBackend;
+use crate::backend::launch::{LaunchBackend, Launcher, Recording};
+use crate::backend::{Activation, Backend, Normalisation, Precision};
+use crate::error::Result;
+use crate::geometry::{ConvGeometry, ConvMethod, ConvProduct};
+use crate::shape::Shape;
+use crate::tensor::Tensor;
+
+/// A backend around another one, with a list of everything that ran between [`Profiled::start`] and
+/// [`Profiled::finish`].
+pub struct Profiled {
+    inner: Arc<dyn Backend>,
+    profiler: Profiler,
+    precision: Precision,
+    /// On a device that takes kernels: where launches are written down.
+    launcher: Option<Arc<ProfiledLauncher>>,
+}
+
+impl Profiled {
+    /// Around a backend of the processor: one sample per operator.
+    pub fn on_processor(backend: Arc<CpuBackend>) -> Self {
+        Self {
+            inner: backend,
+            profiler: Profiler::default(),
+            precision: Precision::F32,
+            launcher: None,
+        }
+    }
+
+    /// Around the operators on `launcher`: one sample per launch. Where the device has no [`Instruments`], launches are
+    /// counted and not run, so that results are no results.
+    ///
+    /// # Errors
+    /// Where the device lacks the tensor cores that the precision needs.
+    pub fn on_launcher(launcher: Arc<dyn Launcher>, precision: Precision) -> Result<Self> {
+        let profiler = Profiler::default();
+        let launcher = Arc::new(ProfiledLauncher::new(launcher, profiler.clone()));
+        let backend = LaunchBackend::new(Arc::clone(&launcher) as Arc<dyn Launcher>, precision)?;
+        Ok(Self {
+            inner: Arc::new(backend),
+            profiler,
+            precision,
+            launcher: Some(launcher),
+        })
+    }
+
+    /// The same device, whose products multiply in f32; `None` where they do already.
+    ///
+    /// # Errors
+    /// Where the device fails.
+    pub fn in_f32(&self) -> Result<Option<Self>> {
+        match &self.launcher {
+            Some(launcher) if self.precision != Precision::F32 => {
+                Self::on_launcher(launcher.inner(), Precision::F32).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// The backend inside, which runs as it does without a profiler; tensors of either belong to both.
+    pub fn unprofiled(&self) -> Arc<dyn Backend> {
+        Arc::clone(&self.inner)
+    }
+
+    /// What products multiply.
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// Begins a new list.
+    pub fn start(&self) {
+        self.profiler.start();
+    }
+
+    /// Everything that ran since the start, in order; waits for the device.
+    ///
+    /// # Errors
+    /// Where the device fails.
+    pub fn finish(&self) -> Result<Vec<Sample>> {
+        self.profiler.finish(self.instruments())
+    }
+
+    /// Writes down the layers of a generator that runs by itself, on the calling thread and others: `operators` says what
+    /// each layer is for one image, and how it is computed.
+    pub fn watch(&self, operators: Vec<(Operator, ConvMethod)>) -> Layers {
+        Layers::new(self.profiler.clone(), operators)
+    }
+
+    /// Whether caches are emptied before every operator or launch while a list is kept.
+    ///
+    /// # Errors
+    /// Where the device has no room for what has to pass through them.
+    pub fn set_cold(&self, cold: bool) -> Result<()> {
+        match &self.launcher {
+            Some(launcher) => launcher.set_cold(cold),
+            None => {
+                let flush = cold.then(|| {
+                    let mut copy = Copy::of(cache_bytes());
+                    Box::new(move || {
+                        copy.run();
+                    }) as Box<dyn FnMut() + Send>
+                });
+                self.profiler.flush_with(flush);
+                Ok(())
+            }
+        }
+    }
+
+    /// Launches no kernel but this one from now on, so that a profiler of the vendor sees nothing else.
+    pub fn launch_only(&self, kernel: Option<&'static str>) {
+        if let Some(launcher) = &self.launcher {
+            launcher.only(kernel);
+        }
+    }
+
+    /// What kernels are launched on, without what writes it down.
+    pub fn launcher(&self) -> Option<Arc<dyn Launcher>> {
+        self.launcher.as_ref().map(|launcher| launcher.inner())
+    }
+
+    /// Whether kernels are launched here.
+    pub fn launches(&self) -> bool {
+        self.launcher.is_some()
+    }
+
+    /// The device's own clock, where it has one.
+    pub fn instruments(&self) -> Option<&dyn Instruments> {
+        self.launcher.as_deref()?.instruments()
+    }
+
+    /// Whether samples have times.
+    pub fn has_clock(&self) -> bool {
+        self.launcher.is_none() || self.instruments().is_some()
+    }
+
+    fn run(&self, operator: Operator, body: impl FnOnce() -> Result<()>) -> Result<()> {
+        self.run_by(operator, ConvMethod::Direct, body)
+    }
+
+    fn run_by(
+        &self,
+        operator: Operator,
+        method: ConvMethod,
+        body: impl FnOnce() -> Result<()>,
+    ) -> Result<()> {
+        if self.launcher.is_none() {
+            self.profiler.flush();
+            let started = Instant::now();
+            let outcome = body();
+            self.profiler.ran(operator, method, started);
+            return outcome;
+        }
+        if let Some(device) = self.instruments() {
+            device.push_range(&operator.to_string());
+        }
+        self.profiler.enter(operator, method);
+        let outcome = body();
+        self.profiler.leave();
+        if let Some(device) = self.instruments() {
+            device.pop_range();
+        }
+        outcome
+    }
+
+    fn convolve(
+        &self,
+        kind: Kind,
+        product: ConvProduct,
+        geometry: &ConvGeometry,
+        body: impl FnOnce() -> Result<()>,
+    ) -> Result<()> {
+        let method = self.inner.conv_method(product, geometry);
+        self.run_by(Operator::convolution(kind, geometry), method, body)
+    }
+}
+
+impl fmt::Debug for Profiled {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Profiled({:?})", self.inner)
+    }
+}
+
+/// Everything is passed on as it is; what computes is written down.
+impl Backend for Profiled {
+    fn description(&self) -> String {
+        self.inner.description()
+    }
+
+    fn empty(&self, shape: Shape) -> Result<Tensor> {
+        self.inner.empty(shape)
+    }
+
+    fn upload(&self, shape: Shape, values: &[f32]) -> Result<Tensor> {
+        self.inner.upload(shape, values)
+    }
+
+    fn write(&self, tensor: &mut Tensor, values: &[f32]) -> Result<()> {
+        self.inner.write(tensor, values)
+    }
+
+    fn download(&self, tensor: &Tensor) -> Result<Vec<f32>> {
+        self.inner.download(tensor)
+    }
+
+    fn linear(&self, x: &Tensor, weight: &Tensor, bias: &Tensor, y: &mut Tensor) -> Result<()> {
+        self.run(Operator::linear(Kind::Linear, x, y), || {
+            self.inner.linear(x, weight, bias, y)
+        })
+    }
+
+    fn linear_dgrad(&self, dy: &Tensor, weight: &Tensor, dx: &mut Tensor) -> Result<()> {
+        self.run(Operator::linear(Kind::LinearDgrad, dx, dy), || {
+            self.inner.linear_dgrad(dy, weight, dx)
+        })
+    }
+
+    fn linear_wgrad(&self, x: &Tensor, dy: &Tensor, dweight: &mut Tensor) -> Result<()> {
+        self.run(Operator::linear(Kind::LinearWgrad, x, dy), || {
+            self.inner.linear_wgrad(x, dy, dweight)
+        })
+    }
+
+    fn bias_gradient(&self, dy: &Tensor, dbias: &mut Tensor) -> Result<()> {
+        self.run(Operator::over(Kind::BiasGradient, dy), || {
+            self.inner.bias_gradient(dy, dbias)
+        })
+    }
+
+    fn conv_method(&self, product: ConvProduct, geometry: &ConvGeometry) -> ConvMethod {
+        self.inner.conv_method(product, geometry)
+    }
+
+    fn conv_fprop(
+        &self,
+        geometry: &ConvGeometry,
+        x: &Tensor,
+        weight: &Tensor,
+        bias: Option<&Tensor>,
+        y: &mut Tensor,
+    ) -> Result<()> {
+        self.convolve(Kind::Fprop, ConvProduct::Fprop, geometry, || {
+            self.inner.conv_fprop(geometry, x, weight, bias, y)
+        })
+    }
+
+    fn conv_dgrad(
+        &self,
+        geometry: &ConvGeometry,
+        y: &Tensor,
+        weight: &Tensor,
+        bias: Option<&Tensor>,
+        x: &mut Tensor,
+    ) -> Result<()> {
+        self.convolve(Kind::Dgrad, ConvProduct::Dgrad, geometry, || {
+            self.inner.conv_dgrad(geometry, y, weight, bias, x)
+        })
+    }
+
+    fn conv_wgrad(
+        &self,
+        geometry: &ConvGeometry,
+        x: &Tensor,
+        y: &Tensor,
+        weight: &mut Tensor,
+    ) -> Result<()> {
+        self.convolve(Kind::Wgrad, ConvProduct::Wgrad, geometry, || {
+            self.inner.conv_wgrad(geometry, x, y, weight)
+        })
+    }
+
+    fn batch_statistics(&self, x: &Tensor, mean: &mut Tensor, variance: &mut Tensor) -> Result<()> {
+        self.run(Operator::over(Kind::BatchStatistics, x), || {
+            self.inner.batch_statistics(x, mean, variance)
+        })
+    }
+
+    fn normalise(&self, x: &Tensor, by: Normalisation<'_>, y: &mut Tensor) -> Result<()> {
+        self.run(Operator::over(Kind::Normalise, x), || {
+            self.inner.normalise(x, by, y)
+        })
+    }
+
+    fn normalise_gradient(
+        &self,
+        x: &Tensor,
+        by: Normalisation<'_>,
+        dy: &Tensor,
+        dx: &mut Tensor,
+        dscale: &mut Tensor,
+        dshift: &mut Tensor,
+    ) -> Result<()> {
+        self.run(Operator::over(Kind::NormaliseGradient, x), || {
+            self.inner.normalise_gradient(x, by, dy, dx, dscale, dshift)
+        })
+    }
+
+    fn update_running(
+        &self,
+        running: &mut Tensor,
+        batch: &Tensor,
+        momentum: f32,
+        factor: f32,
+    ) -> Result<()> {
+        self.run(Operator::over(Kind::UpdateRunning, batch), || {
+            self.inner.update_running(running, batch, momentum, factor)
+        })
+    }
+
+    fn activate(&self, activation: Activation, x: &Tensor, y: &mut Tensor) -> Result<()> {
+        self.run(Operator::over(Kind::activation(activation), x), || {
+            self.inner.activate(activation, x, y)
+        })
+    }
+
+    fn activate_gradient(
+        &self,
+        activation: Activation,
+        y: &Tensor,
+        dy: &Tensor,
+        dx: &mut Tensor,
+    ) -> Result<()> {
+        self.run(
+            Operator::over(Kind::activation_gradient(activation), y),
+            || self.inner.activate_gradient(activation, y, dy, dx),
+        )
+    }
+
+    fn bce_with_logits(&self, logits: &Tensor, target: f32, loss: &mut Tensor) -> Result<()> {
+        let operator = Operator::values(Kind::BceWithLogits, 1, logits.shape().len());
+        self.run(operator, || {
+            self.inner.bce_with_logits(logits, target, loss)
+        })
+    }
+
+    fn bce_with_logits_gradient(
+        &self,
+        logits: &Tensor,
+        target: f32,
+        dloss: &Tensor,
+        dlogits: &mut Tensor,
+    ) -> Result<()> {
+        let operator = Operator::values(Kind::BceWithLogitsGradient, 1, logits.shape().len());
+        self.run(operator, || {
+            self.inner
+                .bce_with_logits_gradient(logits, target, dloss, dlogits)
+        })
+    }
+
+    fn add(&self, a: &Tensor, b: &Tensor, y: &mut Tensor) -> Result<()> {
+        // Mostly gradients of weights, whose extents would look like those of images.
+        let operator = Operator::values(Kind::Add, 1, a.shape().len());
+        self.run(operator, || self.inner.add(a, b, y))
+    }
+
+    fn squared_norm(&self, tensors: &[Tensor], sum: &mut Tensor) -> Result<()> {
+        let length = tensors.iter().map(|tensor| tensor.shape().len()).sum();
+        let operator = Operator::values(Kind::SquaredNorm, tensors.len(), length);
+        self.run(operator, || self.inner.squared_norm(tensors, sum))
+    }
+
+    fn recomputes(&self) -> bool {
+        self.inner.recomputes()
+    }
+
+    fn free_memory(&self) -> Option<usize> {
+        self.inner.free_memory()
+    }
+
+    fn gather(&self, maps: &Tensor, table: &Tensor, crops: &mut Tensor) -> Result<()> {
+        self.run(Operator::over(Kind::Gather, crops), || {
+            self.inner.gather(maps, table, crops)
+        })
+    }
+
+    fn adam(&self, step: AdamStep<'_>) -> Result<()> {
+        let lengths = step.operands.iter();
+        let length = lengths.map(|operand| operand.gradient.shape().len()).sum();
+        let operator = Operator::values(Kind::Adam, step.operands.len(), length);
+        self.run(operator, || self.inner.adam(step))
+    }
+
+    /// Never: what is replayed as a whole cannot be timed in parts.
+    fn record(&self, _: &mut dyn FnMut() -> Result<()>) -> Result<Option<Box<dyn Recording>>> {
+        Ok(None)
+    }
+}

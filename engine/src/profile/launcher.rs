@@ -1,0 +1,134 @@
+//! A launcher that writes down what it launches.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use cosmogan_kernels::{Launch, Module};
+
+use super::instruments::Instruments;
+use super::profiler::Profiler;
+use crate::backend::launch::{Allocation, Arguments, Launcher, Recording};
+use crate::error::Result;
+
+/// A device that takes kernels, with a list of what it took. A device without a clock worth reading is spared the
+/// launches: there they are counted and not run.
+pub(super) struct ProfiledLauncher {
+    inner: Arc<dyn Launcher>,
+    profiler: Profiler,
+    /// The only kernel that is launched, if not all are.
+    only: Mutex<Option<&'static str>>,
+    /// Two pieces of memory as large as the last cache: a copy between them leaves nothing else there.
+    eviction: Mutex<Option<[Box<dyn Allocation>; 2]>>,
+}
+
+impl ProfiledLauncher {
+    pub(super) fn new(inner: Arc<dyn Launcher>, profiler: Profiler) -> Self {
+        Self {
+            inner,
+            profiler,
+            only: Mutex::new(None),
+            eviction: Mutex::new(None),
+        }
+    }
+
+    pub(super) fn inner(&self) -> Arc<dyn Launcher> {
+        Arc::clone(&self.inner)
+    }
+
+    pub(super) fn only(&self, kernel: Option<&'static str>) {
+        *self.only.lock().unwrap_or_else(PoisonError::into_inner) = kernel;
+    }
+
+    /// Whether the last cache is emptied before every launch.
+    pub(super) fn set_cold(&self, cold: bool) -> Result<()> {
+        let memory = match self.inner.instruments() {
+            Some(device) if cold => {
+                let allocate = || self.inner.allocate(device.cache_bytes());
+                Some([allocate()?, allocate()?])
+            }
+            _ => None,
+        };
+        *self.eviction.lock().unwrap_or_else(PoisonError::into_inner) = memory;
+        Ok(())
+    }
+
+    fn is_skipped(&self, launch: &Launch) -> bool {
+        let only = self.only.lock().unwrap_or_else(PoisonError::into_inner);
+        only.is_some_and(|only| only != launch.kernel.name)
+    }
+
+    fn flush(&self, device: &dyn Instruments) -> Result<()> {
+        let memory = self.eviction.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*memory {
+            Some([from, to]) => device.copy(&**from, &**to, device.cache_bytes()),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for ProfiledLauncher {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Profiled({:?})", self.inner)
+    }
+}
+
+impl Launcher for ProfiledLauncher {
+    fn description(&self) -> String {
+        self.inner.description()
+    }
+
+    fn notice(&self) -> Option<String> {
+        self.inner.notice()
+    }
+
+    fn tiled_kernels(&self) -> std::result::Result<(), String> {
+        self.inner.tiled_kernels()
+    }
+
+    fn free_memory(&self) -> usize {
+        self.inner.free_memory()
+    }
+
+    fn prepare(&self, modules: &[Module]) {
+        self.inner.prepare(modules);
+    }
+
+    fn allocate(&self, bytes: usize) -> Result<Box<dyn Allocation>> {
+        self.inner.allocate(bytes)
+    }
+
+    fn write(&self, to: &dyn Allocation, values: &[f32]) -> Result<()> {
+        self.inner.write(to, values)
+    }
+
+    fn read(&self, from: &dyn Allocation, values: &mut [f32]) -> Result<()> {
+        self.inner.read(from, values)
+    }
+
+    fn launch(&self, launch: &Launch, arguments: &Arguments) -> Result<()> {
+        if self.is_skipped(launch) {
+            return Ok(());
+        }
+        let Some(device) = self.inner.instruments() else {
+            self.profiler.launched(launch, None);
+            return Ok(());
+        };
+        if !self.profiler.is_recording() {
+            return self.inner.launch(launch, arguments);
+        }
+        self.flush(device)?;
+        let from = device.mark()?;
+        self.inner.launch(launch, arguments)?;
+        let to = device.mark()?;
+        self.profiler.launched(launch, Some([from, to]));
+        Ok(())
+    }
+
+    fn record(&self, body: &mut dyn FnMut() -> Result<()>) -> Result<Box<dyn Recording>> {
+        self.inner.record(body)
+    }
+
+    fn instruments(&self) -> Option<&dyn Instruments> {
+        self.inner.instruments()
+    }
+}

@@ -1,0 +1,207 @@
+//! The work model of operators: what each of them costs at least, however it is computed.
+//!
+//! It is that of the kernels ([`cosmogan_kernels::Work`]) without what a kernel adds of its own, such as partial sums:
+//! operations of the definition, a multiply-add counting as two, and bytes if every operand passes through memory once.
+//! Only the gradient of a normalisation reads its operands twice, as it needs two sums over all of them first.
+
+use cosmogan_kernels::Work;
+
+use super::operator::{Extents, Kind, Operator};
+use crate::geometry::{ConvGeometry, ConvMethod};
+
+impl Operator {
+    /// What it costs at least.
+    pub fn work(&self) -> Work {
+        let (operations, elements) = match self.extents {
+            Extents::Convolution(geometry) => (geometry.operations(), operands(&geometry)),
+            Extents::Linear {
+                rows,
+                inputs,
+                outputs,
+            } => {
+                let bias = if self.kind == Kind::Linear {
+                    outputs
+                } else {
+                    0
+                };
+                let elements = rows * (inputs + outputs) + inputs * outputs + bias;
+                (2.0 * product([rows, inputs, outputs]), elements)
+            }
+            Extents::Images {
+                batch,
+                size: [height, width],
+                channels,
+            } => self.per_channel(batch * height * width, channels),
+            Extents::Matrix { rows, channels } => self.per_channel(rows, channels),
+            Extents::Values { length, .. } => self.per_channel(length, 1),
+        };
+        Work {
+            operations,
+            bytes: (size_of::<f32>() * elements) as f64,
+        }
+    }
+
+    /// Operations of the products that are really multiplied: of a convolution by minimal filtering those between
+    /// transformed tiles, 36 for each tile of 4×4 pixels of y, phase, and pair of channels. The transforms are not counted.
+    pub fn multiplied(&self, method: ConvMethod) -> f64 {
+        match (self.extents, method) {
+            (Extents::Convolution(geometry), ConvMethod::Minimal) => {
+                let tiles = geometry.output.map(|extent| extent.div_ceil(4));
+                let phases = geometry.stride[0] * geometry.stride[1];
+                let channels = geometry.input_channels * geometry.output_channels;
+                2.0 * 36.0 * product([geometry.batch, tiles[0], tiles[1], phases, channels])
+            }
+            _ => self.work().operations,
+        }
+    }
+
+    /// Operations and elements of what runs over a matrix, in units of its elements; what has one value per channel
+    /// comes on top.
+    fn per_channel(&self, rows: usize, channels: usize) -> (f64, usize) {
+        let (operations, matrices, vectors) = match self.kind {
+            Kind::BiasGradient => (1, 1, 1),
+            Kind::BatchStatistics => (4, 1, 2),
+            Kind::Normalise => (5, 2, 4),
+            Kind::NormaliseGradient => (19, 5, 6),
+            Kind::UpdateRunning | Kind::TanhGradient => (3, 3, 0),
+            Kind::Relu | Kind::LeakyRelu | Kind::Tanh => (1, 2, 0),
+            Kind::BceWithLogits => (6, 1, 1),
+            Kind::BceWithLogitsGradient => (6, 2, 1),
+            Kind::SquaredNorm => (2, 1, 1),
+            Kind::Gather => (0, 2, 0),
+            Kind::Adam => (12, 7, 0),
+            // Gradients of rectifiers, and sums; products have extents of their own.
+            _ => (1, 3, 0),
+        };
+        let elements = rows * channels;
+        (
+            f64::from(operations) * elements as f64,
+            matrices * elements + vectors * channels,
+        )
+    }
+}
+
+fn operands(geometry: &ConvGeometry) -> usize {
+    let dims = [
+        geometry.input_dims(),
+        geometry.output_dims(),
+        geometry.weight_dims(),
+    ];
+    dims.iter().map(|dims| dims.iter().product::<usize>()).sum()
+}
+
+fn product<const N: usize>(extents: [usize; N]) -> f64 {
+    extents.iter().map(|&extent| extent as f64).product()
+}
+
+#[cfg(test)]
+mod tests {
+    use cosmogan_kernels::{adam, batch_norm, elementwise, loss};
+
+    use super::*;
+
+    /// The definition, term by term.
+    fn count(geometry: &ConvGeometry) -> f64 {
+        let mut operations = 0.0;
+        for _image in 0..geometry.batch {
+            for _position in 0..geometry.output[0] * geometry.output[1] {
+                for _result in 0..geometry.output_channels {
+                    for _tap in 0..geometry.kernel[0] * geometry.kernel[1] {
+                        for _channel in 0..geometry.input_channels {
+                            operations += 2.0;
+                        }
+                    }
+                }
+            }
+        }
+        operations
+    }
+
+    #[test]
+    fn convolutions_are_counted_as_they_are_defined() {
+        for shape in [
+            "n=2 h=16 w=16 c=3 k=4",
+            "n=1 h=9 w=8 c=6 k=7",
+            "n=3 h=5 w=7 c=2 k=1 kernel=3x2 stride=1x2 pad=0,1,1,0",
+        ] {
+            for kind in [Kind::Fprop, Kind::Dgrad, Kind::Wgrad] {
+                let operator = Operator::of_kind(kind, shape).unwrap();
+                let Extents::Convolution(geometry) = operator.extents else {
+                    unreachable!("a convolution has the extents of one");
+                };
+                assert_eq!(operator.work().operations, count(&geometry), "{shape}");
+                assert_eq!(operator.multiplied(ConvMethod::Direct), count(&geometry));
+                let values = |dims: [usize; 4]| dims.iter().product::<usize>();
+                let bytes = 4
+                    * (values(geometry.input_dims())
+                        + values(geometry.output_dims())
+                        + values(geometry.weight_dims()));
+                assert_eq!(operator.work().bytes, bytes as f64);
+            }
+        }
+    }
+
+    #[test]
+    fn minimal_filtering_multiplies_nine_for_twenty_five() {
+        let whole = Operator::parse("dgrad", "n=2 h=64 w=64 c=128 k=256").unwrap();
+        let share = whole.multiplied(ConvMethod::Minimal) / whole.work().operations;
+        assert!((share - 9.0 / 25.0).abs() < 1e-12, "{share}");
+        // Tiles at the edge are multiplied whole.
+        let ragged = Operator::parse("dgrad", "n=2 h=36 w=36 c=128 k=256").unwrap();
+        assert!(ragged.multiplied(ConvMethod::Minimal) > 0.36 * ragged.work().operations);
+    }
+
+    #[test]
+    fn operators_and_kernels_have_one_work_model() {
+        let (rows, channels) = (12 * 8 * 8, 16);
+        let length = rows * channels;
+        let images = "n=12 h=8 w=8 c=16";
+        let over = |name: &str, shape: &str| Operator::parse(name, shape).unwrap().work();
+        let values = format!("length={length}");
+        let pairs = [
+            (
+                over("add", &values),
+                elementwise::launch(&elementwise::ADD, length),
+            ),
+            (
+                over("tanh", images),
+                elementwise::launch(&elementwise::TANH, length),
+            ),
+            (
+                over("tanh_gradient", images),
+                elementwise::launch(&elementwise::TANH_GRADIENT, length),
+            ),
+            (
+                over("leaky_relu_gradient", images),
+                elementwise::launch(&elementwise::LEAKY_RELU_GRADIENT, length),
+            ),
+            (
+                over("update_running", &values),
+                elementwise::launch(&elementwise::UPDATE_RUNNING, length),
+            ),
+            (
+                over("normalise", images),
+                batch_norm::normalise(rows, channels),
+            ),
+            (over("adam", &values), adam::step([length].into_iter())),
+            (over("bce_with_logits", &values), loss::bce(length)),
+            (
+                over("bce_with_logits_gradient", &values),
+                loss::bce_gradient(length),
+            ),
+        ];
+        for (model, launch) in pairs {
+            assert_eq!(model, launch.work, "{}", launch.kernel.name);
+        }
+        // What takes two steps differs by the partial sums in between alone.
+        let slices = [
+            batch_norm::gradient_slices(rows, channels),
+            batch_norm::gradient(rows, channels),
+        ];
+        let model = over("normalise_gradient", images);
+        let operations: f64 = slices.iter().map(|launch| launch.work.operations).sum();
+        let bytes: f64 = slices.iter().map(|launch| launch.work.bytes).sum();
+        assert_eq!(model.operations, operations);
+        assert!((1.0..1.02).contains(&(bytes / model.bytes)));
+    }
+}
