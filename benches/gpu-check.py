@@ -5,13 +5,14 @@
     python3 benches/gpu-check.py --binary target/release/cosmogan --out benches/results/gpu-check.json
 
 Every part runs even if others fail, and the JSON says what failed and how. Only Python's standard library is used;
-compute-sanitizer and ncu are used where they are on the path. Parts, in this order:
+PyTorch, compute-sanitizer and ncu are used where they are there. Parts, in this order:
 
   doctor      what is on the machine
   verify      golden training steps, and every operator at the paper's shapes, in each precision
   train       steps of the preset in each precision; the first losses beside the CPU's; milliseconds per step
   generate    maps from latents to a file; time to the first map with an empty and with a filled cache of kernels
-  roofline    every kernel of a training step beside the limits of the GPU, by `cosmogan profile`
+  roofline    every kernel of a training step and of a batch of maps beside the limits of the GPU, by `cosmogan profile`
+  peer        the same two in PyTorch (peers/torch_gpu.py), where it is installed, and how many times as fast ours are
   kernels     time of every kernel of a training step and of a batch of maps, by ncu
   sanitize    memcheck, racecheck and initcheck over small cases
 """
@@ -29,7 +30,10 @@ import tempfile
 import time
 
 PRECISIONS = ["f32", "tf32", "bf16"]
-PARTS = ["doctor", "verify", "train", "generate", "roofline", "kernels", "sanitize"]
+PARTS = ["doctor", "verify", "train", "generate", "roofline", "peer", "kernels", "sanitize"]
+
+# Largest difference from PyTorch's maps in f32, in standard deviations, at which the network is the same.
+SAME_MAPS = 1e-4
 
 
 class Check:
@@ -41,6 +45,8 @@ class Check:
         self.binary = str(pathlib.Path(arguments.binary).resolve())
         self.deadline = time.monotonic() + arguments.budget
         self.failures = []
+        # Of what `cosmogan profile` measured, by subject and precision.
+        self.seconds_per_map = {}
 
     def run(self, *command, prefix=(), environment=None, may_fail=False):
         """Runs the program, behind `prefix` if given; returns its output and how long it took."""
@@ -174,11 +180,58 @@ class Check:
         return self.each_precision(self.roofline_in)
 
     def roofline_in(self, precision):
-        profile = self.folder / f"profile-{precision}.json"
-        # Operators were verified by the part of that name: at this batch it would take the oracle minutes.
-        step = ["profile", "step", *self.device(precision), "--preset", self.arguments.preset]
-        self.run(*step, "--batch", self.arguments.batch, "--no-verify", "--json", profile)
-        return json.loads(profile.read_text())
+        result = {}
+        for subject, batch in [("step", self.arguments.batch), ("generator", min(256, self.arguments.maps))]:
+            profile = self.folder / f"profile-{subject}-{precision}.json"
+            # Operators were verified by the part of that name: at this batch it would take the oracle minutes.
+            command = ["profile", subject, *self.device(precision), "--preset", self.arguments.preset]
+            self.run(*command, "--batch", batch, "--no-verify", "--json", profile)
+            result[subject] = json.loads(profile.read_text())
+            if result[subject]["seconds"]:
+                self.seconds_per_map[subject, precision] = result[subject]["seconds"] / batch
+        return result
+
+    def peer(self):
+        script = pathlib.Path(__file__).resolve().parent / "peers" / "torch_gpu.py"
+        python = self.arguments.python
+        if subprocess.run([python, "-c", "import numpy, torch"], capture_output=True).returncode != 0:
+            return {"skipped": f"{python} has no PyTorch, or no NumPy"}
+        networks = ["--generator", self.weights, "--discriminator", self.weights.parent / "discriminator.safetensors"]
+        latents, maps, out = (self.folder / name for name in ("latents.npy", "ours.npy", "peer.json"))
+        self.script(python, script, *networks, "--latents", latents, "--maps", min(8, self.arguments.maps))
+        self.run("generate", "--weights", self.weights, "--latents", latents, "--out", maps, *self.device("f32"))
+        self.script(
+            *[python, script, *networks, "--device", "cuda" if self.arguments.device.startswith("cuda") else "cpu"],
+            *["--ours", maps, "--maps", self.arguments.maps, "--batch", self.arguments.batch, "--out", out],
+            # Time for the variant that is being compiled when the budget ends.
+            *["--budget", 0.6 * max(self.deadline - time.monotonic(), 0), *self.variants()],
+        )
+        result = json.loads(out.read_text())
+        for subject, contest, maps in [
+            ("step", result["training"], self.arguments.batch),
+            ("generator", result["generation"], self.arguments.maps),
+        ]:
+            theirs = contest["variants"][contest["fastest"]]["seconds"]["median"] if contest["fastest"] else None
+            contest["ours_times_as_fast"] = {
+                precision: theirs / (seconds * maps)
+                for (of, precision), seconds in self.seconds_per_map.items()
+                if of == subject and theirs
+            }
+        difference = result["generation"]["variants"].get("eager f32", {}).get("difference_from_ours")
+        # Written so that what is no number differs, too.
+        if difference is None or not difference <= SAME_MAPS:
+            self.failures.append(f"peer: maps differ from PyTorch's by {difference} standard deviations")
+        return result
+
+    def variants(self):
+        return ["--variants", self.arguments.variants] if self.arguments.variants else []
+
+    def script(self, *command):
+        left = max(self.deadline - time.monotonic(), 1)
+        done = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=left)
+        if done.returncode != 0:
+            lines = done.stderr.strip().splitlines() or ["no output"]
+            raise RuntimeError(f"{command[1].name}: exit status {done.returncode}: {lines[-1]}")
 
     def kernels(self):
         if not shutil.which("ncu"):
@@ -254,6 +307,8 @@ def main():
     parser.add_argument("--cpu-steps", default=3, type=int)
     parser.add_argument("--random", default=50, type=int)
     parser.add_argument("--maps", default=1024, type=int)
+    parser.add_argument("--variants", help="of PyTorch, separated by commas; all by default")
+    parser.add_argument("--python", default="python3", help="the Python that has PyTorch")
     parser.add_argument("--budget", default=540, type=float, help="seconds, all parts together")
     arguments = parser.parse_args()
 

@@ -13,7 +13,7 @@ const BUSY: f64 = 0.1;
 /// Below the table in that case.
 const BUSY_NOTE: &str = "the ceilings scatter by more than 10 %: something else is running here, and shares of limits are as uncertain";
 /// Below the table, where a row is computed in another way than it is defined.
-const MINIMAL: &str = "† by minimal filtering, 9 multiplications where the definition has 25: operations are those of the definition, so that \
+const MINIMAL: &str = "† by minimal filtering, 7.6 multiplications where the definition has 25: operations are those of the definition, so that \
 a row may exceed its limit; in brackets, what it really multiplies as a share of the limit, which the floor counts";
 /// Below a table of warm caches.
 const WARM: &str = "limits are for data in memory: what finds its operands in a cache may exceed the bandwidth (--cold empties caches first)";
