@@ -51,10 +51,10 @@ pub struct Roofline {
     pub exceeds: bool,
 }
 
-/// Points with a label.
-const LABELLED: usize = 12;
-/// Shares below this have no label.
-const LEAST: f64 = 0.01;
+/// Points with a number and a line in the list beside the panel.
+const LISTED: usize = 20;
+/// Shares below this have neither.
+const LEAST: f64 = 0.002;
 /// Shares below this are not drawn: they would only crowd the edges.
 const DUST: f64 = 0.0005;
 
@@ -97,6 +97,12 @@ impl Roofline {
     /// What is drawn.
     fn drawn(&self) -> impl Iterator<Item = &RooflinePoint> + Clone {
         self.points.iter().filter(|point| point.share >= DUST)
+    }
+
+    /// What has a number.
+    fn listed(&self) -> impl Iterator<Item = &RooflinePoint> {
+        let large = self.points.iter().filter(|point| point.share >= LEAST);
+        large.take(LISTED)
     }
 
     fn axes(&self) -> (Axis, Axis) {
@@ -152,7 +158,7 @@ impl Roofline {
 
 impl Figure for Roofline {
     fn size(&self) -> (u32, u32) {
-        (920, 600)
+        (1060, 600)
     }
 
     fn draw<B: DrawingBackend>(&self, area: &Area<B>) -> Drawn<B> {
@@ -165,6 +171,8 @@ impl Figure for Roofline {
         ))?;
         self.legend(area, left, fine(42.0) as i32)?;
         let (_, below) = area.split_vertically(fine(54.0));
+        let (below, beside) = below.split_horizontally(fine(760.0));
+        self.list(&beside)?;
         let (x, y) = self.axes();
         let (unit, _) = self.unit();
         let chart = panel(&below, &x, &y, true)?;
@@ -189,14 +197,12 @@ impl Figure for Roofline {
             labels.keep_line_free(from, to);
         }
         self.draw_roof_names(&chart, unit, [low, high], &mut labels)?;
-        let named = self.points.iter().filter(|point| point.share >= LEAST);
-        for point in named.take(LABELLED) {
+        for (index, point) in self.listed().enumerate() {
             let (intensity, rate) = point.shown();
             let place = chart
                 .plotting_area()
                 .map_coordinate(&(intensity, rate / unit));
-            let text = format!("{}, {:.0} %", point.name, 100.0 * point.share);
-            labels.place(&text, place, radius(point.share))?;
+            labels.place(&(index + 1).to_string(), place, radius(point.share))?;
         }
         Ok(())
     }
@@ -319,6 +325,34 @@ impl Roofline {
         labels.somewhere(&self.bandwidth_name, &places)
     }
 
+    /// What the numbers stand for, and their shares of the time.
+    fn list<B: DrawingBackend>(&self, area: &Area<B>) -> Drawn<B> {
+        let (width, _) = area.dim_in_pixel();
+        let style = small(12.5);
+        let columns = [
+            (fine(20.0) as i32, HPos::Right),
+            (fine(30.0) as i32, HPos::Left),
+            (width as i32 - fine(16.0) as i32, HPos::Right),
+        ];
+        let line = |texts: [String; 3], row: usize| {
+            let middle = fine(18.0 + 21.0 * row as f64) as i32;
+            texts
+                .into_iter()
+                .zip(columns)
+                .try_for_each(|(text, (at, side))| {
+                    let style = style.pos(Pos::new(side, VPos::Center));
+                    area.draw(&Text::new(text, (at, middle), style))
+                })
+        };
+        line(["", "", "share of the time"].map(str::to_owned), 0)?;
+        for (index, point) in self.listed().enumerate() {
+            let number = (index + 1).to_string();
+            let share = format!("{:.1} %", 100.0 * point.share);
+            line([number, point.name.clone(), share], index + 1)?;
+        }
+        Ok(())
+    }
+
     fn legend<B: DrawingBackend>(&self, area: &Area<B>, left: i32, middle: i32) -> Drawn<B> {
         let style = small(13.0).pos(Pos::new(HPos::Left, VPos::Center));
         let gap = fine(8.0) as i32;
@@ -422,7 +456,10 @@ impl<'a, B: DrawingBackend> Labels<'a, B> {
     fn place(&mut self, text: &str, (x, y): (i32, i32), r: i32) -> Drawn<B> {
         let style = small(12.5);
         let (width, height) = self.area.estimate_text_size(text, &style)?;
-        let (width, height) = (width as i32, fine(13.0).max(height * 3 / 4) as i32);
+        let (width, height) = (
+            width as i32 + fine(4.0) as i32,
+            fine(13.0).max(height * 3 / 4) as i32,
+        );
         let gap = fine(4.0) as i32;
         for distance in [0, 1, 2, 3, 4, 6, 8] {
             let far = r + gap + distance * height / 2;
