@@ -4,6 +4,7 @@ mod axis;
 mod distributions;
 mod functionals;
 mod histogram;
+mod labels;
 mod matrices;
 mod roofline;
 mod scale_bar;

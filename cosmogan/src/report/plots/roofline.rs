@@ -1,12 +1,11 @@
 //! Operators under a roofline (S. Williams, A. Waterman and D. Patterson 2009): rate against arithmetic intensity.
 
-use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
+use super::labels::{Labels, small};
 use super::{
-    Area, Axis, Chart, Drawn, FONT, Figure, INK, Look, Marker, Plot, Stroke, fine, line, panel,
-    plot, text_style,
+    Area, Axis, Chart, Drawn, Figure, INK, Look, Marker, Plot, Stroke, fine, line, panel, plot,
 };
 use crate::error::Result;
 
@@ -51,10 +50,10 @@ pub struct Roofline {
     pub exceeds: bool,
 }
 
-/// Points with a label.
-const LABELLED: usize = 12;
-/// Shares below this have no label.
-const LEAST: f64 = 0.01;
+/// Points with a number and a line in the list beside the panel.
+const LISTED: usize = 20;
+/// Shares below this have neither.
+const LEAST: f64 = 0.002;
 /// Shares below this are not drawn: they would only crowd the edges.
 const DUST: f64 = 0.0005;
 
@@ -97,6 +96,12 @@ impl Roofline {
     /// What is drawn.
     fn drawn(&self) -> impl Iterator<Item = &RooflinePoint> + Clone {
         self.points.iter().filter(|point| point.share >= DUST)
+    }
+
+    /// What has a number.
+    fn listed(&self) -> impl Iterator<Item = &RooflinePoint> {
+        let large = self.points.iter().filter(|point| point.share >= LEAST);
+        large.take(LISTED)
     }
 
     fn axes(&self) -> (Axis, Axis) {
@@ -152,7 +157,7 @@ impl Roofline {
 
 impl Figure for Roofline {
     fn size(&self) -> (u32, u32) {
-        (920, 600)
+        (1060, 600)
     }
 
     fn draw<B: DrawingBackend>(&self, area: &Area<B>) -> Drawn<B> {
@@ -165,6 +170,8 @@ impl Figure for Roofline {
         ))?;
         self.legend(area, left, fine(42.0) as i32)?;
         let (_, below) = area.split_vertically(fine(54.0));
+        let (below, beside) = below.split_horizontally(fine(760.0));
+        self.list(&beside)?;
         let (x, y) = self.axes();
         let (unit, _) = self.unit();
         let chart = panel(&below, &x, &y, true)?;
@@ -189,14 +196,12 @@ impl Figure for Roofline {
             labels.keep_line_free(from, to);
         }
         self.draw_roof_names(&chart, unit, [low, high], &mut labels)?;
-        let named = self.points.iter().filter(|point| point.share >= LEAST);
-        for point in named.take(LABELLED) {
+        for (index, point) in self.listed().enumerate() {
             let (intensity, rate) = point.shown();
             let place = chart
                 .plotting_area()
                 .map_coordinate(&(intensity, rate / unit));
-            let text = format!("{}, {:.0} %", point.name, 100.0 * point.share);
-            labels.place(&text, place, radius(point.share))?;
+            labels.place(&(index + 1).to_string(), place, radius(point.share))?;
         }
         Ok(())
     }
@@ -319,6 +324,34 @@ impl Roofline {
         labels.somewhere(&self.bandwidth_name, &places)
     }
 
+    /// What the numbers stand for, and their shares of the time.
+    fn list<B: DrawingBackend>(&self, area: &Area<B>) -> Drawn<B> {
+        let (width, _) = area.dim_in_pixel();
+        let style = small(12.5);
+        let columns = [
+            (fine(20.0) as i32, HPos::Right),
+            (fine(30.0) as i32, HPos::Left),
+            (width as i32 - fine(16.0) as i32, HPos::Right),
+        ];
+        let line = |texts: [String; 3], row: usize| {
+            let middle = fine(18.0 + 21.0 * row as f64) as i32;
+            texts
+                .into_iter()
+                .zip(columns)
+                .try_for_each(|(text, (at, side))| {
+                    let style = style.pos(Pos::new(side, VPos::Center));
+                    area.draw(&Text::new(text, (at, middle), style))
+                })
+        };
+        line(["", "", "share of the time"].map(str::to_owned), 0)?;
+        for (index, point) in self.listed().enumerate() {
+            let number = (index + 1).to_string();
+            let share = format!("{:.1} %", 100.0 * point.share);
+            line([number, point.name.clone(), share], index + 1)?;
+        }
+        Ok(())
+    }
+
     fn legend<B: DrawingBackend>(&self, area: &Area<B>, left: i32, middle: i32) -> Drawn<B> {
         let style = small(13.0).pos(Pos::new(HPos::Left, VPos::Center));
         let gap = fine(8.0) as i32;
@@ -350,139 +383,4 @@ impl Roofline {
 /// Radius on the canvas: the area is the share of the time.
 fn radius(share: f64) -> i32 {
     fine((38.0 * share.max(0.0).sqrt()).clamp(2.4, 20.0)) as i32
-}
-
-fn small<'a>(pixels: f64) -> TextStyle<'a> {
-    let size = pixels * f64::from(super::FINE);
-    (FONT, size).into_font().color(&INK)
-}
-
-/// Texts beside points, none over another.
-struct Labels<'a, B: DrawingBackend> {
-    area: &'a DrawingArea<B, Shift>,
-    /// Left, top, right, bottom of the panel.
-    bounds: [i32; 4],
-    taken: Vec<[i32; 4]>,
-    /// Those of them that are texts, which no line may cross.
-    texts: Vec<[i32; 4]>,
-}
-
-impl<'a, B: DrawingBackend> Labels<'a, B> {
-    fn new(area: &'a DrawingArea<B, Shift>, bounds: [i32; 4]) -> Self {
-        Self {
-            area,
-            bounds,
-            taken: Vec::new(),
-            texts: Vec::new(),
-        }
-    }
-
-    fn keep_free(&mut self, (x, y): (i32, i32), r: i32) {
-        self.taken.push([x - r, y - r, x + r, y + r]);
-    }
-
-    fn keep_line_free(&mut self, from: (i32, i32), to: (i32, i32)) {
-        for place in along(from, to) {
-            self.keep_free(place, fine(1.0) as i32);
-        }
-    }
-
-    fn crosses_text(&self, from: (i32, i32), to: (i32, i32)) -> bool {
-        let inside = |text: &[i32; 4], (x, y): (i32, i32)| {
-            (text[0]..text[2]).contains(&x) && (text[1]..text[3]).contains(&y)
-        };
-        let mut texts = self.texts.iter();
-        texts.any(|text| along(from, to).any(|place| inside(text, place)))
-    }
-
-    fn write(&mut self, text: &str, cover: [i32; 4], style: &TextStyle<'_>) -> Drawn<B> {
-        self.taken.push(cover);
-        self.texts.push(cover);
-        let base = self.area.get_base_pixel();
-        let at = (
-            (cover[0] + cover[2]) / 2 - base.0,
-            (cover[1] + cover[3]) / 2 - base.1,
-        );
-        let style = style.pos(Pos::new(HPos::Center, VPos::Center));
-        self.area.draw(&Text::new(text.to_owned(), at, style))
-    }
-
-    fn is_free(&self, [left, top, right, bottom]: [i32; 4]) -> bool {
-        let inside = left >= self.bounds[0]
-            && top >= self.bounds[1]
-            && right <= self.bounds[2]
-            && bottom <= self.bounds[3];
-        let apart = |other: &[i32; 4]| {
-            right <= other[0] || other[2] <= left || bottom <= other[1] || other[3] <= top
-        };
-        inside && self.taken.iter().all(apart)
-    }
-
-    /// Beside the point at `at`, with a line to it where that is not near; nowhere if nothing is free.
-    fn place(&mut self, text: &str, (x, y): (i32, i32), r: i32) -> Drawn<B> {
-        let style = small(12.5);
-        let (width, height) = self.area.estimate_text_size(text, &style)?;
-        let (width, height) = (width as i32, fine(13.0).max(height * 3 / 4) as i32);
-        let gap = fine(4.0) as i32;
-        for distance in [0, 1, 2, 3, 4, 6, 8] {
-            let far = r + gap + distance * height / 2;
-            let middles = [
-                (x + r + gap + width / 2, y),
-                (x - r - gap - width / 2, y),
-                (x, y - far - height / 2),
-                (x, y + far + height / 2),
-                (x + width / 2, y - far - height / 2),
-                (x - width / 2, y - far - height / 2),
-                (x + width / 2, y + far + height / 2),
-                (x - width / 2, y + far + height / 2),
-            ];
-            for (middle, baseline) in middles {
-                let place = [
-                    middle - width / 2,
-                    baseline - height / 2,
-                    middle + width / 2,
-                    baseline + height / 2,
-                ];
-                let near = (
-                    middle.clamp(x - r / 2, x + r / 2),
-                    if baseline < y { y - r } else { y + r },
-                );
-                let edge = (middle, if baseline < y { place[3] } else { place[1] });
-                let needs_line = distance > 0;
-                if !self.is_free(place) || needs_line && self.crosses_text(near, edge) {
-                    continue;
-                }
-                if needs_line {
-                    self.keep_line_free(near, edge);
-                    let base = self.area.get_base_pixel();
-                    let ends = [near, edge].map(|(x, y)| (x - base.0, y - base.1));
-                    let grey = RGBColor(0x99, 0x99, 0x99).stroke_width(fine(0.6));
-                    self.area.draw(&PathElement::new(ends.to_vec(), grey))?;
-                }
-                return self.write(text, place, &style);
-            }
-        }
-        Ok(())
-    }
-
-    /// At the first place that is free, each being where the text ends; at the first if none is.
-    fn somewhere(&mut self, text: &str, places: &[(i32, i32)]) -> Drawn<B> {
-        let style = text_style();
-        let (width, height) = self.area.estimate_text_size(text, &style)?;
-        let (width, height) = (width as i32, height as i32);
-        let cover = |&(x, y): &(i32, i32)| [x - width, y - height / 2, x, y + height / 2];
-        let free = places.iter().find(|place| self.is_free(cover(place)));
-        let Some(place) = free.or(places.first()) else {
-            return Ok(());
-        };
-        let cover = cover(place);
-        self.write(text, cover, &style)
-    }
-}
-
-/// Places along a line, near enough to each other for nothing to slip between them.
-fn along(from: (i32, i32), to: (i32, i32)) -> impl Iterator<Item = (i32, i32)> {
-    const PIECES: i32 = 120;
-    let between = |from: i32, to: i32, piece: i32| from + (to - from) * piece / PIECES;
-    (0..=PIECES).map(move |piece| (between(from.0, to.0, piece), between(from.1, to.1, piece)))
 }
