@@ -112,12 +112,14 @@ const MANY_CHANNELS: [&str; 9] = [
 
 /// What fills tiles of Hopper kernels, in all three products: with channels that fill them and that do not, several tiles
 /// along each axis, images smaller than a tile, odd windows and strides, and phases without a tap.
-const FOR_HOPPER: [&str; 6] = [
+const FOR_HOPPER: [&str; 8] = [
     "conv2d n=2 h=16 w=16 c=64 k=128 kernel=5x5 stride=2x2 pad=1,1,2,2 seed=21",
     "conv2d n=3 h=21 w=13 c=72 k=131 kernel=4x3 stride=3x1 pad=0,1,1,1 seed=22",
     "conv_transpose2d n=2 h=13 w=17 c=70 k=133 kernel=5x5 stride=2x2 pad=1,1,2,2 seed=23",
     "conv_transpose2d n=5 h=10 w=10 c=192 k=64 kernel=3x3 stride=2x2 pad=1,1,0,0 seed=24",
     "conv2d n=20 h=9 w=15 c=64 k=96 kernel=1x2 stride=2x3 pad=0,0,0,0 seed=25",
+    "conv_transpose2d n=3 h=9 w=11 c=64 k=64 kernel=4x4 stride=2x2 pad=1,1,1,1 seed=27",
+    "conv_transpose2d n=2 h=17 w=9 c=72 k=64 kernel=5x5 stride=2x2 pad=2,2,1,1 seed=28",
     "linear rows=300 inputs=129 outputs=264 seed=26",
 ];
 

@@ -5,6 +5,9 @@
 // rectangle of one image or of several, so that for one tap and 128 bytes of channels its operand is one box of the source:
 // TMA brings it with a single instruction, zeros for what lies outside the image included. One thread does nothing but ask
 // for boxes. The grid is as large as the device; blocks take tiles in turn, those of the phase with the most taps first.
+//
+// Where a transposed convolution has few channels, a tile computes two phases of neighbouring columns, in halves of its
+// columns: they look at the same boxes of the source, which are most of what a narrow tile has to bring.
 #include "index.cuh"
 #include "pipeline.cuh"
 #include "product.cuh"
@@ -12,11 +15,16 @@
 #ifndef TILE_N
 #define TILE_N 128
 #endif
+// Phases that a tile of a transposed convolution computes at once: 1 or 2.
+#ifndef PHASES
+#define PHASES 1
+#endif
 
 constexpr int TILE_M = 256;
 constexpr int STAGES = TILE_N == 128 ? 4 : 5;
 constexpr int SOURCE_BYTES = TILE_M * SLAB_BYTES;
-constexpr int STAGE_BYTES = SOURCE_BYTES + TILE_N * SLAB_BYTES;
+constexpr int WEIGHT_BYTES = TILE_N * SLAB_BYTES;
+constexpr int STAGE_BYTES = SOURCE_BYTES + WEIGHT_BYTES;
 constexpr int PRODUCTS_M = TILE_M / CONSUMERS / 64;
 
 typedef Pipeline<STAGES, STAGE_BYTES> Stages;
@@ -28,14 +36,15 @@ struct PixelTiles {
     int across, down, deep;
 };
 
-// Where a tile lies: its first pixel, within its phase, and its first column.
+// Where a tile lies: its first pixel, within its phases, and its first column.
 struct Tile {
     int phase, column, row, image, output;
 };
 
+template <int TOGETHER>
 __device__ inline Tile tile_at(int index, const PixelTiles& t, int output_tiles) {
     Tile tile;
-    tile.output = index % output_tiles * TILE_N;
+    tile.output = index % output_tiles * (TILE_N / TOGETHER);
     index /= output_tiles;
     tile.column = index % t.across * t.columns;
     index /= t.across;
@@ -46,13 +55,56 @@ __device__ inline Tile tile_at(int index, const PixelTiles& t, int output_tiles)
     return tile;
 }
 
-// `product_of` gives the product of a phase.
-template <class ProductOf>
-__device__ inline void persistent_product(const ProductOf& product_of, int phases, const PixelTiles& t, int columns,
+// The phases that one tile computes. They differ in the columns of their pixels only: shift i of the source lies under tap
+// i of the first phase and tap i - lead of the last. The last has as many taps as the first or one less, so that every shift
+// but those before `lead` and those beyond its taps is for both.
+template <int TOGETHER>
+struct Phases {
+    Product product[TOGETHER];
+
+    __device__ int lead() const { return product[0].column.origin - product[TOGETHER - 1].column.origin; }
+    // Shifts for all phases, and those for the first one alone.
+    __device__ int shared() const { return product[TOGETHER - 1].column.taps; }
+    __device__ int alone() const { return max(product[0].column.taps, lead() + shared()) - shared(); }
+    __device__ int shift_alone(int i) const { return i < lead() ? i : i + shared(); }
+};
+
+// sum += the products of `slabs` slabs, in the first COLUMNS columns of the tile.
+template <int COLUMNS>
+__device__ inline void multiply_slabs(Stages& stages, int slabs, float (&sum)[PRODUCTS_M][TILE_N / 2], int warpgroup) {
+    typedef float Sums[COLUMNS / 2];
+    for (int slab = 0; slab < slabs; ++slab) {
+        stages.wait();
+        const unsigned char* const a = stages.memory() + warpgroup * (PRODUCTS_M * 64 * SLAB_BYTES);
+        const unsigned char* const b = stages.memory() + SOURCE_BYTES;
+        wgmma_fence();
+#pragma unroll
+        for (int step = 0; step < SLAB_BYTES; step += 32) {
+            const unsigned long long right = wgmma_operand(b + step, 0, 8 * SLAB_BYTES);
+#pragma unroll
+            for (int i = 0; i < PRODUCTS_M; ++i) {
+                wgmma<K_MAJOR>(*(Sums*)sum[i], wgmma_operand(a + i * 64 * SLAB_BYTES + step, 0, 8 * SLAB_BYTES), right);
+            }
+        }
+        wgmma_commit();
+        // One group stays under way, so that the next follows it without a gap.
+        if (slab > 0) {
+            wgmma_wait<1>();
+            stages.release(1);
+        }
+        stages.advance();
+    }
+    wgmma_wait<0>();
+    if (slabs > 0) stages.release(1);
+}
+
+// `phases_of` gives the phases of group `index` of `groups`.
+template <int TOGETHER, class PhasesOf>
+__device__ inline void persistent_product(const PhasesOf& phases_of, int groups, const PixelTiles& t, int columns,
                                           const TensorMap& source, const TensorMap& w, const float* bias, float* out) {
     Stages stages(stage_memory());
-    const int output_tiles = ceil_div(columns, TILE_N);
-    const int tiles = phases * t.across * t.down * t.deep * output_tiles;
+    const int output_tiles = ceil_div(columns, TILE_N / TOGETHER);
+    const int tiles = groups * t.across * t.down * t.deep * output_tiles;
     const int warpgroup = threadIdx.x / WARPGROUP;
 
     if (warpgroup == CONSUMERS) {
@@ -61,22 +113,35 @@ __device__ inline void persistent_product(const ProductOf& product_of, int phase
         tma_prefetch(source);
         tma_prefetch(w);
         for (int index = blockIdx.x; index < tiles; index += gridDim.x) {
-            const Tile tile = tile_at(index, t, output_tiles);
-            const Product g = product_of(tile.phase);
+            const Tile tile = tile_at<TOGETHER>(index, t, output_tiles);
+            const Phases<TOGETHER> phases = phases_of(tile.phase);
+            const Product& g = phases.product[0];
             const int top = g.row.origin + tile.row * g.row.advance;
             const int left = g.column.origin + tile.column * g.column.advance;
-            for (int tap_row = 0; tap_row < g.row.taps; ++tap_row) {
-                for (int tap_column = 0; tap_column < g.column.taps; ++tap_column) {
-                    const int tap = (g.row.tap_first + tap_row * g.row.tap_step) * g.window_columns +
-                                    g.column.tap_first + tap_column * g.column.tap_step;
-                    for (int channel = 0; channel < g.depth; channel += SLAB_VALUES) {
-                        Mbarrier* const full = stages.acquire();
-                        tma_load(stages.memory(), source, full, channel, left + tap_column * g.column.direction,
-                                 top + tap_row * g.row.direction, tile.image);
-                        tma_load(stages.memory() + SOURCE_BYTES, w, full, channel, tile.output, tap);
-                        stages.advance();
+            // Brings what lies under one shift, and the weights of the first `count` phases.
+            auto copy_slabs = [&](int tap_row, int shift, int count) {
+                const int window_row = g.row.tap_first + tap_row * g.row.tap_step;
+                for (int channel = 0; channel < g.depth; channel += SLAB_VALUES) {
+                    Mbarrier* const full = stages.acquire(SOURCE_BYTES + count * (WEIGHT_BYTES / TOGETHER));
+                    tma_load(stages.memory(), source, full, channel, left + shift * g.column.direction,
+                             top + tap_row * g.row.direction, tile.image);
+                    for (int i = 0; i < count; ++i) {
+                        const Axis& axis = phases.product[i].column;
+                        const int tap = shift - (i > 0 ? phases.lead() : 0);
+                        // A tap that the first phase lacks brings zeros.
+                        const bool exists = tap < axis.taps;
+                        tma_load(stages.memory() + SOURCE_BYTES + i * (WEIGHT_BYTES / TOGETHER), w, full, channel,
+                                 exists ? tile.output : columns,
+                                 window_row * g.window_columns + axis.tap_first + tap * axis.tap_step);
                     }
+                    stages.advance();
                 }
+            };
+            for (int tap_row = 0; tap_row < g.row.taps; ++tap_row) {
+                for (int i = 0; i < phases.shared(); ++i) copy_slabs(tap_row, phases.lead() + i, TOGETHER);
+            }
+            for (int tap_row = 0; tap_row < g.row.taps; ++tap_row) {
+                for (int i = 0; i < phases.alone(); ++i) copy_slabs(tap_row, phases.shift_alone(i), 1);
             }
         }
         return;
@@ -85,50 +150,37 @@ __device__ inline void persistent_product(const ProductOf& product_of, int phase
     registers_take<CONSUMER_REGISTERS>();
     const int warp = threadIdx.x / 32 % 4, lane = threadIdx.x % 32;
     for (int index = blockIdx.x; index < tiles; index += gridDim.x) {
-        const Tile tile = tile_at(index, t, output_tiles);
-        const Product g = product_of(tile.phase);
-        const int slabs = g.row.taps * g.column.taps * ceil_div(g.depth, SLAB_VALUES);
+        const Tile tile = tile_at<TOGETHER>(index, t, output_tiles);
+        const Phases<TOGETHER> phases = phases_of(tile.phase);
+        const Product& g = phases.product[0];
+        const int depth_slabs = g.row.taps * ceil_div(g.depth, SLAB_VALUES);
         float sum[PRODUCTS_M][TILE_N / 2] = {};
-        for (int slab = 0; slab < slabs; ++slab) {
-            stages.wait();
-            const unsigned char* const a = stages.memory() + warpgroup * (PRODUCTS_M * 64 * SLAB_BYTES);
-            const unsigned char* const b = stages.memory() + SOURCE_BYTES;
-            wgmma_fence();
-#pragma unroll
-            for (int step = 0; step < SLAB_BYTES; step += 32) {
-                const unsigned long long right = wgmma_operand(b + step, 0, 8 * SLAB_BYTES);
-#pragma unroll
-                for (int i = 0; i < PRODUCTS_M; ++i) {
-                    wgmma<K_MAJOR>(sum[i], wgmma_operand(a + i * 64 * SLAB_BYTES + step, 0, 8 * SLAB_BYTES), right);
-                }
-            }
-            wgmma_commit();
-            // One group stays under way, so that the next follows it without a gap.
-            if (slab > 0) {
-                wgmma_wait<1>();
-                stages.release(1);
-            }
-            stages.advance();
+        multiply_slabs<TILE_N>(stages, phases.shared() * depth_slabs, sum, warpgroup);
+        if constexpr (TOGETHER > 1) {
+            multiply_slabs<TILE_N / TOGETHER>(stages, phases.alone() * depth_slabs, sum, warpgroup);
         }
-        wgmma_wait<0>();
-        if (slabs > 0) stages.release(1);
 
 #pragma unroll
         for (int i = 0; i < 2 * PRODUCTS_M; ++i) {
             const int pixel = (warpgroup * PRODUCTS_M + i / 2) * 64 + warp * 16 + i % 2 * 8 + lane / 4;
             const int column = tile.column + pixel % t.columns, row = tile.row + pixel / t.columns % t.rows;
             const int image = tile.image + pixel / t.columns / t.rows;
-            if (column >= g.column.pixels || row >= g.row.pixels || image >= g.batch) continue;
-            const long long at = ((long long)image * g.row.output_extent + g.row.first + row * g.row.step) *
-                                     g.column.output_extent +
-                                 g.column.first + column * g.column.step;
+            if (row >= g.row.pixels || image >= g.batch) continue;
 #pragma unroll
-            for (int j = 0; j < TILE_N / 8; ++j) {
-                const int k = tile.output + 8 * j + lane % 4 * 2;
-                const float first = sum[i / 2][4 * j + i % 2 * 2] + (bias && k < columns ? bias[k] : 0.0f);
-                const float second =
-                    sum[i / 2][4 * j + i % 2 * 2 + 1] + (bias && k + 1 < columns ? bias[k + 1] : 0.0f);
-                store_pair(out + at * columns, k, columns, first, second);
+            for (int phase = 0; phase < TOGETHER; ++phase) {
+                const Axis& axis = phases.product[phase].column;
+                if (column >= axis.pixels) continue;
+                const long long at = ((long long)image * g.row.output_extent + g.row.first + row * g.row.step) *
+                                         axis.output_extent +
+                                     axis.first + column * axis.step;
+#pragma unroll
+                for (int j = 0; j < TILE_N / TOGETHER / 8; ++j) {
+                    const int k = tile.output + 8 * j + lane % 4 * 2;
+                    const int first = 4 * (phase * (TILE_N / TOGETHER / 8) + j) + i % 2 * 2;
+                    store_pair(out + at * columns, k, columns,
+                               sum[i / 2][first] + (bias && k < columns ? bias[k] : 0.0f),
+                               sum[i / 2][first + 1] + (bias && k + 1 < columns ? bias[k + 1] : 0.0f));
+                }
             }
         }
     }
@@ -138,7 +190,8 @@ __device__ inline void persistent_product(const ProductOf& product_of, int phase
 extern "C" __global__ void __launch_bounds__(THREADS, 1)
     conv_fprop_hopper(const ConvShape s, const PixelTiles t, int depth, const __grid_constant__ TensorMap x,
                       const __grid_constant__ TensorMap w, const float* bias, float* y) {
-    persistent_product([&](int) { return fprop_product(s, depth); }, 1, t, s.outputs, x, w, bias, y);
+    auto phases_of = [&](int) { return Phases<1>{{fprop_product(s, depth)}}; };
+    persistent_product<1>(phases_of, 1, t, s.outputs, x, w, bias, y);
 }
 
 // y: [batch, rows, columns, depth], w: [taps, channels, depth]; x in f32.
@@ -147,9 +200,15 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
                       const __grid_constant__ TensorMap w, const float* bias, float* x) {
     // Phases by their first tap: the earlier it is, the more follow.
     auto phase = [](int first_tap, int begin, int stride) { return (first_tap + stride - begin % stride) % stride; };
-    auto product_of = [&](int index) {
-        return dgrad_product(s, depth, phase(index / s.stride_columns(), s.begin_row, s.stride_rows()),
-                             phase(index % s.stride_columns(), s.begin_column, s.stride_columns()));
+    const int groups = s.stride_columns() / PHASES;
+    auto phases_of = [&](int index) {
+        const int row = phase(index / groups, s.begin_row, s.stride_rows());
+        Phases<PHASES> phases;
+        for (int i = 0; i < PHASES; ++i) {
+            const int column = phase(index % groups * PHASES + i, s.begin_column, s.stride_columns());
+            phases.product[i] = dgrad_product(s, depth, row, column);
+        }
+        return phases;
     };
-    persistent_product(product_of, s.stride_rows() * s.stride_columns(), t, s.channels, y, w, bias, x);
+    persistent_product<PHASES>(phases_of, s.stride_rows() * groups, t, s.channels, y, w, bias, x);
 }

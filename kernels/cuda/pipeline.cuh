@@ -41,10 +41,10 @@ struct Pipeline {
         }
     }
 
-    // The one that copies: waits for room, and says what will come.
-    __device__ Mbarrier* acquire() {
+    // The one that copies: waits for room, and says how much will come.
+    __device__ Mbarrier* acquire(int bytes = STAGE_BYTES) {
         mbarrier_wait(empty(stage), parity ^ 1);
-        mbarrier_expect(full(stage), STAGE_BYTES);
+        mbarrier_expect(full(stage), bytes);
         return full(stage);
     }
 

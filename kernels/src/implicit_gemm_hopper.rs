@@ -31,7 +31,7 @@ kernel!(
     Hopper,
     "conv_dgrad_hopper",
     "transposed convolution as one implicit matrix product per sub-pixel phase",
-    "over conv_dgrad_tiled: as conv_fprop_hopper; the phases with the most taps come first, so that the last wave is of short tiles"
+    "over conv_dgrad_tiled: as conv_fprop_hopper; the phases with the most taps come first, so that the last wave is of short tiles; of 64 channels a tile computes two phases at once, which share what they read of the source"
 );
 
 /// A launch, with what its kernel is told besides the shape.
@@ -59,6 +59,7 @@ pub fn fprop(operand: Operand, s: &ConvShape, multiprocessors: usize) -> Option<
         steps,
         columns: s.outputs,
         phases: 1,
+        together: 1,
     };
     product.plan(&FPROP, operand, s, multiprocessors)
 }
@@ -73,6 +74,11 @@ pub fn dgrad(operand: Operand, s: &ConvShape, multiprocessors: usize) -> Option<
         steps: [1, 1],
         columns: s.channels,
         phases: s.stride[0] * s.stride[1],
+        together: if s.channels <= 64 && s.stride[1] == 2 {
+            2
+        } else {
+            1
+        },
     };
     product.plan(&DGRAD, operand, s, multiprocessors)
 }
@@ -88,6 +94,8 @@ struct Product {
     /// Channels of the output.
     columns: usize,
     phases: usize,
+    /// Phases that a tile computes at once, in parts of its columns.
+    together: usize,
 }
 
 impl Product {
@@ -108,20 +116,27 @@ impl Product {
             return None;
         }
         let tile = pixel_tile(self.pixels, TILE);
-        let tile_columns = if self.columns > 64 { 128 } else { 64 };
+        let wide = self.columns > 64 || self.together > 1;
+        let tile_columns = if wide { 128 } else { 64 };
+        let phase_columns = tile_columns / self.together;
         let maps = [
             TensorMap::images(operand, self.source, tile, self.steps),
-            TensorMap::weights(operand, [depth, self.columns, s.taps()], tile_columns),
+            TensorMap::weights(operand, [depth, self.columns, s.taps()], phase_columns),
         ];
         if maps.iter().any(|map| map.check().is_err()) {
             return None;
         }
         let across = [0, 1, 2].map(|axis| self.pixels[axis].div_ceil(tile[axis]));
+        let groups = self.phases / self.together;
         let tiles =
-            self.phases * across.iter().product::<usize>() * self.columns.div_ceil(tile_columns);
+            groups * across.iter().product::<usize>() * self.columns.div_ceil(phase_columns);
+        let mut constants = vec![operand.constant(), ("TILE_N", tile_columns as u32)];
+        if self.together > 1 {
+            constants.push(("PHASES", self.together as u32));
+        }
         let mut launch = Launch::specialised(
             kernel,
-            vec![operand.constant(), ("TILE_N", tile_columns as u32)],
+            constants,
             [tiles.min(multiprocessors), 1, 1],
             [THREADS, 1, 1],
             work(operand, s),

@@ -79,9 +79,18 @@ pub fn hopper_launches_for(operand: Operand) -> Vec<Launch> {
         ..shape([5, 5], outputs)
     });
     let fprop = |shape| implicit_gemm_hopper::fprop(operand, shape, 1);
+    let dgrad = |shape| implicit_gemm_hopper::dgrad(operand, shape, 1);
     let wgrad = |shape| implicit_gemm_hopper_wgrad::wgrad(operand, shape, 1);
+    // Both shapes have 64 channels, which is one more module.
     let launches = shapes.iter().filter_map(fprop).map(|plan| plan.launch);
     launches
+        .chain(
+            shapes
+                .iter()
+                .take(1)
+                .filter_map(dgrad)
+                .map(|plan| plan.launch),
+        )
         .chain(shapes.iter().filter_map(wgrad).map(|plan| plan.launch))
         .collect()
 }

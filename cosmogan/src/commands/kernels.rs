@@ -185,6 +185,7 @@ fn describe(module: &Module) -> String {
                 };
                 words.push(format!("{rows}×{columns}"));
             }
+            ("PHASES", phases) => words.push(format!("{phases} phases")),
             ("WINDOW_ROWS", rows) => words.push(format!("{rows}×{rows}/2")),
             _ => {}
         }
