@@ -3,7 +3,7 @@
 use std::str::FromStr;
 use std::sync::Arc;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use cosmogan_engine::backend::cpu::CpuBackend;
 use cosmogan_engine::backend::cuda::{self, CudaLauncher};
 use cosmogan_engine::backend::launch::{LaunchBackend, Launcher};
@@ -48,6 +48,18 @@ impl FromStr for Device {
     }
 }
 
+/// What `--tier` says: which kernels products run on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum KernelTier {
+    /// The best of the device for each shape.
+    #[default]
+    Auto,
+    /// Those for every GPU with tensor cores, and no Hopper kernels.
+    Tiled,
+    /// Those for every GPU.
+    Plain,
+}
+
 /// The flags that choose a device, the same for every command that computes.
 #[derive(Clone, Copy, Debug, Default, Args)]
 pub struct DeviceArguments {
@@ -57,6 +69,9 @@ pub struct DeviceArguments {
     /// What matrix products multiply: f32; tf32 or bf16 are faster and less exact, and need tensor cores
     #[arg(long, default_value = "f32")]
     pub precision: Precision,
+    /// Which GPU kernels multiply matrices: the best for each shape, or none beyond a tier, to compare them
+    #[arg(long, value_enum, default_value_t)]
+    pub tier: KernelTier,
 }
 
 impl DeviceArguments {
@@ -96,8 +111,18 @@ impl DeviceArguments {
     }
 
     fn launched_as(self, checked: bool) -> Result<Option<Arc<dyn Backend>>> {
+        if self.tier == KernelTier::Plain && self.precision != Precision::F32 {
+            return Err(Error::usage(
+                "--tier",
+                format!(
+                    "plain kernels multiply in f32 and not in {}",
+                    self.precision
+                ),
+                "leave it out, or use --tier tiled",
+            ));
+        }
         match self.device {
-            Device::Cpu => self.require_f32(),
+            Device::Cpu => self.on_processor(),
             Device::Cuda(number) => self
                 .cuda(number, checked)
                 .map(Some)
@@ -109,7 +134,7 @@ impl DeviceArguments {
                 Ok(Some(self.launch_on(Arc::new(launcher), false)?))
             }
             // Without a driver there is nothing to tell.
-            Device::Auto if !cuda::is_driver_present() => self.require_f32(),
+            Device::Auto if !cuda::is_driver_present() => self.on_processor(),
             Device::Auto => match self.cuda(0, checked) {
                 Ok(backend) => {
                     eprintln!("computing on {}", backend.description());
@@ -117,14 +142,21 @@ impl DeviceArguments {
                 }
                 Err(error) => {
                     eprintln!("the GPU is not used: {error}");
-                    self.require_f32()
+                    self.on_processor()
                 }
             },
         }
     }
 
     /// No device but the processor, if it can do what is asked.
-    fn require_f32(self) -> Result<Option<Arc<dyn Backend>>> {
+    fn on_processor(self) -> Result<Option<Arc<dyn Backend>>> {
+        if self.tier != KernelTier::Auto {
+            return Err(Error::usage(
+                "--tier",
+                "the processor runs no GPU kernels",
+                "leave it out, or use --device cuda or --device simt",
+            ));
+        }
         if self.precision != Precision::F32 {
             return Err(Error::usage(
                 "--precision",
@@ -159,6 +191,11 @@ impl DeviceArguments {
             eprintln!("{notice}");
         }
         let backend = LaunchBackend::new(launcher, self.precision)?;
+        let backend = match self.tier {
+            KernelTier::Auto => backend,
+            KernelTier::Tiled => backend.without_hopper(),
+            KernelTier::Plain => backend.plain(),
+        };
         Ok(Arc::new(if poisoned {
             backend.poisoned()
         } else {
