@@ -102,8 +102,8 @@ __device__ inline void wgmma_wait() {
     asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(PENDING) : "memory");
 }
 
-#define SUMS_4(i) "+f"(sum[i]), "+f"(sum[i + 1]), "+f"(sum[i + 2]), "+f"(sum[i + 3])
-#define SUMS_16(i) SUMS_4(i), SUMS_4(i + 4), SUMS_4(i + 8), SUMS_4(i + 12)
+#define SUMS_4(sum, i) "+f"(sum[i]), "+f"(sum[i + 1]), "+f"(sum[i + 2]), "+f"(sum[i + 3])
+#define SUMS_16(sum, i) SUMS_4(sum, i), SUMS_4(sum, i + 4), SUMS_4(sum, i + 8), SUMS_4(sum, i + 12)
 #if OPERAND_BITS == 16
 #define WGMMA_TYPES "k16.f32.bf16.bf16"
 #define WGMMA_MAJORS(major) ", " major ", " major
@@ -113,8 +113,8 @@ __device__ inline void wgmma_wait() {
 #define WGMMA_MAJORS(major)
 #endif
 
-// sum += a * b for a 64 x WGMMA_VALUES and b WGMMA_VALUES x columns, with two columns for each sum of a thread: sum i
-// belongs to row 16 * (warp % 4) + lane / 4 + i / 2 % 2 * 8 and column i / 4 * 8 + lane % 4 * 2 + i % 2.
+// sum += a * b for a 64 x WGMMA_VALUES and b WGMMA_VALUES x 64, or twice as many columns for `first` and `second`: sum i belongs
+// to row 16 * (warp % 4) + lane / 4 + i / 2 % 2 * 8 and column i / 4 * 8 + lane % 4 * 2 + i % 2.
 template <int MAJOR>
 __device__ inline void wgmma(float (&sum)[32], unsigned long long a, unsigned long long b) {
     asm volatile("{.reg .pred add; setp.eq.u32 add, 0, 0; "
@@ -122,12 +122,12 @@ __device__ inline void wgmma(float (&sum)[32], unsigned long long a, unsigned lo
                  " {%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15,"
                  " %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31}, "
                  "%32, %33, add, 1, 1" WGMMA_MAJORS("%34") ";}"
-                 : SUMS_16(0), SUMS_16(16)
+                 : SUMS_16(sum, 0), SUMS_16(sum, 16)
                  : "l"(a), "l"(b), "n"(MAJOR));
 }
 
 template <int MAJOR>
-__device__ inline void wgmma(float (&sum)[64], unsigned long long a, unsigned long long b) {
+__device__ inline void wgmma(float (&first)[32], float (&second)[32], unsigned long long a, unsigned long long b) {
     asm volatile("{.reg .pred add; setp.eq.u32 add, 0, 0; "
                  "wgmma.mma_async.sync.aligned.m64n128" WGMMA_TYPES
                  " {%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15,"
@@ -135,7 +135,7 @@ __device__ inline void wgmma(float (&sum)[64], unsigned long long a, unsigned lo
                  " %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47,"
                  " %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63}, "
                  "%64, %65, add, 1, 1" WGMMA_MAJORS("%66") ";}"
-                 : SUMS_16(0), SUMS_16(16), SUMS_16(32), SUMS_16(48)
+                 : SUMS_16(first, 0), SUMS_16(first, 16), SUMS_16(second, 0), SUMS_16(second, 16)
                  : "l"(a), "l"(b), "n"(MAJOR));
 }
 

@@ -71,8 +71,8 @@ struct Phases {
 
 // sum += the products of `slabs` slabs, in the first COLUMNS columns of the tile.
 template <int COLUMNS>
-__device__ inline void multiply_slabs(Stages& stages, int slabs, float (&sum)[PRODUCTS_M][TILE_N / 2], int warpgroup) {
-    typedef float Sums[COLUMNS / 2];
+__device__ inline void multiply_slabs(Stages& stages, int slabs, float (&sum)[PRODUCTS_M][TILE_N / 64][32],
+                                      int warpgroup) {
     for (int slab = 0; slab < slabs; ++slab) {
         stages.wait();
         const unsigned char* const a = stages.memory() + warpgroup * (PRODUCTS_M * 64 * SLAB_BYTES);
@@ -83,7 +83,12 @@ __device__ inline void multiply_slabs(Stages& stages, int slabs, float (&sum)[PR
             const unsigned long long right = wgmma_operand(b + step, 0, 8 * SLAB_BYTES);
 #pragma unroll
             for (int i = 0; i < PRODUCTS_M; ++i) {
-                wgmma<K_MAJOR>(*(Sums*)sum[i], wgmma_operand(a + i * 64 * SLAB_BYTES + step, 0, 8 * SLAB_BYTES), right);
+                const unsigned long long left = wgmma_operand(a + i * 64 * SLAB_BYTES + step, 0, 8 * SLAB_BYTES);
+                if constexpr (COLUMNS == 128) {
+                    wgmma<K_MAJOR>(sum[i][0], sum[i][1], left, right);
+                } else {
+                    wgmma<K_MAJOR>(sum[i][0], left, right);
+                }
             }
         }
         wgmma_commit();
@@ -96,6 +101,24 @@ __device__ inline void multiply_slabs(Stages& stages, int slabs, float (&sum)[PR
     }
     wgmma_wait<0>();
     if (slabs > 0) stages.release(1);
+}
+
+// Stores one phase of a pixel, rows 8 * half + lane / 4 of `sum`, if the phase has that column.
+template <int TOGETHER, int PHASE>
+__device__ inline void store_pixel(const Phases<TOGETHER>& phases, const float (&sum)[TILE_N / 64][32], int half, int image,
+                                   int row, int column, int output, int columns, const float* bias, float* out) {
+    const Axis& down = phases.product[PHASE].row;
+    const Axis& across = phases.product[PHASE].column;
+    if (column >= across.pixels) return;
+    const long long at = ((long long)image * down.output_extent + down.first + row * down.step) * across.output_extent +
+                         across.first + column * across.step;
+#pragma unroll
+    for (int j = 0; j < TILE_N / TOGETHER / 8; ++j) {
+        const int place = PHASE * (TILE_N / TOGETHER / 8) + j, k = output + 8 * j + threadIdx.x % 4 * 2;
+        const float* const pair = sum[place / 8] + place % 8 * 4 + half * 2;
+        store_pair(out + at * columns, k, columns, pair[0] + (bias && k < columns ? bias[k] : 0.0f),
+                   pair[1] + (bias && k + 1 < columns ? bias[k + 1] : 0.0f));
+    }
 }
 
 // `phases_of` gives the phases of group `index` of `groups`.
@@ -154,35 +177,23 @@ __device__ inline void persistent_product(const PhasesOf& phases_of, int groups,
         const Phases<TOGETHER> phases = phases_of(tile.phase);
         const Product& g = phases.product[0];
         const int depth_slabs = g.row.taps * ceil_div(g.depth, SLAB_VALUES);
-        float sum[PRODUCTS_M][TILE_N / 2] = {};
+        float sum[PRODUCTS_M][TILE_N / 64][32] = {};
         multiply_slabs<TILE_N>(stages, phases.shared() * depth_slabs, sum, warpgroup);
         if constexpr (TOGETHER > 1) {
             multiply_slabs<TILE_N / TOGETHER>(stages, phases.alone() * depth_slabs, sum, warpgroup);
         }
 
-#pragma unroll
-        for (int i = 0; i < 2 * PRODUCTS_M; ++i) {
+        unrolled<2 * PRODUCTS_M>([&](auto index) {
+            constexpr int i = index.value;
             const int pixel = (warpgroup * PRODUCTS_M + i / 2) * 64 + warp * 16 + i % 2 * 8 + lane / 4;
             const int column = tile.column + pixel % t.columns, row = tile.row + pixel / t.columns % t.rows;
             const int image = tile.image + pixel / t.columns / t.rows;
-            if (row >= g.row.pixels || image >= g.batch) continue;
-#pragma unroll
-            for (int phase = 0; phase < TOGETHER; ++phase) {
-                const Axis& axis = phases.product[phase].column;
-                if (column >= axis.pixels) continue;
-                const long long at = ((long long)image * g.row.output_extent + g.row.first + row * g.row.step) *
-                                         axis.output_extent +
-                                     axis.first + column * axis.step;
-#pragma unroll
-                for (int j = 0; j < TILE_N / TOGETHER / 8; ++j) {
-                    const int k = tile.output + 8 * j + lane % 4 * 2;
-                    const int first = 4 * (phase * (TILE_N / TOGETHER / 8) + j) + i % 2 * 2;
-                    store_pair(out + at * columns, k, columns,
-                               sum[i / 2][first] + (bias && k < columns ? bias[k] : 0.0f),
-                               sum[i / 2][first + 1] + (bias && k + 1 < columns ? bias[k + 1] : 0.0f));
-                }
+            if (row >= g.row.pixels || image >= g.batch) return;
+            store_pixel<TOGETHER, 0>(phases, sum[i / 2], i % 2, image, row, column, tile.output, columns, bias, out);
+            if constexpr (TOGETHER > 1) {
+                store_pixel<TOGETHER, 1>(phases, sum[i / 2], i % 2, image, row, column, tile.output, columns, bias, out);
             }
-        }
+        });
     }
 }
 

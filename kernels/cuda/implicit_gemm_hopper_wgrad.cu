@@ -100,7 +100,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
     const int warp = threadIdx.x / 32 % 4, lane = threadIdx.x % 32;
     for (int index = blockIdx.x; index < tiles; index += gridDim.x) {
         const Tile tile = tile_at(s, p, index);
-        float sum[PRODUCTS_M][TILE_N / 2] = {};
+        float sum[PRODUCTS_M][TILE_N / 64][32] = {};
         for (int slab = tile.first; slab < tile.last; ++slab) {
             stages.wait();
             const unsigned char* const a = stages.memory() + warpgroup * (PRODUCTS_M * BLOCK_BYTES);
@@ -112,7 +112,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
                 const unsigned long long right = wgmma_operand(b + at, BLOCK_BYTES, 8 * SLAB_BYTES);
 #pragma unroll
                 for (int i = 0; i < PRODUCTS_M; ++i) {
-                    wgmma<MN_MAJOR>(sum[i], wgmma_operand(a + i * BLOCK_BYTES + at, BLOCK_BYTES, 8 * SLAB_BYTES), right);
+                    wgmma<MN_MAJOR>(sum[i][0], sum[i][1],
+                                    wgmma_operand(a + i * BLOCK_BYTES + at, BLOCK_BYTES, 8 * SLAB_BYTES), right);
                 }
             }
             wgmma_commit();
@@ -136,7 +137,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
 #pragma unroll
             for (int j = 0; j < TILE_N / 8; ++j) {
                 const int k = tile.output + 8 * j + lane % 4 * 2;
-                store_pair(at, k, s.outputs, sum[i / 2][4 * j + i % 2 * 2], sum[i / 2][4 * j + i % 2 * 2 + 1]);
+                const float* const pair = sum[i / 2][j / 8] + j % 8 * 4 + i % 2 * 2;
+                store_pair(at, k, s.outputs, pair[0], pair[1]);
             }
         }
     }

@@ -32,10 +32,16 @@ template <int PENDING>
 SIMT_UNCHECKED void wgmma_wait() {
     SIMT_HOOK(wgmma_wait, PENDING);
 }
-template <int MAJOR, int SUMS>
-SIMT_UNCHECKED void wgmma(float (&sum)[SUMS], unsigned long long a, unsigned long long b) {
+template <int MAJOR>
+SIMT_UNCHECKED void wgmma(float (&sum)[32], unsigned long long a, unsigned long long b) {
     static_assert(MAJOR == K_MAJOR || OPERAND_BITS == 16, "operands of 32 bits are K-major");
-    SIMT_HOOK(wgmma, sum, 2 * SUMS, a, b, MAJOR, OPERAND_BITS);
+    SIMT_HOOK(wgmma, sum, 64, a, b, MAJOR, OPERAND_BITS);
+}
+template <int MAJOR>
+SIMT_UNCHECKED void wgmma(float (&first)[32], float (&second)[32], unsigned long long a, unsigned long long b) {
+    static_assert(MAJOR == K_MAJOR || OPERAND_BITS == 16, "operands of 32 bits are K-major");
+    if (second != first + 32) simt_hooks.fault(simt_hooks.executor, "the sums of a product are not side by side");
+    SIMT_HOOK(wgmma, first, 128, a, b, MAJOR, OPERAND_BITS);
 }
 
 template <int REGISTERS>
