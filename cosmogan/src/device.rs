@@ -3,13 +3,14 @@
 use std::str::FromStr;
 use std::sync::Arc;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use cosmogan_engine::backend::cpu::CpuBackend;
 use cosmogan_engine::backend::cuda::{self, CudaLauncher};
 use cosmogan_engine::backend::launch::{LaunchBackend, Launcher};
 use cosmogan_engine::backend::simt::SimtLauncher;
 use cosmogan_engine::backend::{Backend, Precision};
 use cosmogan_engine::profile::Profiled;
+use cosmogan_kernels::Tier;
 
 use crate::error::{Error, Result};
 
@@ -49,6 +50,28 @@ impl FromStr for Device {
     }
 }
 
+/// What `--tier` says: which kernels products run on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum KernelTier {
+    /// The best of the device for each shape.
+    #[default]
+    Auto,
+    /// Those for every GPU with tensor cores, and no Hopper kernels.
+    Tiled,
+    /// Those for every GPU.
+    Plain,
+}
+
+impl KernelTier {
+    fn highest(self) -> Tier {
+        match self {
+            Self::Auto => Tier::Hopper,
+            Self::Tiled => Tier::Tiled,
+            Self::Plain => Tier::Plain,
+        }
+    }
+}
+
 /// The flags that choose a device, the same for every command that computes.
 #[derive(Clone, Copy, Debug, Default, Args)]
 pub struct DeviceArguments {
@@ -58,6 +81,9 @@ pub struct DeviceArguments {
     /// What matrix products multiply: f32; tf32 or bf16 are faster and less exact, and need tensor cores
     #[arg(long, default_value = "f32")]
     pub precision: Precision,
+    /// Which GPU kernels multiply matrices: the best for each shape, or none beyond a tier, to compare them
+    #[arg(long, value_enum, default_value_t)]
+    pub tier: KernelTier,
 }
 
 impl DeviceArguments {
@@ -105,8 +131,9 @@ impl DeviceArguments {
             |Opened {
                  launcher,
                  precision,
+                 highest,
                  ..
-             }| { Profiled::on_launcher(launcher, precision) },
+             }| { Profiled::on_launcher(launcher, precision, highest) },
         )?;
         Ok(profiled
             .unwrap_or_else(|| Arc::new(Profiled::on_processor(Arc::new(CpuBackend::new())))))
@@ -114,7 +141,8 @@ impl DeviceArguments {
 
     fn launched_as(self, checked: bool) -> Result<Option<Arc<dyn Backend>>> {
         let backend = self.launched_with(|opened| {
-            let backend = LaunchBackend::new(opened.launcher, opened.precision)?;
+            let backend =
+                LaunchBackend::new(opened.launcher, opened.precision)?.up_to(opened.highest);
             // The memory of simt is poisoned, and watched, as it is.
             Ok(if checked && opened.is_gpu {
                 backend.poisoned()
@@ -130,8 +158,18 @@ impl DeviceArguments {
         self,
         build: impl Fn(Opened) -> cosmogan_engine::Result<B>,
     ) -> Result<Option<Arc<B>>> {
+        if self.tier == KernelTier::Plain && self.precision != Precision::F32 {
+            return Err(Error::usage(
+                "--tier",
+                format!(
+                    "plain kernels multiply in f32 and not in {}",
+                    self.precision
+                ),
+                "leave it out, or use --tier tiled",
+            ));
+        }
         match self.device {
-            Device::Cpu => self.require_f32(),
+            Device::Cpu => self.on_processor(),
             Device::Cuda(number) => self
                 .cuda(number)
                 .and_then(build)
@@ -143,7 +181,7 @@ impl DeviceArguments {
                 .map(|backend| Some(Arc::new(backend)))
                 .map_err(|error| refused("simt", seed, &error)),
             // Without a driver there is nothing to tell.
-            Device::Auto if !cuda::is_driver_present() => self.require_f32(),
+            Device::Auto if !cuda::is_driver_present() => self.on_processor(),
             Device::Auto => match self.cuda(0).and_then(build) {
                 Ok(backend) => {
                     eprintln!("computing on {}", backend.description());
@@ -151,14 +189,21 @@ impl DeviceArguments {
                 }
                 Err(error) => {
                     eprintln!("the GPU is not used: {error}");
-                    self.require_f32()
+                    self.on_processor()
                 }
             },
         }
     }
 
     /// No device but the processor, if it can do what is asked.
-    fn require_f32<B>(self) -> Result<Option<Arc<B>>> {
+    fn on_processor<B>(self) -> Result<Option<Arc<B>>> {
+        if self.tier != KernelTier::Auto {
+            return Err(Error::usage(
+                "--tier",
+                "the processor runs no GPU kernels",
+                "leave it out, or use --device cuda or --device simt",
+            ));
+        }
         if self.precision != Precision::F32 {
             return Err(Error::usage(
                 "--precision",
@@ -181,12 +226,13 @@ impl DeviceArguments {
             eprintln!("computing in f32: {lack}");
             precision = Precision::F32;
         }
-        Ok(Opened::new(Arc::new(launcher), precision, true))
+        let arguments = Self { precision, ..self };
+        Ok(Opened::new(Arc::new(launcher), arguments, true))
     }
 
     fn simt(self, seed: u64) -> cosmogan_engine::Result<Opened> {
         let launcher = SimtLauncher::new(seed)?;
-        Ok(Opened::new(Arc::new(launcher), self.precision, false))
+        Ok(Opened::new(Arc::new(launcher), self, false))
     }
 }
 
@@ -195,17 +241,20 @@ struct Opened {
     launcher: Arc<dyn Launcher>,
     /// What products multiply on it.
     precision: Precision,
+    /// The highest tier of kernels that they run on.
+    highest: Tier,
     is_gpu: bool,
 }
 
 impl Opened {
-    fn new(launcher: Arc<dyn Launcher>, precision: Precision, is_gpu: bool) -> Self {
+    fn new(launcher: Arc<dyn Launcher>, arguments: DeviceArguments, is_gpu: bool) -> Self {
         if let Some(notice) = launcher.notice() {
             eprintln!("{notice}");
         }
         Self {
             launcher,
-            precision,
+            precision: arguments.precision,
+            highest: arguments.tier.highest(),
             is_gpu,
         }
     }

@@ -106,6 +106,16 @@ fn training_settings() {
         &["--device", "libcuda.so.1", "cpu"],
     );
     refused(
+        &with(&["--device", "cpu", "--tier", "tiled"]),
+        2,
+        &["--tier", "processor", "--device simt"],
+    );
+    refused(
+        &with(&["--device", "simt", "--precision", "bf16", "--tier", "plain"]),
+        2,
+        &["--tier", "f32", "bf16"],
+    );
+    refused(
         &with(&["--preset", "tiny"]),
         1,
         &["maps.npy", "16×16", "64×64"],

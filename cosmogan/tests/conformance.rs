@@ -110,6 +110,34 @@ const MANY_CHANNELS: [&str; 9] = [
     "conv2d n=13 h=64 w=64 c=64 k=128 kernel=5x5 stride=2x2 pad=1,1,2,2 seed=19",
 ];
 
+/// What fills tiles of Hopper kernels, in all three products: with channels that fill them and that do not, several tiles
+/// along each axis, images smaller than a tile, odd windows and strides, and phases without a tap.
+const FOR_HOPPER: [&str; 8] = [
+    "conv2d n=2 h=16 w=16 c=64 k=128 kernel=5x5 stride=2x2 pad=1,1,2,2 seed=21",
+    "conv2d n=3 h=21 w=13 c=72 k=131 kernel=4x3 stride=3x1 pad=0,1,1,1 seed=22",
+    "conv_transpose2d n=2 h=13 w=17 c=70 k=133 kernel=5x5 stride=2x2 pad=1,1,2,2 seed=23",
+    "conv_transpose2d n=5 h=10 w=10 c=192 k=64 kernel=3x3 stride=2x2 pad=1,1,0,0 seed=24",
+    "conv2d n=20 h=9 w=15 c=64 k=96 kernel=1x2 stride=2x3 pad=0,0,0,0 seed=25",
+    "conv_transpose2d n=3 h=9 w=11 c=64 k=64 kernel=4x4 stride=2x2 pad=1,1,1,1 seed=27",
+    "conv_transpose2d n=2 h=17 w=9 c=72 k=64 kernel=5x5 stride=2x2 pad=2,2,1,1 seed=28",
+    "linear rows=300 inputs=129 outputs=264 seed=26",
+];
+
+/// Within the bounds, and on the kernels that the shapes are for.
+fn on_hopper_kernels(precision: Precision, seed: u64, sources: &[&str]) {
+    let launcher = Arc::new(SimtLauncher::new(seed).unwrap());
+    let device = LaunchBackend::new(Arc::clone(&launcher) as Arc<_>, precision).unwrap();
+    let device: Arc<dyn Backend> = Arc::new(device);
+    at_given_shapes(&device, precision, &parse(&FOR_HOPPER));
+    let launched = launcher.sources();
+    for source in sources {
+        assert!(launched.contains(source), "{source} was not launched");
+    }
+    // Weight gradients of tf32 are not for them.
+    let hopper = |source: &&&str| source.contains("hopper");
+    assert_eq!(launched.iter().filter(hopper).count(), sources.len());
+}
+
 fn at_given_shapes(device: &Arc<dyn Backend>, precision: Precision, cases: &[Case]) {
     let mut shares = Vec::new();
     for case in cases {
@@ -185,11 +213,32 @@ fn kernels_in_bf16() {
 }
 
 #[test]
+fn hopper_kernels_in_bf16() {
+    let sources = ["implicit_gemm_hopper.cu", "implicit_gemm_hopper_wgrad.cu"];
+    on_hopper_kernels(Precision::Bf16, 4, &sources);
+}
+
+#[test]
+fn hopper_kernels_in_tf32() {
+    on_hopper_kernels(Precision::Tf32, 5, &["implicit_gemm_hopper.cu"]);
+}
+
+/// What GPUs of other generations run in their place.
+#[test]
+fn tiled_kernels_at_the_shapes_of_hopper_kernels() {
+    let launcher = SimtLauncher::new(6).unwrap();
+    let device = LaunchBackend::new(Arc::new(launcher), Precision::Bf16).unwrap();
+    let device: Arc<dyn Backend> = Arc::new(device.without_hopper());
+    at_given_shapes(&device, Precision::Bf16, &parse(&FOR_HOPPER[..1]));
+}
+
+#[test]
 fn a_gpu_in_every_precision() {
     for precision in [Precision::F32, Precision::Tf32, Precision::Bf16] {
         if let Some(device) = cuda(precision) {
             on_random_shapes(&device, precision, 600);
             at_given_shapes(&device, precision, &beyond_a_tile());
+            at_given_shapes(&device, precision, &parse(&FOR_HOPPER));
             at_given_shapes(&device, precision, &Case::model_set(&Model::PAPER, 2, 1));
         }
     }
@@ -222,6 +271,7 @@ fn the_order_of_threads_changes_nothing() {
         "conv2d n=2 h=11 w=10 c=5 k=7 kernel=5x5 stride=2x2 pad=1,1,2,2 seed=2",
         "conv2d n=1 h=10 w=12 c=1 k=7 kernel=5x5 stride=2x2 pad=1,1,2,2 seed=2",
         "conv_transpose2d n=2 h=7 w=6 c=9 k=7 kernel=5x5 stride=2x2 pad=1,1,2,2 seed=3",
+        "conv2d n=3 h=15 w=17 c=64 k=72 kernel=3x3 stride=1x2 pad=1,1,1,1 seed=3",
         "batch_norm_training rows=1100 channels=9 slope=0.2 seed=4",
         "tanh length=1000 seed=5",
         "bce_with_logits length=500 target=1 seed=6",

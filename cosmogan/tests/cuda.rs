@@ -21,12 +21,18 @@ struct Machine {
 
 impl Machine {
     fn new() -> Self {
+        Self::with(&[])
+    }
+
+    /// The same, with the pretended libraries compiled with `options`.
+    fn with(options: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/fake_cuda.cpp");
         let library = folder.path().join("libcuda.so.1");
         let compiled = Command::new("c++")
             .args(["-std=c++17", "-O1", "-shared", "-fPIC", "-o"])
             .args([&library, &source])
+            .args(options)
             .status()
             .unwrap();
         assert!(compiled.success());
@@ -170,6 +176,41 @@ fn a_gpu_without_tensor_cores_takes_the_plain_kernels() {
     let output = machine.train("run", &arguments, &[("FAKE_CAPABILITY", "75")]);
     assert!(output.status.success(), "{}", stderr(&output));
     expect_line(&output, &["computing in f32", "7.5", "8.0"]);
+}
+
+/// Hopper kernels run where the GPU, the driver and the user have nothing against it.
+#[test]
+fn hopper_kernels_are_taken_where_they_can_be() {
+    const CASE: &str = "conv2d n=2 h=16 w=16 c=64 k=128 kernel=5x5 stride=2x2 pad=1,1,2,2 seed=1";
+    let verify = |machine: &Machine, tier: &str, capability: &str| {
+        let arguments = [
+            "verify",
+            "--device",
+            "cuda",
+            "--precision",
+            "bf16",
+            "--case",
+            CASE,
+        ];
+        let arguments = [&arguments[..], &["--tier", tier]].concat();
+        let output = machine.run(&arguments, &[("FAKE_CAPABILITY", capability)]);
+        let errors = stderr(&output);
+        assert!(
+            !errors.contains("panicked") && errors.contains("closed"),
+            "{errors}"
+        );
+        // Its kernels do nothing, which is noticed.
+        assert!(!output.status.success());
+        ["loaded sm_90a", "described a tensor of 4 axes"].map(|words| errors.contains(words))
+    };
+    let machine = Machine::new();
+    assert_eq!(verify(&machine, "auto", "90"), [true, true]);
+    assert_eq!(verify(&machine, "tiled", "90"), [false, false]);
+    assert_eq!(verify(&machine, "auto", "80"), [false, false]);
+    // PTX for the newest that the compiler knows: it is not of compute capability 9.0.
+    assert_eq!(verify(&machine, "auto", "121"), [false, false]);
+    let old = Machine::with(&["-DWITHOUT_TENSOR_MAPS"]);
+    assert_eq!(verify(&old, "auto", "90"), [false, false]);
 }
 
 #[test]

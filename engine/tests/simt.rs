@@ -140,6 +140,7 @@ impl Bench {
             },
             grid: [blocks, 1, 1],
             block: [threads, 1, 1],
+            shared_bytes: 0,
             work: Work::default(),
         };
         let arguments = Arguments::new()
@@ -260,6 +261,7 @@ fn arguments_that_do_not_fit_the_kernel() {
         },
         grid: [1, 1, 1],
         block: [64, 1, 1],
+        shared_bytes: 0,
         work: Work::default(),
     };
     let arguments = Arguments::new().address(bench.x.address()).int(3);

@@ -9,6 +9,7 @@
 // is multiplied by an inserted zero; the phases share a launch.
 #include "index.cuh"
 #include "mma.cuh"
+#include "product.cuh"
 
 #ifndef TILE_N
 #define TILE_N 128
@@ -25,22 +26,6 @@ constexpr int WARPS_N = TILE_N / WARP_N;
 constexpr int WARP_M = TILE_M * WARPS_N / (THREADS / 32);
 constexpr int PRODUCTS_M = WARP_M / 16;
 constexpr int PRODUCTS_N = WARP_N / 8;
-
-// How pixels of the output find pixels of the source: along each axis, output pixel i lies at first + i * step, and its
-// tap j reads source pixel origin + i * advance + j * direction with tap number tap_first + j * tap_step of the window.
-struct Axis {
-    int pixels, first, step;
-    int origin, advance, direction;
-    int taps, tap_first, tap_step;
-    int source_extent, output_extent;
-};
-
-struct Product {
-    Axis row, column;
-    int batch, window_columns;
-    int depth;    // channels of the source, whole chunks
-    int columns;  // channels of the output
-};
 
 // Where a chunk of a slab lies: two rows share 128 bytes, and an exclusive or spreads the chunks that one ldmatrix reads
 // over all banks.
@@ -195,30 +180,13 @@ __device__ inline void implicit_product(const Product& g, const Operand* source,
 extern "C" __global__ void __launch_bounds__(THREADS)
     conv_fprop_tiled(const ConvShape s, int depth, const Operand* x, const Operand* w, const float* bias, float* y) {
     __shared__ uint4 storage[STAGES * STAGE_CHUNKS];
-    auto axis = [](int pixels, int begin, int stride, int taps, int extent) {
-        return Axis{pixels, 0, 1, -begin, stride, 1, taps, 0, 1, extent, pixels};
-    };
-    const Product product = {axis(s.rows, s.begin_row, s.stride_rows(), s.window_rows(), s.height),
-                             axis(s.columns, s.begin_column, s.stride_columns(), s.window_columns(), s.width),
-                             s.batch, s.window_columns(), depth, s.outputs};
-    implicit_product(product, x, w, bias, y, storage);
+    implicit_product(fprop_product(s, depth), x, w, bias, y, storage);
 }
 
 // y: [batch, rows, columns, depth], w: [taps, channels, depth], both packed; x in f32. blockIdx.z is the phase.
 extern "C" __global__ void __launch_bounds__(THREADS)
     conv_dgrad_tiled(const ConvShape s, int depth, const Operand* y, const Operand* w, const float* bias, float* x) {
     __shared__ uint4 storage[STAGES * STAGE_CHUNKS];
-    auto axis = [](int phase, int stride, int begin, int window, int extent, int source_extent) {
-        const int tap = (phase + begin) % stride;
-        const int taps = tap < window ? ceil_div(window - tap, stride) : 0;
-        const int pixels = phase < extent ? ceil_div(extent - phase, stride) : 0;
-        return Axis{pixels,      phase, stride, (phase + begin - tap) / stride, 1, -1, taps, tap, stride,
-                    source_extent, extent};
-    };
     const int phase_row = blockIdx.z / s.stride_columns(), phase_column = blockIdx.z % s.stride_columns();
-    const Product product = {axis(phase_row, s.stride_rows(), s.begin_row, s.window_rows(), s.height, s.rows),
-                             axis(phase_column, s.stride_columns(), s.begin_column, s.window_columns(), s.width,
-                                  s.columns),
-                             s.batch, s.window_columns(), depth, s.channels};
-    implicit_product(product, y, w, bias, x, storage);
+    implicit_product(dgrad_product(s, depth, phase_row, phase_column), y, w, bias, x, storage);
 }

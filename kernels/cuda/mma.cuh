@@ -5,6 +5,7 @@
 #pragma once
 
 #include "operand.cuh"
+#include "shared.cuh"
 
 // Values along the inner dimension of one product.
 constexpr int PRODUCT_VALUES = 2 * CHUNK_VALUES;
@@ -12,9 +13,6 @@ constexpr int PRODUCT_VALUES = 2 * CHUNK_VALUES;
 #ifdef COSMOGAN_SIMT
 #include "simt_mma.h"
 #else
-
-// The address of a shared location as the instructions below want it.
-__device__ inline unsigned shared_address(const void* pointer) { return (unsigned)__cvta_generic_to_shared(pointer); }
 
 // Starts a copy of 16 bytes to shared memory, or of zeros where `valid` is false; nothing is read then.
 __device__ inline void copy_async(void* to, const void* from, bool valid) {

@@ -25,6 +25,16 @@ struct SimtHooks {
     void (*copy_commit)(void*);
     void (*copy_wait)(void*, uint32_t pending);
     void (*fault)(void*, const char* problem);
+    void (*dynamic_shared)(void*, uint32_t bytes);
+    void (*mbarrier_init)(void*, uintptr_t barrier, uint32_t arrivals);
+    void (*mbarrier_init_fence)(void*);
+    void (*mbarrier_arrive)(void*, uintptr_t barrier, uint32_t bytes);
+    void (*mbarrier_wait)(void*, uintptr_t barrier, uint32_t parity);
+    void (*tma_load)(void*, uintptr_t to, const void* map, uintptr_t barrier, const int* at, uint32_t rank);
+    void (*wgmma)(void*, float* sums, uint32_t columns, uint64_t a, uint64_t b, uint32_t transposed, uint32_t bits);
+    void (*wgmma_fence)(void*);
+    void (*wgmma_commit)(void*);
+    void (*wgmma_wait)(void*, uint32_t pending);
 };
 
 struct SimtIndex {
@@ -84,6 +94,7 @@ void __tsan_func_exit(void*) {}
 
 #define __global__
 #define __device__
+#define __grid_constant__
 #define __forceinline__ inline
 #define __launch_bounds__(...)
 
@@ -99,6 +110,23 @@ void __tsan_func_exit(void*) {}
 
 SIMT_UNCHECKED inline void simt_declare_guard(const char* guard) {
     simt_hooks.guard(simt_hooks.executor, (uintptr_t)guard, 128);
+}
+
+// What the kernels of a source share, of which the launch must give so many bytes. Static: the variables of an inline
+// function would be those of the first module that has one of this name.
+#define SIMT_DYNAMIC_SHARED(function, bytes)                                     \
+    static unsigned char* function() {                                           \
+        simt_need_shared(bytes);                                                 \
+        __shared__ unsigned char storage[bytes] __attribute__((aligned(1024))); \
+        return storage;                                                          \
+    }
+SIMT_UNCHECKED inline void simt_need_shared(uint32_t bytes) { simt_hooks.dynamic_shared(simt_hooks.executor, bytes); }
+
+// Shared memory begins at 0 for descriptors.
+SIMT_UNCHECKED inline unsigned simt_shared_address(const void* pointer) {
+    const ptrdiff_t address = (const char*)pointer - __start_simt_shared;
+    if (address < 0 || address >= 1 << 18) simt_hooks.fault(simt_hooks.executor, "an address is beyond shared memory");
+    return (unsigned)address;
 }
 
 SIMT_UNCHECKED inline SimtIndex simt_thread_index() { return simt_position.thread; }
@@ -175,9 +203,16 @@ SIMT_UNCHECKED inline unsigned simt_ballot(unsigned mask, int mine, unsigned lin
 
 // ---- Calling a kernel with an array of pointers to its arguments, as the CUDA driver does.
 
+// A parameter may be aligned to more than its argument is.
+template <class Parameter>
+SIMT_UNCHECKED std::remove_const_t<Parameter> simt_argument(const void* argument) {
+    std::remove_const_t<Parameter> value;
+    __builtin_memcpy(&value, argument, sizeof value);
+    return value;
+}
 template <class... Parameters, size_t... Positions>
 SIMT_UNCHECKED void simt_apply(void (*kernel)(Parameters...), void** arguments, std::index_sequence<Positions...>) {
-    kernel(*reinterpret_cast<std::remove_const_t<Parameters>*>(arguments[Positions])...);
+    kernel(simt_argument<Parameters>(arguments[Positions])...);
 }
 template <class... Parameters>
 SIMT_UNCHECKED void simt_call(void (*kernel)(Parameters...), void** arguments) {

@@ -111,7 +111,7 @@ pub fn wgrad(operand: Operand, shape: &ConvShape) -> (Launch, PixelSplit) {
 
 /// The products' operations; operands pass through memory packed, the result in f32 (no more than one of the three is
 /// the result, so that this is a lower bound for all).
-fn work(operand: Operand, shape: &ConvShape) -> Work {
+pub(crate) fn work(operand: Operand, shape: &ConvShape) -> Work {
     let elements = shape.input_len() + shape.output_len() + shape.weight_len();
     Work {
         operations: shape.work().operations,

@@ -1,5 +1,7 @@
 //! A kernel, a launch of it, and the work that a launch stands for.
 
+use crate::manifest::MANIFEST;
+
 /// How a kernel goes about its job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Tier {
@@ -8,6 +10,9 @@ pub enum Tier {
     /// Matrix products in tiles that `cp.async` brings to shared memory: by `mma.sync` on tensor cores where operands
     /// are tf32 or bf16, by multiply-adds where they are f32. Needs compute capability 8.0.
     Tiled,
+    /// Matrix products of warpgroups (`wgmma`) in tiles that the tensor memory accelerator brings to shared memory, in
+    /// tf32 and bf16. Needs compute capability 9.0 exactly: they are compiled for `sm_90a`.
+    Hopper,
 }
 
 /// One `__global__` function.
@@ -66,12 +71,37 @@ impl Module {
                 ("OPERAND_BITS", 16) => words.push("bf16".to_owned()),
                 ("OPERAND_BITS", 19) => words.push("tf32".to_owned()),
                 ("OPERAND_BITS", 32) => words.push("f32".to_owned()),
-                ("TILE_N", columns) => words.push(format!("128×{columns}")),
+                ("TILE_N", columns) => {
+                    let rows = if self.tier() == Tier::Hopper {
+                        256
+                    } else {
+                        128
+                    };
+                    words.push(format!("{rows}×{columns}"));
+                }
+                ("PHASES", phases) => words.push(format!("{phases} phases")),
                 ("WINDOW_ROWS", rows) => words.push(format!("{rows}×{rows}/2")),
                 _ => {}
             }
         }
         words.join(" ")
+    }
+
+    /// What it is compiled for on an architecture such as 90; `None` where its kernels do not run.
+    pub fn target(&self, architecture: i32) -> Option<String> {
+        match self.tier() {
+            Tier::Tiled if architecture < 80 => None,
+            // The instructions of one generation alone come with its own name.
+            Tier::Hopper => (architecture == 90).then(|| "sm_90a".to_owned()),
+            Tier::Plain | Tier::Tiled => Some(format!("sm_{architecture}")),
+        }
+    }
+
+    /// The tier of its kernels.
+    pub fn tier(&self) -> Tier {
+        let mut kernels = MANIFEST.iter();
+        let kernel = kernels.find(|kernel| kernel.source == self.source);
+        kernel.map_or(Tier::Plain, |kernel| kernel.tier)
     }
 }
 
@@ -96,6 +126,8 @@ pub struct Launch {
     pub grid: [u32; 3],
     /// Threads of a block along x, y and z.
     pub block: [u32; 3],
+    /// Bytes of shared memory of a block, besides what its kernel declares.
+    pub shared_bytes: u32,
     /// What it costs at least.
     pub work: Work,
 }
@@ -128,6 +160,7 @@ impl Launch {
             // Extents beyond 32 bits saturate, and are refused with the other extents a device cannot launch.
             grid: grid.map(|extent| u32::try_from(extent).unwrap_or(u32::MAX)),
             block,
+            shared_bytes: 0,
             work,
         }
     }

@@ -24,6 +24,8 @@ pub mod convolution;
 pub mod data;
 pub mod elementwise;
 pub mod implicit_gemm;
+pub mod implicit_gemm_hopper;
+pub mod implicit_gemm_hopper_wgrad;
 mod kernel;
 pub mod linear;
 pub mod loss;
@@ -32,7 +34,8 @@ pub mod pack;
 pub mod reduce;
 pub mod single_channel;
 mod sources;
+pub mod tensor_map;
 
 pub use kernel::{Kernel, Launch, Module, Tier, Work};
-pub use manifest::{MANIFEST, modules, modules_for};
+pub use manifest::{MANIFEST, hopper_launches_for, modules, modules_for};
 pub use sources::{HEADERS, SIMT_HEADERS, source};

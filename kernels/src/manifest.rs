@@ -1,21 +1,24 @@
 //! Every kernel there is.
 
 use crate::convolution::ConvShape;
-use crate::kernel::{Kernel, Module};
+use crate::kernel::{Kernel, Launch, Module};
 use crate::pack::Operand;
 use crate::{
-    adam, batch_norm, convolution, data, elementwise, implicit_gemm, linear, loss, pack, reduce,
-    single_channel,
+    adam, batch_norm, convolution, data, elementwise, implicit_gemm, implicit_gemm_hopper,
+    implicit_gemm_hopper_wgrad, linear, loss, pack, reduce, single_channel,
 };
 
 /// Every kernel, family by family.
-pub static MANIFEST: [&Kernel; 30] = [
+pub static MANIFEST: [&Kernel; 33] = [
     &convolution::FPROP,
     &convolution::DGRAD,
     &convolution::WGRAD,
     &implicit_gemm::FPROP,
     &implicit_gemm::DGRAD,
     &implicit_gemm::WGRAD,
+    &implicit_gemm_hopper::FPROP,
+    &implicit_gemm_hopper::DGRAD,
+    &implicit_gemm_hopper_wgrad::WGRAD,
     &pack::ROWS,
     &pack::TRANSPOSED,
     &single_channel::FPROP,
@@ -68,12 +71,38 @@ pub fn modules_for(operand: Operand) -> Vec<Module> {
     modules
 }
 
+/// Launches, one for each module, of the kernels that take the place of some of these on GPUs of compute capability 9.0.
+pub fn hopper_launches_for(operand: Operand) -> Vec<Launch> {
+    let shapes = [128, 64].map(|outputs| ConvShape {
+        batch: 64,
+        channels: 64,
+        ..shape([5, 5], outputs)
+    });
+    let fprop = |shape| implicit_gemm_hopper::fprop(operand, shape, 1);
+    let dgrad = |shape| implicit_gemm_hopper::dgrad(operand, shape, 1);
+    let wgrad = |shape| implicit_gemm_hopper_wgrad::wgrad(operand, shape, 1);
+    // Both shapes have 64 channels, which is one more module.
+    let launches = shapes.iter().filter_map(fprop).map(|plan| plan.launch);
+    launches
+        .chain(
+            shapes
+                .iter()
+                .take(1)
+                .filter_map(dgrad)
+                .map(|plan| plan.launch),
+        )
+        .chain(shapes.iter().filter_map(wgrad).map(|plan| plan.launch))
+        .collect()
+}
+
 /// Every module that the paper's model uses at any precision, and those that serve any other window.
 pub fn modules() -> Vec<Module> {
     let any_window = shape([3, 3], 64);
     let mut modules = vec![single_channel::fprop(&any_window).module];
     for operand in [Operand::F32, Operand::Bf16, Operand::Tf32] {
         modules.extend(modules_for(operand));
+        let hopper = hopper_launches_for(operand);
+        modules.extend(hopper.into_iter().map(|launch| launch.module));
         modules.push(implicit_gemm::fprop(operand, &any_window).module);
     }
     modules.sort();
@@ -82,9 +111,11 @@ pub fn modules() -> Vec<Module> {
 }
 
 /// Sources whose modules have constants.
-const SPECIALISED: [&str; 5] = [
+const SPECIALISED: [&str; 7] = [
     "convolution.cu",
     "implicit_gemm.cu",
+    "implicit_gemm_hopper.cu",
+    "implicit_gemm_hopper_wgrad.cu",
     "implicit_gemm_wgrad.cu",
     "pack.cu",
     "single_channel.cu",
@@ -109,8 +140,8 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::source;
     use crate::sources::FAMILIES;
+    use crate::{HEADERS, source, tensor_map};
 
     #[test]
     fn the_manifest_and_the_sources_name_the_same_kernels() {
@@ -169,10 +200,23 @@ mod tests {
             ("single_channel.cu", "MOST_TAPS", single_channel::MOST_TAPS),
             ("implicit_gemm.cu", "TILE_M", implicit_gemm::TILE),
             ("implicit_gemm_wgrad.cu", "TILE", implicit_gemm::TILE),
+            (
+                "implicit_gemm_hopper.cu",
+                "TILE_M",
+                implicit_gemm_hopper::TILE,
+            ),
+            (
+                "implicit_gemm_hopper_wgrad.cu",
+                "SLAB_PIXELS",
+                implicit_gemm_hopper_wgrad::SLAB,
+            ),
+            ("hopper.cuh", "SLAB_BYTES", tensor_map::BOX_BYTES),
         ];
         for (file, name, value) in constants {
             let line = format!("constexpr int {name} = {value};");
-            assert!(source(file).contains(&line), "{file} lacks `{line}`");
+            let header = HEADERS.iter().find(|(header, _)| *header == file);
+            let text = header.map_or(source(file), |(_, text)| text);
+            assert!(text.contains(&line), "{file} lacks `{line}`");
         }
     }
 }

@@ -14,6 +14,8 @@ pub(crate) const FAMILIES: &[(&str, &str)] = files!("cuda":
     "data.cu",
     "elementwise.cu",
     "implicit_gemm.cu",
+    "implicit_gemm_hopper.cu",
+    "implicit_gemm_hopper_wgrad.cu",
     "implicit_gemm_wgrad.cu",
     "linear.cu",
     "loss.cu",
@@ -24,14 +26,18 @@ pub(crate) const FAMILIES: &[(&str, &str)] = files!("cuda":
 
 /// What the families include, by file name.
 pub const HEADERS: &[(&str, &str)] = files!("cuda":
+    "hopper.cuh",
     "index.cuh",
     "mma.cuh",
     "operand.cuh",
+    "pipeline.cuh",
+    "product.cuh",
     "reduce.cuh",
+    "shared.cuh",
 );
 
 /// What a host compiler needs besides, by file name.
-pub const SIMT_HEADERS: &[(&str, &str)] = files!("simt": "simt.h", "simt_mma.h");
+pub const SIMT_HEADERS: &[(&str, &str)] = files!("simt": "simt.h", "simt_hopper.h", "simt_mma.h");
 
 /// The text of a file in `cuda/`; empty for a name that is not in the manifest.
 pub fn source(name: &str) -> &'static str {

@@ -5,14 +5,13 @@ use std::path::PathBuf;
 
 use clap::Args;
 use cosmogan_engine::backend::cuda::nvrtc::{Nvrtc, Resources, resources};
-use cosmogan_kernels::{Kernel, MANIFEST, Module, Tier, modules};
+use cosmogan_kernels::pack::Operand;
+use cosmogan_kernels::{Kernel, MANIFEST, Module, Tier, hopper_launches_for, modules};
 use rayon::prelude::*;
 
 use crate::error::{Error, Result};
 use crate::files::write_atomically;
 
-/// The oldest architecture with the instructions of the tiled kernels.
-const TILED_FROM: i32 = 80;
 /// Compiled for unless told otherwise: the oldest that NVRTC 13 knows, and one of each generation with tensor cores.
 const ARCHITECTURES: [i32; 4] = [75, 80, 90, 100];
 
@@ -51,7 +50,7 @@ impl KernelsArguments {
         }
         let spilled: Vec<_> = rows
             .iter()
-            .filter(|row| row.kernel.tier == Tier::Tiled)
+            .filter(|row| row.kernel.tier != Tier::Plain)
             .flat_map(|row| row.found.iter().flatten())
             .filter(|found| found.spill_bytes > 0)
             .map(|found| found.kernel.clone())
@@ -65,7 +64,7 @@ impl KernelsArguments {
             return Ok(());
         }
         Err(Error::CheckFailed(format!(
-            "tiled kernels spill registers: {}",
+            "tiled or Hopper kernels spill registers: {}",
             spilled.join(", ")
         )))
     }
@@ -95,6 +94,8 @@ impl KernelsArguments {
 struct Row {
     kernel: &'static Kernel,
     constants: String,
+    /// Shared memory that the launch gives it.
+    dynamic_bytes: u32,
     found: Vec<Option<Resources>>,
 }
 
@@ -108,10 +109,17 @@ fn compile(nvrtc: &Nvrtc, architectures: &[i32]) -> Result<Vec<Row>> {
     let compiled = jobs
         .par_iter()
         .map(|&(module, number)| {
-            if is_tiled(module) && number < TILED_FROM {
+            let Some(target) = module.target(number) else {
                 return Ok(Vec::new());
+            };
+            let compiled = nvrtc.compile(module, &target)?;
+            // Said where products of a warpgroup wait for each other, which costs most of their speed.
+            if compiled.log.contains("serialized") {
+                return Err(Error::CheckFailed(format!(
+                    "{}: products of a warpgroup are serialized on {target}",
+                    module.source
+                )));
             }
-            let compiled = nvrtc.compile(module, &format!("sm_{number}"))?;
             Ok(resources(&compiled.log))
         })
         .collect::<Result<Vec<_>>>()?;
@@ -133,6 +141,7 @@ fn compile(nvrtc: &Nvrtc, architectures: &[i32]) -> Result<Vec<Row>> {
             rows.push(Row {
                 kernel,
                 constants: module.specialisation(),
+                dynamic_bytes: dynamic_bytes(module),
                 found,
             });
         }
@@ -140,16 +149,18 @@ fn compile(nvrtc: &Nvrtc, architectures: &[i32]) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-fn is_tiled(module: &Module) -> bool {
-    MANIFEST
-        .iter()
-        .any(|kernel| kernel.source == module.source && kernel.tier == Tier::Tiled)
+fn dynamic_bytes(module: &Module) -> u32 {
+    let launches = [Operand::Bf16, Operand::Tf32].map(hopper_launches_for);
+    let mut launches = launches.iter().flatten();
+    let launch = launches.find(|launch| launch.module == *module);
+    launch.map_or(0, |launch| launch.shared_bytes)
 }
 
 fn tier(kernel: &Kernel) -> &'static str {
     match kernel.tier {
         Tier::Plain => "plain",
         Tier::Tiled => "tiled",
+        Tier::Hopper => "Hopper",
     }
 }
 
@@ -194,7 +205,8 @@ fn page(nvrtc: &Nvrtc, architectures: &[i32], rows: &[Row]) -> String {
     page.push_str(
         "\n## What they take\n\n\
          Registers of a thread, bytes of shared memory of a block, and bytes spilled, where there are any. A\n\
-         specialisation is what is fixed at compile time: operands, tile, window and stride (none named: any).\n\n\
+         specialisation is what is fixed at compile time: operands, tile, window and stride (none named: any). Hopper\n\
+         kernels are compiled for sm_90a; of their registers, 168 at first, those who multiply take 232 each.\n\n\
          | kernel | specialisation |",
     );
     for number in architectures {
@@ -210,8 +222,9 @@ fn page(nvrtc: &Nvrtc, architectures: &[i32], rows: &[Row]) -> String {
                 || "–".to_owned(),
                 |found| {
                     let mut cell = found.registers.to_string();
-                    if found.shared_bytes > 0 {
-                        let _ = write!(cell, ", {} B", found.shared_bytes);
+                    let shared_bytes = found.shared_bytes + row.dynamic_bytes;
+                    if shared_bytes > 0 {
+                        let _ = write!(cell, ", {shared_bytes} B");
                     }
                     if found.spill_bytes > 0 {
                         let _ = write!(cell, ", **spills {} B**", found.spill_bytes);

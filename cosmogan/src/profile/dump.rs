@@ -8,7 +8,7 @@ use clap::ValueEnum;
 use cosmogan_engine::backend::Precision;
 use cosmogan_engine::backend::cuda::nvrtc::{Compiled, Nvrtc};
 use cosmogan_kernels::pack::Operand;
-use cosmogan_kernels::{MANIFEST, Module, modules_for};
+use cosmogan_kernels::{MANIFEST, Module, hopper_launches_for, modules_for};
 
 use crate::error::{Error, Result};
 use crate::files::{create_folder, write_atomically};
@@ -68,16 +68,22 @@ pub fn dump(
         ));
     }
     create_folder(folder)?;
-    let modules = modules_for(operand);
+    let hopper = hopper_launches_for(operand).into_iter();
+    let modules: Vec<Module> = modules_for(operand)
+        .into_iter()
+        .chain(hopper.map(|launch| launch.module))
+        .collect();
     let wanted = modules
         .iter()
         .filter(|module| source.is_none_or(|source| source == module.source));
     let mut files = Vec::new();
     for module in wanted {
-        let target = match form {
-            Form::Ptx => format!("compute_{architecture}"),
-            _ => format!("sm_{architecture}"),
+        let Some(mut target) = module.target(architecture) else {
+            continue;
         };
+        if form == Form::Ptx {
+            target = target.replace("sm_", "compute_");
+        }
         let Compiled { image, .. } = nvrtc.compile(module, &target)?;
         let path = folder.join(file_name(module, architecture, form));
         let bytes = match &disassembler {

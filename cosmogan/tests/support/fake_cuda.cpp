@@ -14,6 +14,7 @@ long setting(const char* name, long otherwise) {
 const int OUT_OF_MEMORY = 2, INVALID_DEVICE = 101, NO_DEVICE = 100, LAUNCH_FAILED = 719, CAPTURE_INVALIDATED = 901;
 long used = 0;
 bool capturing = false;
+int dynamic_shared = 48 << 10;
 
 struct Size {
     size_t bytes;
@@ -159,8 +160,35 @@ int cuModuleGetFunction(void** function, void*, const char*) {
     *function = (void*)7;
     return 0;
 }
-int cuLaunchKernel(void*, unsigned x, unsigned y, unsigned z, unsigned width, unsigned height, unsigned depth, unsigned,
-                   void*, void** arguments, void**) {
+int cuFuncSetAttribute(void*, int attribute, int value) {
+    // The most bytes of dynamic shared memory, of which a block of compute capability 9.0 has 227 KiB.
+    if (attribute != 8 || value > 227 << 10) abort();
+    dynamic_shared = value > dynamic_shared ? value : dynamic_shared;
+    return 0;
+}
+#ifndef WITHOUT_TENSOR_MAPS
+// What the driver asks of a tensor of bf16 or f32 in boxes with a swizzle of 128 bytes.
+int cuTensorMapEncodeTiled(void* map, int type, unsigned rank, void* address, const uint64_t* extents,
+                           const uint64_t* strides, const unsigned* boxes, const unsigned* steps, int interleave,
+                           int swizzle, int promotion, int fill) {
+    const unsigned bytes = type == 9 ? 2 : type == 7 ? 4 : 0;
+    bool right = (uintptr_t)map % 64 == 0 && bytes > 0 && rank >= 1 && rank <= 5 && (uintptr_t)address % 16 == 0 &&
+                 address != nullptr && interleave == 0 && swizzle == 3 && promotion >= 0 && promotion <= 3 && fill == 0;
+    right = right && boxes[0] * bytes <= 128 && boxes[0] * bytes % 16 == 0;
+    for (unsigned axis = 0; right && axis < rank; ++axis) {
+        right = extents[axis] > 0 && extents[axis] <= 1ull << 32 && boxes[axis] > 0 && boxes[axis] <= 256 &&
+                steps[axis] > 0 && steps[axis] <= 8;
+        if (right && axis + 1 < rank) right = strides[axis] % 16 == 0 && strides[axis] < 1ull << 40;
+    }
+    if (!right) abort();
+    memset(map, 1, 128);
+    if (setting("FAKE_TRACE", 0)) fprintf(stderr, "described a tensor of %u axes\n", rank);
+    return 0;
+}
+#endif
+int cuLaunchKernel(void*, unsigned x, unsigned y, unsigned z, unsigned width, unsigned height, unsigned depth,
+                   unsigned shared, void*, void** arguments, void**) {
+    if ((int)shared > dynamic_shared) abort();
     if (x * y * z == 0 || width * height * depth == 0 || arguments[0] == nullptr) abort();
     return setting("FAKE_LAUNCH_FAILS", 0) ? LAUNCH_FAILED : 0;
 }

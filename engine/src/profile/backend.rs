@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
+use cosmogan_kernels::Tier;
+
 use super::ceiling::{Copy, cache_bytes};
 use super::instruments::Instruments;
 use super::launcher::ProfiledLauncher;
@@ -25,6 +27,8 @@ pub struct Profiled {
     inner: Arc<dyn Backend>,
     profiler: Profiler,
     precision: Precision,
+    /// The highest tier of kernels in use.
+    highest: Tier,
     /// On a device that takes kernels: where launches are written down.
     launcher: Option<Arc<ProfiledLauncher>>,
 }
@@ -36,23 +40,30 @@ impl Profiled {
             inner: backend,
             profiler: Profiler::default(),
             precision: Precision::F32,
+            highest: Tier::Plain,
             launcher: None,
         }
     }
 
     /// Around the operators on `launcher`: one sample per launch. Where the device has no [`Instruments`], launches are
-    /// counted and not run, so that results are no results.
+    /// counted and not run, so that results are no results. Kernels are of no higher tier than `highest`.
     ///
     /// # Errors
     /// Where the device lacks the tensor cores that the precision needs.
-    pub fn on_launcher(launcher: Arc<dyn Launcher>, precision: Precision) -> Result<Self> {
+    pub fn on_launcher(
+        launcher: Arc<dyn Launcher>,
+        precision: Precision,
+        highest: Tier,
+    ) -> Result<Self> {
         let profiler = Profiler::default();
         let launcher = Arc::new(ProfiledLauncher::new(launcher, profiler.clone()));
-        let backend = LaunchBackend::new(Arc::clone(&launcher) as Arc<dyn Launcher>, precision)?;
+        let backend = LaunchBackend::new(Arc::clone(&launcher) as Arc<dyn Launcher>, precision)?
+            .up_to(highest);
         Ok(Self {
             inner: Arc::new(backend),
             profiler,
             precision,
+            highest,
             launcher: Some(launcher),
         })
     }
@@ -64,7 +75,7 @@ impl Profiled {
     pub fn in_f32(&self) -> Result<Option<Self>> {
         match &self.launcher {
             Some(launcher) if self.precision != Precision::F32 => {
-                Self::on_launcher(launcher.inner(), Precision::F32).map(Some)
+                Self::on_launcher(launcher.inner(), Precision::F32, self.highest).map(Some)
             }
             _ => Ok(None),
         }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use cosmogan_kernels::tensor_map::TensorMap;
 use cosmogan_kernels::{Launch, Module};
 
 use super::instruments::Instruments;
@@ -83,6 +84,14 @@ impl Launcher for ProfiledLauncher {
 
     fn tiled_kernels(&self) -> std::result::Result<(), String> {
         self.inner.tiled_kernels()
+    }
+
+    fn hopper_kernels(&self) -> std::result::Result<usize, String> {
+        self.inner.hopper_kernels()
+    }
+
+    fn tensor_map(&self, map: &TensorMap, address: u64) -> Result<[u8; 128]> {
+        self.inner.tensor_map(map, address)
     }
 
     fn free_memory(&self) -> usize {

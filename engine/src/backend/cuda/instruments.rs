@@ -132,7 +132,11 @@ impl Instruments for CudaLauncher {
         let threads: u32 = launch.block.iter().product();
         // SAFETY: the function belongs to a module that is loaded.
         let blocks = unsafe {
-            result::occupancy::max_active_block_per_multiprocessor(function, threads as i32, 0)
+            result::occupancy::max_active_block_per_multiprocessor(
+                function,
+                threads as i32,
+                launch.shared_bytes as usize,
+            )
         }
         .map_err(|error| describe("ask", &self.0.device.name, error))?;
         let most = self
@@ -141,7 +145,8 @@ impl Instruments for CudaLauncher {
             .unwrap_or(2048);
         Ok(KernelResources {
             registers: attribute(Attribute::CU_FUNC_ATTRIBUTE_NUM_REGS)?,
-            shared_bytes: attribute(Attribute::CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES)?,
+            shared_bytes: attribute(Attribute::CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES)?
+                + launch.shared_bytes,
             local_bytes: attribute(Attribute::CU_FUNC_ATTRIBUTE_LOCAL_SIZE_BYTES)?,
             spill_bytes: self.0.spills(launch),
             // Warps that are not full count as full ones.

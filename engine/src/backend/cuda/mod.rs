@@ -8,13 +8,15 @@ mod instruments;
 pub mod nvrtc;
 mod pool;
 mod staging;
+mod tensor_map;
 
 use std::collections::HashMap;
 use std::ffi::{CString, c_void};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use cosmogan_kernels::{Launch, Module};
+use cosmogan_kernels::tensor_map::TensorMap;
+use cosmogan_kernels::{Launch, Module, Tier};
 use cudarc::driver::{result, sys};
 use rayon::prelude::*;
 
@@ -131,6 +133,30 @@ impl Shared {
         self.marks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What a module is compiled for.
+    fn target_of(&self, module: &Module) -> String {
+        let accelerated = if module.tier() == Tier::Hopper {
+            "a"
+        } else {
+            ""
+        };
+        format!("{}{accelerated}", self.target)
+    }
+
+    /// The multiprocessors that Hopper kernels run on, or why they cannot be used.
+    fn hopper_kernels(&self) -> std::result::Result<usize, String> {
+        let device = &self.device;
+        if device.capability != 90 || self.target != "sm_90" {
+            return Err(format!("{} is not of compute capability 9.0", device.name));
+        }
+        if !tensor_map::is_supported() {
+            return Err(
+                "the driver cannot describe tensors; install one for CUDA 12 or later".to_owned(),
+            );
+        }
+        Ok(usize::try_from(device.multiprocessors).unwrap_or(1).max(1))
+    }
+
     /// The handle of a kernel, compiled and loaded on first use.
     fn function(&self, state: &mut State, launch: &Launch) -> Result<sys::CUfunction> {
         let key = (launch.module.clone(), launch.kernel.name);
@@ -141,9 +167,11 @@ impl Shared {
         let module = match state.modules.get(&launch.module) {
             Some(module) => *module,
             None => {
-                let mut image = self
-                    .nvrtc
-                    .build(&self.cache, &launch.module, &self.target)?;
+                let mut image = self.nvrtc.build(
+                    &self.cache,
+                    &launch.module,
+                    &self.target_of(&launch.module),
+                )?;
                 // PTX is text, and the driver looks for its end.
                 image.push(0);
                 // SAFETY: the image is what NVRTC made, and ends with 0; the driver copies it.
@@ -156,6 +184,15 @@ impl Shared {
         let name = CString::new(launch.kernel.name).unwrap_or_default();
         // SAFETY: modules are unloaded in the end.
         let function = unsafe { result::module::get_function(module, name) }.map_err(failed)?;
+        if launch.shared_bytes > 0 {
+            use sys::CUfunction_attribute as Attribute;
+            let most = Attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+            // SAFETY: the function exists.
+            unsafe {
+                result::function::set_function_attribute(function, most, launch.shared_bytes as i32)
+            }
+            .map_err(failed)?;
+        }
         state.functions.insert(key, function);
         Ok(function)
     }
@@ -215,11 +252,20 @@ impl Launcher for CudaLauncher {
         ))
     }
 
+    fn hopper_kernels(&self) -> std::result::Result<usize, String> {
+        self.0.hopper_kernels()
+    }
+
+    fn tensor_map(&self, map: &TensorMap, address: u64) -> Result<[u8; 128]> {
+        tensor_map::encode(map, address)
+    }
+
     fn prepare(&self, modules: &[Module]) {
         // Into the cache, on all cores; where there is no cache, every module is compiled when it is first used.
         if self.0.cache.folder().is_some() {
             modules.par_iter().for_each(|module| {
-                let _ = self.0.nvrtc.build(&self.0.cache, module, &self.0.target);
+                let target = self.0.target_of(module);
+                let _ = self.0.nvrtc.build(&self.0.cache, module, &target);
             });
         }
     }
@@ -285,7 +331,7 @@ impl Launcher for CudaLauncher {
                 function,
                 (x, y, z),
                 (width, height, depth),
-                0,
+                launch.shared_bytes,
                 self.0.stream,
                 &mut pointers,
             )

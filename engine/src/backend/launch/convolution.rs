@@ -1,12 +1,16 @@
 //! The three products of a convolution, and the linear layers, which are convolutions of one-pixel images.
 //!
 //! Single-channel images have kernels of their own at every precision: they are limited by memory, and rounding their
-//! operands would buy nothing. Everything else is multiplied in tiles, on tensor cores if the precision says so, and by
-//! the plain kernels on GPUs that are too old for either.
+//! operands would buy nothing. Everything else is multiplied in tiles, on tensor cores if the precision says so: by Hopper
+//! kernels where the device has them and the shape fills their tiles, by tiled kernels otherwise, and by the plain kernels
+//! on GPUs that are too old for either.
 
 use cosmogan_kernels::convolution::{self, ConvShape};
 use cosmogan_kernels::pack::{self, Operand};
-use cosmogan_kernels::{Launch, implicit_gemm, linear, reduce, single_channel};
+use cosmogan_kernels::{
+    Launch, implicit_gemm, implicit_gemm_hopper, implicit_gemm_hopper_wgrad, linear, reduce,
+    single_channel,
+};
 
 use super::{Allocation, Arguments, LaunchBackend};
 use crate::error::Result;
@@ -59,6 +63,12 @@ impl LaunchBackend {
         let pixels = s.batch * s.input[0] * s.input[1];
         let x = self.pack_rows(operand, pixels, s.channels, x)?;
         let w = self.pack_transposed(operand, s, w)?;
+        if let Some(plan) = self
+            .hopper
+            .and_then(|blocks| implicit_gemm_hopper::fprop(operand, s, blocks))
+        {
+            return self.planned_product(&plan, s, [x.address, w.address(), bias, y]);
+        }
         let depth = operand.padded(s.channels);
         let addresses = [x.address, w.address(), bias, y];
         self.product(&implicit_gemm::fprop(operand, s), s, &[depth], addresses)
@@ -87,6 +97,12 @@ impl LaunchBackend {
         let pixels = s.batch * s.output[0] * s.output[1];
         let y = self.pack_rows(operand, pixels, s.outputs, y)?;
         let w = self.pack_rows(operand, s.taps() * s.channels, s.outputs, w)?;
+        if let Some(plan) = self
+            .hopper
+            .and_then(|blocks| implicit_gemm_hopper::dgrad(operand, s, blocks))
+        {
+            return self.planned_product(&plan, s, [y.address, w.address, bias, x]);
+        }
         let depth = operand.padded(s.outputs);
         let addresses = [y.address, w.address, bias, x];
         self.product(&implicit_gemm::dgrad(operand, s), s, &[depth], addresses)
@@ -108,6 +124,10 @@ impl LaunchBackend {
         let x = self.pack_rows(operand, pixels, s.channels, x)?;
         let pixels = s.batch * s.output[0] * s.output[1];
         let y = self.pack_rows(operand, pixels, s.outputs, y)?;
+        let hopper = |blocks| implicit_gemm_hopper_wgrad::wgrad(operand, s, blocks);
+        if let Some(plan) = self.hopper.and_then(hopper) {
+            return self.planned_partials(&plan, s, [x.address, y.address, w]);
+        }
         let (launch, split) = implicit_gemm::wgrad(operand, s);
         let extents = [
             operand.padded(s.channels),
@@ -134,6 +154,24 @@ impl LaunchBackend {
         self.launch(launch, &arguments(s, extents, &addresses))
     }
 
+    /// The same of Hopper kernels, which find both operands by their maps.
+    fn planned_product(
+        &self,
+        plan: &implicit_gemm_hopper::Plan,
+        s: &ConvShape,
+        [source, w, bias, out]: [u64; 4],
+    ) -> Result<()> {
+        let arguments = Arguments::new()
+            .ints(&s.words())
+            .ints(&plan.tiles)
+            .int(plan.depth)
+            .bytes(&self.launcher.tensor_map(&plan.maps[0], source)?)
+            .bytes(&self.launcher.tensor_map(&plan.maps[1], w)?)
+            .address(bias)
+            .address(out);
+        self.launch(&plan.launch, &arguments)
+    }
+
     /// Launches a product that leaves partial sums, and adds them.
     fn split_product(
         &self,
@@ -143,12 +181,42 @@ impl LaunchBackend {
         slices: usize,
         [x, y, w]: [u64; 3],
     ) -> Result<()> {
+        self.partials(s, slices, w, |partials| {
+            self.launch(launch, &arguments(s, extents, &[x, y, partials]))
+        })
+    }
+
+    /// The same of Hopper kernels.
+    fn planned_partials(
+        &self,
+        plan: &implicit_gemm_hopper_wgrad::Plan,
+        s: &ConvShape,
+        [x, y, w]: [u64; 3],
+    ) -> Result<()> {
+        let arguments = Arguments::new()
+            .ints(&s.words())
+            .ints(&plan.slabs)
+            .bytes(&self.launcher.tensor_map(&plan.maps[0], x)?)
+            .bytes(&self.launcher.tensor_map(&plan.maps[1], y)?);
+        self.partials(s, plan.slices, w, |partials| {
+            self.launch(&plan.launch, &arguments.clone().address(partials))
+        })
+    }
+
+    /// Calls `launch` with where partial sums of w go, and adds them; a single one goes where w is.
+    fn partials(
+        &self,
+        s: &ConvShape,
+        slices: usize,
+        w: u64,
+        launch: impl FnOnce(u64) -> Result<()>,
+    ) -> Result<()> {
         if slices == 1 {
-            return self.launch(launch, &arguments(s, extents, &[x, y, w]));
+            return launch(w);
         }
         let weights = s.weight_len();
         let partials = self.scratch(4 * slices * weights)?;
-        self.launch(launch, &arguments(s, extents, &[x, y, partials.address()]))?;
+        launch(partials.address())?;
         self.column_totals(slices, weights, partials.address(), w)
     }
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use cosmogan_kernels::tensor_map::TensorMap;
 use cosmogan_kernels::{Launch, Module};
 
 use crate::error::Result;
@@ -19,6 +20,15 @@ pub trait Launcher: Send + Sync + fmt::Debug {
 
     /// Why tiled kernels, and with them tensor cores, cannot be used here, if they cannot.
     fn tiled_kernels(&self) -> std::result::Result<(), String>;
+
+    /// The multiprocessors that Hopper kernels run on, or why they cannot be used here.
+    fn hopper_kernels(&self) -> std::result::Result<usize, String>;
+
+    /// A tensor at `address` as a kernel's parameter, `struct TensorMap` of `hopper.cuh`.
+    ///
+    /// # Errors
+    /// Where the hardware does not take such a tensor or such a box of it.
+    fn tensor_map(&self, map: &TensorMap, address: u64) -> Result<[u8; 128]>;
 
     /// Free memory in bytes.
     fn free_memory(&self) -> usize;

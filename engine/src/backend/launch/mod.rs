@@ -1,7 +1,7 @@
 //! Operators as kernel launches: everything between [`Backend`](super::Backend) and a [`Launcher`].
 //!
-//! Which kernel serves a shape is decided here, by the shape and the precision alone, so that a GPU and the executor on
-//! a processor run the very same launches.
+//! Which kernel serves a shape is decided here, by the shape, the precision and the tiers that a device has, so that a GPU and
+//! the executor on a processor run the very same launches.
 
 mod convolution;
 mod launcher;
@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use cosmogan_kernels::pack::Operand;
-use cosmogan_kernels::{Launch, modules_for};
+use cosmogan_kernels::{Launch, Tier, hopper_launches_for, modules_for};
 
 pub use launcher::{Allocation, Arguments, DeviceBuffer, Launcher, Recording};
 
@@ -30,6 +30,8 @@ pub struct LaunchBackend {
     precision: Precision,
     /// Whether products are tiled, or left to the plain kernels.
     tiled: bool,
+    /// The multiprocessors that Hopper kernels run on, where there are any.
+    hopper: Option<usize>,
     /// Whether fresh memory is filled with NaN, so that an element that no kernel writes is noticed.
     poisoned: bool,
     /// Tells this backend's memory from that of any other.
@@ -48,14 +50,21 @@ impl LaunchBackend {
         if precision != Precision::F32 {
             able.map_err(Error::Device)?;
         }
+        let hopper = launcher.hopper_kernels().ok();
         let backend = Self {
             launcher,
             precision,
             tiled,
+            hopper,
             poisoned: false,
             id: NEXT.fetch_add(1, Ordering::Relaxed),
         };
-        backend.launcher.prepare(&modules_for(backend.operand()));
+        let mut modules = modules_for(backend.operand());
+        if hopper.is_some() {
+            let launches = hopper_launches_for(backend.operand());
+            modules.extend(launches.into_iter().map(|launch| launch.module));
+        }
+        backend.launcher.prepare(&modules);
         Ok(backend)
     }
 
@@ -68,11 +77,31 @@ impl LaunchBackend {
         }
     }
 
+    /// The same without Hopper kernels: what GPUs of other generations run.
+    #[must_use]
+    pub fn without_hopper(self) -> Self {
+        Self {
+            hopper: None,
+            ..self
+        }
+    }
+
+    /// The same on kernels of no higher tier than `highest`.
+    #[must_use]
+    pub fn up_to(self, highest: Tier) -> Self {
+        match highest {
+            Tier::Hopper => self,
+            Tier::Tiled => self.without_hopper(),
+            Tier::Plain => self.plain(),
+        }
+    }
+
     /// The same on the plain kernels, in f32: what a GPU without tensor cores runs.
     #[must_use]
     pub fn plain(self) -> Self {
         Self {
             tiled: false,
+            hopper: None,
             precision: Precision::F32,
             ..self
         }

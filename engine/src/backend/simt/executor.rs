@@ -10,6 +10,8 @@ use corosensei::{Coroutine, CoroutineResult, Yielder};
 use super::hooks::hooks;
 use super::library::{Call, Module, Position};
 use super::memory::{Epoch, FIRST_EPOCH, Moment, Region};
+use super::tma::Pipelines;
+use super::wgmma::Products;
 
 pub(super) const WARP: usize = 32;
 const STACK_BYTES: usize = 128 << 10;
@@ -21,12 +23,16 @@ pub(super) enum Pause {
     Barrier(u32),
     /// It waits for its warp.
     Exchange(u32),
+    /// It waits for its warp, and for all but so many groups of products.
+    Products(u32),
+    /// It waits for an mbarrier to end a phase of this parity.
+    Phase { barrier: usize, parity: u32 },
     /// It did something wrong and never goes on.
     Fault,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+pub(super) enum State {
     Ready,
     Waiting(Pause),
     Done,
@@ -52,20 +58,24 @@ pub(super) struct Thread {
     /// What it gives to its warp, in turn: a lane may be one exchange ahead.
     pub(super) gift: [Vec<u8>; 2],
     pub(super) exchanges: usize,
+    pub(super) products: Products,
 }
 
 /// The executor's state, to which kernels call back.
 pub(super) struct Executor {
     /// All memory of the device, sorted by address.
     pub(super) regions: Vec<Region>,
-    epoch: Epoch,
+    pub(super) epoch: Epoch,
     launch_began: Epoch,
     block_began: Epoch,
     stacks: Vec<DefaultStack>,
     pub(super) threads: Vec<Thread>,
     pub(super) current: usize,
     /// The shared memory of the module that runs.
-    shared: Region,
+    pub(super) shared: Region,
+    /// Bytes of it that the launch gives, besides what the kernel declares.
+    pub(super) dynamic_shared: u32,
+    pub(super) pipelines: Pipelines,
     pub(super) guards: Vec<(u64, u64)>,
     /// Which region was accessed last: the next access is likely to be there.
     recent: usize,
@@ -88,6 +98,7 @@ pub(super) struct Job<'a> {
     pub(super) arguments: *mut *mut c_void,
     pub(super) grid: [u32; 3],
     pub(super) block: [u32; 3],
+    pub(super) dynamic_shared: u32,
 }
 
 impl Executor {
@@ -102,6 +113,8 @@ impl Executor {
             threads: Vec::new(),
             current: 0,
             shared: Region::new(0, 0, true),
+            dynamic_shared: 0,
+            pipelines: Pipelines::default(),
             guards: Vec::new(),
             recent: 0,
             fault: None,
@@ -113,6 +126,7 @@ impl Executor {
     pub(super) fn run(&mut self, job: Job<'_>) -> Result<(), String> {
         let (start, stop) = job.module.shared;
         self.shared = Region::new(start, (stop - start) as usize, true);
+        self.dynamic_shared = job.dynamic_shared;
         self.guards.clear();
         self.fault = None;
         self.epoch += 1;
@@ -136,7 +150,7 @@ impl Executor {
         Ok(())
     }
 
-    fn next_random(&mut self) -> u64 {
+    pub(super) fn next_random(&mut self) -> u64 {
         // SplitMix64 (Steele, Lea & Flood 2014).
         self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut bits = self.random;
@@ -152,7 +166,7 @@ impl Executor {
         }
     }
 
-    fn moment(&self) -> Moment {
+    pub(super) fn moment(&self) -> Moment {
         Moment {
             thread: self.current as u16,
             epoch: self.epoch,
@@ -162,7 +176,11 @@ impl Executor {
     }
 
     /// The memory that an access lies in; `None` for the thread's own stack.
-    fn region(&mut self, address: u64, bytes: u32) -> Result<Option<&mut Region>, &'static str> {
+    pub(super) fn region(
+        &mut self,
+        address: u64,
+        bytes: u32,
+    ) -> Result<Option<&mut Region>, &'static str> {
         let (low, high) = self.threads[self.current].stack;
         if address >= low && address < high {
             return Ok(None);
@@ -201,6 +219,11 @@ impl Executor {
         let now = self.moment();
         let verb = if writes { "write" } else { "read" };
         let describe = |problem: &str| format!("a {verb} of {bytes} bytes {problem}");
+        if self.shared.contains(address, bytes) && self.pipelines.owns(address - self.shared.start)
+        {
+            let outcome = self.access_box(address, bytes, writes);
+            return outcome.map_err(|problem| describe(&problem));
+        }
         let Some(region) = self.region(address, bytes).map_err(describe)? else {
             return Ok(());
         };
@@ -288,6 +311,7 @@ unsafe fn run_block(
         this.epoch += 1;
         this.block_began = this.epoch;
         this.threads.clear();
+        this.pipelines = Pipelines::new(count);
         while this.stacks.len() < count {
             let stack = DefaultStack::new(STACK_BYTES)
                 .map_err(|error| (0, format!("no memory for its stack: {error}")))?;
@@ -308,6 +332,7 @@ unsafe fn run_block(
             committed_copies: VecDeque::new(),
             gift: [Vec::new(), Vec::new()],
             exchanges: 0,
+            products: Products::default(),
         });
         let body = move |yielder: &Yielder<(), Pause>, ()| {
             // SAFETY: the executor is not borrowed while a coroutine runs; the arguments have the kernel's own types,
@@ -353,11 +378,9 @@ unsafe fn run_block(
         if states.iter().all(|state| *state == State::Done) {
             break Ok(());
         }
-        match release(&mut states) {
-            // SAFETY: no coroutine runs.
-            Ok(Released::Block) => unsafe { (*executor).epoch += 1 },
-            Ok(Released::Warps) => {}
-            Err(divergence) => break Err(divergence),
+        // SAFETY: no coroutine runs.
+        if let Err(stuck) = unsafe { &mut *executor }.release(&mut states) {
+            break Err(stuck);
         }
     };
     for mut coroutine in coroutines {
@@ -374,74 +397,21 @@ unsafe fn run_block(
     // SAFETY: no coroutine runs.
     let threads = unsafe { &(*executor).threads };
     let left = threads.iter().position(|thread| {
-        !thread.open_copies.is_empty()
-            || thread
-                .committed_copies
-                .iter()
-                .any(|group| !group.is_empty())
+        let mut groups = thread.committed_copies.iter();
+        !thread.open_copies.is_empty() || groups.any(|group| !group.is_empty())
     });
-    match left {
-        None => Ok(()),
-        Some(thread) => Err((
+    if let Some(thread) = left {
+        return Err((
             thread,
             "it ends while an asynchronous copy is under way".to_owned(),
-        )),
-    }
-}
-
-/// Who may go on.
-enum Released {
-    /// All threads of one or more warps.
-    Warps,
-    /// All threads: what comes after is ordered after all that came before.
-    Block,
-}
-
-/// Lets threads go on that have all come to the same place; an error names a thread that waits in vain.
-fn release(states: &mut [State]) -> Result<Released, (usize, String)> {
-    let mut warps = 0;
-    for (warp, lanes) in states.chunks_mut(WARP).enumerate() {
-        let exchange = |state: &State| matches!(state, State::Waiting(Pause::Exchange(_)));
-        let Some(waiting) = lanes.iter().position(exchange) else {
-            continue;
-        };
-        if let Some(other) = lanes.iter().position(|state| *state != lanes[waiting]) {
-            return Err((
-                warp * WARP + waiting,
-                format!(
-                    "it waits in {} for lane {other}, which {}",
-                    place(lanes[waiting]),
-                    place(lanes[other])
-                ),
-            ));
-        }
-        lanes.fill(State::Ready);
-        warps += 1;
-    }
-    if warps > 0 {
-        return Ok(Released::Warps);
-    }
-    let waiting = states.iter().position(|state| *state != State::Done);
-    let waiting = waiting.unwrap_or_default();
-    if let Some(other) = states.iter().position(|state| *state != states[waiting]) {
-        return Err((
-            waiting,
-            format!(
-                "divergent barrier: it waits at {} for thread {other}, which {}",
-                place(states[waiting]),
-                place(states[other])
-            ),
         ));
     }
-    states.fill(State::Ready);
-    Ok(Released::Block)
-}
-
-fn place(state: State) -> String {
-    match state {
-        State::Waiting(Pause::Barrier(line)) => format!("the barrier in line {line}"),
-        State::Waiting(Pause::Exchange(line)) => format!("the warp operation {line}"),
-        State::Waiting(Pause::Fault) | State::Ready => "runs".to_owned(),
-        State::Done => "has ended".to_owned(),
+    if let Some(thread) = threads.iter().position(|thread| thread.products.is_busy()) {
+        return Err((thread, "it ends while a product is under way".to_owned()));
     }
+    // SAFETY: no coroutine runs.
+    if unsafe { &(*executor).pipelines }.is_busy() {
+        return Err((0, "the block ends while TMA brings a box".to_owned()));
+    }
+    Ok(())
 }

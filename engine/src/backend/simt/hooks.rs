@@ -4,6 +4,7 @@ use std::ffi::{CStr, c_char, c_void};
 
 use super::executor::{Copy, Executor, Pause, WARP};
 use super::library::Hooks;
+use super::wgmma::Product;
 
 /// The hooks of `executor`.
 pub(super) fn hooks(executor: *mut c_void) -> Hooks {
@@ -17,6 +18,16 @@ pub(super) fn hooks(executor: *mut c_void) -> Hooks {
         copy_commit: on_copy_commit,
         copy_wait: on_copy_wait,
         fault: on_fault,
+        dynamic_shared: on_dynamic_shared,
+        mbarrier_init: on_mbarrier_init,
+        mbarrier_init_fence: on_mbarrier_init_fence,
+        mbarrier_arrive: on_mbarrier_arrive,
+        mbarrier_wait: on_mbarrier_wait,
+        tma_load: on_tma_load,
+        wgmma: on_wgmma,
+        wgmma_fence: on_wgmma_fence,
+        wgmma_commit: on_wgmma_commit,
+        wgmma_wait: on_wgmma_wait,
     }
 }
 
@@ -40,7 +51,7 @@ fn suspend(executor: *mut c_void, pause: Pause) {
 }
 
 /// Ends this thread, and with it the launch.
-fn stop(executor: *mut c_void, problem: String) {
+fn stop(executor: *mut c_void, problem: String) -> ! {
     // SAFETY: the borrow ends with the statement.
     unsafe { this(executor) }.fault = Some(problem);
     loop {
@@ -139,4 +150,104 @@ extern "C" fn on_fault(executor: *mut c_void, problem: *const c_char) {
     // SAFETY: `simt.h` passes string literals.
     let problem = unsafe { CStr::from_ptr(problem) };
     stop(executor, problem.to_string_lossy().into_owned());
+}
+
+extern "C" fn on_dynamic_shared(executor: *mut c_void, bytes: u32) {
+    // SAFETY: the borrow ends with the statement.
+    let given = unsafe { this(executor) }.dynamic_shared;
+    if bytes > given {
+        stop(
+            executor,
+            format!("it uses {bytes} bytes of dynamic shared memory, and the launch gives {given}"),
+        );
+    }
+}
+
+/// Stops the launch where there is a problem.
+fn check<Value>(executor: *mut c_void, outcome: Result<Value, String>) -> Value {
+    match outcome {
+        Ok(value) => value,
+        Err(problem) => stop(executor, problem),
+    }
+}
+
+extern "C" fn on_mbarrier_init(executor: *mut c_void, barrier: u64, arrivals: u32) {
+    // SAFETY: the borrow ends with the statement.
+    let outcome = unsafe { this(executor) }.initialise_mbarrier(barrier, arrivals);
+    check(executor, outcome);
+}
+
+extern "C" fn on_mbarrier_init_fence(executor: *mut c_void) {
+    // SAFETY: the borrow ends with the statement.
+    unsafe { this(executor) }.fence_mbarriers();
+}
+
+extern "C" fn on_mbarrier_arrive(executor: *mut c_void, barrier: u64, bytes: u32) {
+    // SAFETY: the borrow ends with the statement.
+    let outcome = unsafe { this(executor) }.arrive(barrier, bytes);
+    check(executor, outcome);
+}
+
+extern "C" fn on_mbarrier_wait(executor: *mut c_void, barrier: u64, parity: u32) {
+    // SAFETY: the borrow ends with the statement.
+    let outcome = unsafe { this(executor) }.mbarrier(barrier);
+    let barrier = check(executor, outcome);
+    suspend(executor, Pause::Phase { barrier, parity });
+}
+
+extern "C" fn on_tma_load(
+    executor: *mut c_void,
+    to: u64,
+    map: *const c_void,
+    barrier: u64,
+    at: *const i32,
+    rank: u32,
+) {
+    // SAFETY: `tma_load` passes a map of 128 bytes and as many coordinates as it says; the borrow ends with the block.
+    let outcome = unsafe {
+        let at = std::slice::from_raw_parts(at, rank as usize);
+        this(executor).begin_box(to, &*map.cast(), barrier, at)
+    };
+    check(executor, outcome);
+}
+
+extern "C" fn on_wgmma(
+    executor: *mut c_void,
+    sums: *mut f32,
+    columns: u32,
+    a: u64,
+    b: u64,
+    transposed: u32,
+    bits: u32,
+) {
+    let product = Product {
+        sums,
+        columns: columns as usize,
+        operands: [a, b],
+        transposed: transposed != 0,
+        bits,
+        saved: None,
+    };
+    // SAFETY: the borrow ends with the block.
+    let outcome = unsafe {
+        let this = this(executor);
+        this.threads[this.current].products.begin(product)
+    };
+    check(executor, outcome);
+}
+
+extern "C" fn on_wgmma_fence(executor: *mut c_void) {
+    // SAFETY: the borrow ends with the block.
+    let this = unsafe { this(executor) };
+    this.threads[this.current].products.fence();
+}
+
+extern "C" fn on_wgmma_commit(executor: *mut c_void) {
+    // SAFETY: the borrow ends with the block.
+    let this = unsafe { this(executor) };
+    this.threads[this.current].products.commit();
+}
+
+extern "C" fn on_wgmma_wait(executor: *mut c_void, pending: u32) {
+    suspend(executor, Pause::Products(pending));
 }

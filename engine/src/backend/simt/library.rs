@@ -20,6 +20,16 @@ pub(super) struct Hooks {
     pub(super) copy_commit: extern "C" fn(*mut c_void),
     pub(super) copy_wait: extern "C" fn(*mut c_void, u32),
     pub(super) fault: extern "C" fn(*mut c_void, *const c_char),
+    pub(super) dynamic_shared: extern "C" fn(*mut c_void, u32),
+    pub(super) mbarrier_init: extern "C" fn(*mut c_void, u64, u32),
+    pub(super) mbarrier_init_fence: extern "C" fn(*mut c_void),
+    pub(super) mbarrier_arrive: extern "C" fn(*mut c_void, u64, u32),
+    pub(super) mbarrier_wait: extern "C" fn(*mut c_void, u64, u32),
+    pub(super) tma_load: extern "C" fn(*mut c_void, u64, *const c_void, u64, *const i32, u32),
+    pub(super) wgmma: extern "C" fn(*mut c_void, *mut f32, u32, u64, u64, u32, u32),
+    pub(super) wgmma_fence: extern "C" fn(*mut c_void),
+    pub(super) wgmma_commit: extern "C" fn(*mut c_void),
+    pub(super) wgmma_wait: extern "C" fn(*mut c_void, u32),
 }
 
 /// `struct SimtPosition` of `simt.h`.

@@ -7,7 +7,9 @@
 //! * accesses memory outside every buffer and every shared array, or not aligned to its size;
 //! * reads memory that was never written, or that an asynchronous copy has yet to bring;
 //! * touches what another thread writes without a barrier between them, in shared or in global memory;
-//! * waits at a barrier, or in a warp operation, that not all others come to.
+//! * waits at a barrier, or in a warp operation, that not all others come to;
+//! * reads a box that TMA brings without having waited for it, lets one land where somebody may still read, or waits for
+//!   an mbarrier that nobody is left to complete.
 //!
 //! Threads and blocks run in an order that depends on a seed: results must not. It is some hundred times slower than the
 //! CPU backend, and made for proof, not for work.
@@ -17,12 +19,16 @@ mod executor;
 mod hooks;
 mod library;
 mod memory;
+mod schedule;
+mod tma;
+mod wgmma;
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cosmogan_kernels::Launch;
+use cosmogan_kernels::tensor_map::TensorMap;
 
 use self::compile::Compiler;
 use self::executor::{Executor, Job};
@@ -81,6 +87,12 @@ impl SimtLauncher {
         })))
     }
 
+    /// The files of the kernels that were launched so far.
+    pub fn sources(&self) -> BTreeSet<&'static str> {
+        let state = self.0.lock();
+        state.modules.keys().map(|module| module.source).collect()
+    }
+
     /// Launches a kernel from a source of the caller's, e.g. one with a planted fault.
     ///
     /// # Errors
@@ -119,6 +131,7 @@ impl SimtLauncher {
             arguments: pointers.as_mut_ptr(),
             grid: launch.grid,
             block: launch.block,
+            dynamic_shared: launch.shared_bytes,
         };
         executor.run(job).map_err(Error::Device)
     }
@@ -146,6 +159,21 @@ impl Launcher for SimtLauncher {
 
     fn tiled_kernels(&self) -> std::result::Result<(), String> {
         Ok(())
+    }
+
+    fn hopper_kernels(&self) -> std::result::Result<usize, String> {
+        // Few, so that blocks take several tiles each even of small shapes.
+        Ok(3)
+    }
+
+    fn tensor_map(&self, map: &TensorMap, address: u64) -> Result<[u8; 128]> {
+        map.check().map_err(Error::Device)?;
+        let mut bytes = [0; 128];
+        let words = tma::encode(map, address);
+        for (to, word) in bytes.chunks_mut(8).zip(words) {
+            to.copy_from_slice(&word.to_ne_bytes());
+        }
+        Ok(bytes)
     }
 
     fn allocate(&self, bytes: usize) -> Result<Box<dyn Allocation>> {

@@ -1,0 +1,225 @@
+// Convolution and transposed convolution as implicit matrix products (product.cuh) for compute capability 9.0, in bf16 or
+// tf32.
+//
+// A block computes 256 pixels by TILE_N columns at a time, 128 pixels in each of two warpgroups. A tile's pixels are a
+// rectangle of one image or of several, so that for one tap and 128 bytes of channels its operand is one box of the source:
+// TMA brings it with a single instruction, zeros for what lies outside the image included. One thread does nothing but ask
+// for boxes. The grid is as large as the device; blocks take tiles in turn, those of the phase with the most taps first.
+//
+// Where a transposed convolution has few channels, a tile computes two phases of neighbouring columns, in halves of its
+// columns: they look at the same boxes of the source, which are most of what a narrow tile has to bring.
+#include "index.cuh"
+#include "pipeline.cuh"
+#include "product.cuh"
+
+#ifndef TILE_N
+#define TILE_N 128
+#endif
+// Phases that a tile of a transposed convolution computes at once: 1 or 2.
+#ifndef PHASES
+#define PHASES 1
+#endif
+
+constexpr int TILE_M = 256;
+constexpr int STAGES = TILE_N == 128 ? 4 : 5;
+constexpr int SOURCE_BYTES = TILE_M * SLAB_BYTES;
+constexpr int WEIGHT_BYTES = TILE_N * SLAB_BYTES;
+constexpr int STAGE_BYTES = SOURCE_BYTES + WEIGHT_BYTES;
+constexpr int PRODUCTS_M = TILE_M / CONSUMERS / 64;
+
+typedef Pipeline<STAGES, STAGE_BYTES> Stages;
+DYNAMIC_SHARED(stage_memory, Stages::SHARED_BYTES)
+
+// A tile is `columns` by `rows` pixels of `images` images, TILE_M in all; a phase has across * down * deep of them.
+struct PixelTiles {
+    int columns, rows, images;
+    int across, down, deep;
+};
+
+// Where a tile lies: its first pixel, within its phases, and its first column.
+struct Tile {
+    int phase, column, row, image, output;
+};
+
+template <int TOGETHER>
+__device__ inline Tile tile_at(int index, const PixelTiles& t, int output_tiles) {
+    Tile tile;
+    tile.output = index % output_tiles * (TILE_N / TOGETHER);
+    index /= output_tiles;
+    tile.column = index % t.across * t.columns;
+    index /= t.across;
+    tile.row = index % t.down * t.rows;
+    index /= t.down;
+    tile.image = index % t.deep * t.images;
+    tile.phase = index / t.deep;
+    return tile;
+}
+
+// The phases that one tile computes. They differ in the columns of their pixels only: shift i of the source lies under tap
+// i of the first phase and tap i - lead of the last. The last has as many taps as the first or one less, so that every shift
+// but those before `lead` and those beyond its taps is for both.
+template <int TOGETHER>
+struct Phases {
+    Product product[TOGETHER];
+
+    __device__ int lead() const { return product[0].column.origin - product[TOGETHER - 1].column.origin; }
+    // Shifts for all phases, and those for the first one alone.
+    __device__ int shared() const { return product[TOGETHER - 1].column.taps; }
+    __device__ int alone() const { return max(product[0].column.taps, lead() + shared()) - shared(); }
+    __device__ int shift_alone(int i) const { return i < lead() ? i : i + shared(); }
+};
+
+// sum += the products of `slabs` slabs, in the first COLUMNS columns of the tile.
+template <int COLUMNS>
+__device__ inline void multiply_slabs(Stages& stages, int slabs, float (&sum)[PRODUCTS_M][TILE_N / 64][32],
+                                      int warpgroup) {
+    for (int slab = 0; slab < slabs; ++slab) {
+        stages.wait();
+        const unsigned char* const a = stages.memory() + warpgroup * (PRODUCTS_M * 64 * SLAB_BYTES);
+        const unsigned char* const b = stages.memory() + SOURCE_BYTES;
+        wgmma_fence();
+#pragma unroll
+        for (int step = 0; step < SLAB_BYTES; step += 32) {
+            const unsigned long long right = wgmma_operand(b + step, 0, 8 * SLAB_BYTES);
+#pragma unroll
+            for (int i = 0; i < PRODUCTS_M; ++i) {
+                const unsigned long long left = wgmma_operand(a + i * 64 * SLAB_BYTES + step, 0, 8 * SLAB_BYTES);
+                if constexpr (COLUMNS == 128) {
+                    wgmma<K_MAJOR>(sum[i][0], sum[i][1], left, right);
+                } else {
+                    wgmma<K_MAJOR>(sum[i][0], left, right);
+                }
+            }
+        }
+        wgmma_commit();
+        // One group stays under way, so that the next follows it without a gap.
+        if (slab > 0) {
+            wgmma_wait<1>();
+            stages.release(1);
+        }
+        stages.advance();
+    }
+    wgmma_wait<0>();
+    if (slabs > 0) stages.release(1);
+}
+
+// Stores one phase of a pixel, rows 8 * half + lane / 4 of `sum`, if the phase has that column.
+template <int TOGETHER, int PHASE>
+__device__ inline void store_pixel(const Phases<TOGETHER>& phases, const float (&sum)[TILE_N / 64][32], int half, int image,
+                                   int row, int column, int output, int columns, const float* bias, float* out) {
+    const Axis& down = phases.product[PHASE].row;
+    const Axis& across = phases.product[PHASE].column;
+    if (column >= across.pixels) return;
+    const long long at = ((long long)image * down.output_extent + down.first + row * down.step) * across.output_extent +
+                         across.first + column * across.step;
+#pragma unroll
+    for (int j = 0; j < TILE_N / TOGETHER / 8; ++j) {
+        const int place = PHASE * (TILE_N / TOGETHER / 8) + j, k = output + 8 * j + threadIdx.x % 4 * 2;
+        const float* const pair = sum[place / 8] + place % 8 * 4 + half * 2;
+        store_pair(out + at * columns, k, columns, pair[0] + (bias && k < columns ? bias[k] : 0.0f),
+                   pair[1] + (bias && k + 1 < columns ? bias[k + 1] : 0.0f));
+    }
+}
+
+// `phases_of` gives the phases of group `index` of `groups`.
+template <int TOGETHER, class PhasesOf>
+__device__ inline void persistent_product(const PhasesOf& phases_of, int groups, const PixelTiles& t, int columns,
+                                          const TensorMap& source, const TensorMap& w, const float* bias, float* out) {
+    Stages stages(stage_memory());
+    const int output_tiles = ceil_div(columns, TILE_N / TOGETHER);
+    const int tiles = groups * t.across * t.down * t.deep * output_tiles;
+    const int warpgroup = threadIdx.x / WARPGROUP;
+
+    if (warpgroup == CONSUMERS) {
+        registers_give_back<PRODUCER_REGISTERS>();
+        if (threadIdx.x != CONSUMERS * WARPGROUP) return;
+        tma_prefetch(source);
+        tma_prefetch(w);
+        for (int index = blockIdx.x; index < tiles; index += gridDim.x) {
+            const Tile tile = tile_at<TOGETHER>(index, t, output_tiles);
+            const Phases<TOGETHER> phases = phases_of(tile.phase);
+            const Product& g = phases.product[0];
+            const int top = g.row.origin + tile.row * g.row.advance;
+            const int left = g.column.origin + tile.column * g.column.advance;
+            // Brings what lies under one shift, and the weights of the first `count` phases.
+            auto copy_slabs = [&](int tap_row, int shift, int count) {
+                const int window_row = g.row.tap_first + tap_row * g.row.tap_step;
+                for (int channel = 0; channel < g.depth; channel += SLAB_VALUES) {
+                    Mbarrier* const full = stages.acquire(SOURCE_BYTES + count * (WEIGHT_BYTES / TOGETHER));
+                    tma_load(stages.memory(), source, full, channel, left + shift * g.column.direction,
+                             top + tap_row * g.row.direction, tile.image);
+                    for (int i = 0; i < count; ++i) {
+                        const Axis& axis = phases.product[i].column;
+                        const int tap = shift - (i > 0 ? phases.lead() : 0);
+                        // A tap that the first phase lacks brings zeros.
+                        const bool exists = tap < axis.taps;
+                        tma_load(stages.memory() + SOURCE_BYTES + i * (WEIGHT_BYTES / TOGETHER), w, full, channel,
+                                 exists ? tile.output : columns,
+                                 window_row * g.window_columns + axis.tap_first + tap * axis.tap_step);
+                    }
+                    stages.advance();
+                }
+            };
+            for (int tap_row = 0; tap_row < g.row.taps; ++tap_row) {
+                for (int i = 0; i < phases.shared(); ++i) copy_slabs(tap_row, phases.lead() + i, TOGETHER);
+            }
+            for (int tap_row = 0; tap_row < g.row.taps; ++tap_row) {
+                for (int i = 0; i < phases.alone(); ++i) copy_slabs(tap_row, phases.shift_alone(i), 1);
+            }
+        }
+        return;
+    }
+
+    registers_take<CONSUMER_REGISTERS>();
+    const int warp = threadIdx.x / 32 % 4, lane = threadIdx.x % 32;
+    for (int index = blockIdx.x; index < tiles; index += gridDim.x) {
+        const Tile tile = tile_at<TOGETHER>(index, t, output_tiles);
+        const Phases<TOGETHER> phases = phases_of(tile.phase);
+        const Product& g = phases.product[0];
+        const int depth_slabs = g.row.taps * ceil_div(g.depth, SLAB_VALUES);
+        float sum[PRODUCTS_M][TILE_N / 64][32] = {};
+        multiply_slabs<TILE_N>(stages, phases.shared() * depth_slabs, sum, warpgroup);
+        if constexpr (TOGETHER > 1) {
+            multiply_slabs<TILE_N / TOGETHER>(stages, phases.alone() * depth_slabs, sum, warpgroup);
+        }
+
+        unrolled<2 * PRODUCTS_M>([&](auto index) {
+            constexpr int i = index.value;
+            const int pixel = (warpgroup * PRODUCTS_M + i / 2) * 64 + warp * 16 + i % 2 * 8 + lane / 4;
+            const int column = tile.column + pixel % t.columns, row = tile.row + pixel / t.columns % t.rows;
+            const int image = tile.image + pixel / t.columns / t.rows;
+            if (row >= g.row.pixels || image >= g.batch) return;
+            store_pixel<TOGETHER, 0>(phases, sum[i / 2], i % 2, image, row, column, tile.output, columns, bias, out);
+            if constexpr (TOGETHER > 1) {
+                store_pixel<TOGETHER, 1>(phases, sum[i / 2], i % 2, image, row, column, tile.output, columns, bias, out);
+            }
+        });
+    }
+}
+
+// x: [batch, height, width, depth] in boxes that step over pixels by the stride, w: [taps, outputs, depth]; y in f32.
+extern "C" __global__ void __launch_bounds__(THREADS, 1)
+    conv_fprop_hopper(const ConvShape s, const PixelTiles t, int depth, const __grid_constant__ TensorMap x,
+                      const __grid_constant__ TensorMap w, const float* bias, float* y) {
+    auto phases_of = [&](int) { return Phases<1>{{fprop_product(s, depth)}}; };
+    persistent_product<1>(phases_of, 1, t, s.outputs, x, w, bias, y);
+}
+
+// y: [batch, rows, columns, depth], w: [taps, channels, depth]; x in f32.
+extern "C" __global__ void __launch_bounds__(THREADS, 1)
+    conv_dgrad_hopper(const ConvShape s, const PixelTiles t, int depth, const __grid_constant__ TensorMap y,
+                      const __grid_constant__ TensorMap w, const float* bias, float* x) {
+    // Phases by their first tap: the earlier it is, the more follow.
+    auto phase = [](int first_tap, int begin, int stride) { return (first_tap + stride - begin % stride) % stride; };
+    const int groups = s.stride_columns() / PHASES;
+    auto phases_of = [&](int index) {
+        const int row = phase(index / groups, s.begin_row, s.stride_rows());
+        Phases<PHASES> phases;
+        for (int i = 0; i < PHASES; ++i) {
+            const int column = phase(index % groups * PHASES + i, s.begin_column, s.stride_columns());
+            phases.product[i] = dgrad_product(s, depth, row, column);
+        }
+        return phases;
+    };
+    persistent_product<PHASES>(phases_of, s.stride_rows() * groups, t, s.channels, y, w, bias, x);
+}

@@ -1,0 +1,145 @@
+// The weight gradient as an implicit matrix product for compute capability 9.0, in bf16.
+//
+//   w[(tap, c), k] = sum over pixels of x[pixel moved by the tap, c] * y[pixel, k]
+//
+// Rows come in blocks of 64 channels under one tap: four of them make a tile of 256, two in each of two warpgroups, so that 64
+// channels waste nothing. The inner dimension is 64 pixels at a time, a rectangle of one image or of several. TMA brings it
+// as it lies in memory, pixel by pixel, and wgmma reads it across ("MN-major"). Pixels outside x, and those of a rectangle
+// outside y, arrive as zeros. A tile sums over its share of the rectangles; column_totals adds the shares, in a fixed order.
+#include "index.cuh"
+#include "pipeline.cuh"
+
+constexpr int TILE_N = 128;
+constexpr int STAGES = 4;
+constexpr int SLAB_PIXELS = 64;
+constexpr int BLOCK_BYTES = SLAB_PIXELS * SLAB_BYTES;
+constexpr int ROW_BLOCKS = 4;
+constexpr int COLUMN_BLOCKS = TILE_N / SLAB_VALUES;
+constexpr int STAGE_BYTES = (ROW_BLOCKS + COLUMN_BLOCKS) * BLOCK_BYTES;
+constexpr int PRODUCTS_M = ROW_BLOCKS / CONSUMERS;
+
+typedef Pipeline<STAGES, STAGE_BYTES> Stages;
+DYNAMIC_SHARED(stage_memory, Stages::SHARED_BYTES)
+
+// A slab is `columns` by `rows` pixels of `images` images, SLAB_PIXELS in all; y has across * down * deep of them, of which
+// every slice sums `share`.
+struct PixelSlabs {
+    int columns, rows, images;
+    int across, down, deep;
+    int share, slices;
+};
+
+// 64 rows of the result; a block beyond the last has no channels.
+struct RowBlock {
+    int tap_row, tap_column, channel;
+};
+
+__device__ inline RowBlock row_block(const ConvShape& s, int index) {
+    const int blocks = ceil_div(s.channels, SLAB_VALUES), tap = index / blocks;
+    return {tap / s.window_columns(), tap % s.window_columns(),
+            tap < s.taps() ? index % blocks * SLAB_VALUES : blocks * SLAB_VALUES};
+}
+
+// Where a tile lies: its first block of rows, its first column, and the slabs that it sums.
+struct Tile {
+    int block, output, slice, first, last;
+};
+
+__device__ inline Tile tile_at(const ConvShape& s, const PixelSlabs& p, int index) {
+    const int output_tiles = ceil_div(s.outputs, TILE_N);
+    const int block_tiles = ceil_div(s.taps() * ceil_div(s.channels, SLAB_VALUES), ROW_BLOCKS);
+    Tile tile;
+    tile.output = index % output_tiles * TILE_N;
+    tile.block = index / output_tiles % block_tiles * ROW_BLOCKS;
+    tile.slice = index / output_tiles / block_tiles;
+    tile.first = tile.slice * p.share;
+    tile.last = min(tile.first + p.share, p.across * p.down * p.deep);
+    return tile;
+}
+
+// x: [batch, height, width, channels] in boxes that step over pixels by the stride, y: [batch, rows, columns, outputs], both
+// packed; partials: [slices, taps, channels, outputs].
+extern "C" __global__ void __launch_bounds__(THREADS, 1)
+    conv_wgrad_hopper(const ConvShape s, const PixelSlabs p, const __grid_constant__ TensorMap x,
+                      const __grid_constant__ TensorMap y, float* partials) {
+    Stages stages(stage_memory());
+    const int tiles = p.slices * ceil_div(s.outputs, TILE_N) *
+                      ceil_div(s.taps() * ceil_div(s.channels, SLAB_VALUES), ROW_BLOCKS);
+    const int warpgroup = threadIdx.x / WARPGROUP;
+
+    if (warpgroup == CONSUMERS) {
+        registers_give_back<PRODUCER_REGISTERS>();
+        if (threadIdx.x != CONSUMERS * WARPGROUP) return;
+        tma_prefetch(x);
+        tma_prefetch(y);
+        for (int index = blockIdx.x; index < tiles; index += gridDim.x) {
+            const Tile tile = tile_at(s, p, index);
+            for (int slab = tile.first; slab < tile.last; ++slab) {
+                const int column = slab % p.across * p.columns, row = slab / p.across % p.down * p.rows;
+                const int image = slab / p.across / p.down * p.images;
+                Mbarrier* const full = stages.acquire();
+                unsigned char* to = stages.memory();
+#pragma unroll 1
+                for (int i = 0; i < ROW_BLOCKS; ++i, to += BLOCK_BYTES) {
+                    const RowBlock block = row_block(s, tile.block + i);
+                    tma_load(to, x, full, block.channel,
+                             column * s.stride_columns() - s.begin_column + block.tap_column,
+                             row * s.stride_rows() - s.begin_row + block.tap_row, image);
+                }
+#pragma unroll 1
+                for (int i = 0; i < COLUMN_BLOCKS; ++i, to += BLOCK_BYTES) {
+                    tma_load(to, y, full, tile.output + i * SLAB_VALUES, column, row, image);
+                }
+                stages.advance();
+            }
+        }
+        return;
+    }
+
+    registers_take<CONSUMER_REGISTERS>();
+    const int warp = threadIdx.x / 32 % 4, lane = threadIdx.x % 32;
+    for (int index = blockIdx.x; index < tiles; index += gridDim.x) {
+        const Tile tile = tile_at(s, p, index);
+        float sum[PRODUCTS_M][TILE_N / 64][32] = {};
+        for (int slab = tile.first; slab < tile.last; ++slab) {
+            stages.wait();
+            const unsigned char* const a = stages.memory() + warpgroup * (PRODUCTS_M * BLOCK_BYTES);
+            const unsigned char* const b = stages.memory() + ROW_BLOCKS * BLOCK_BYTES;
+            wgmma_fence();
+#pragma unroll
+            for (int pixel = 0; pixel < SLAB_PIXELS; pixel += WGMMA_VALUES) {
+                const int at = pixel * SLAB_BYTES;
+                const unsigned long long right = wgmma_operand(b + at, BLOCK_BYTES, 8 * SLAB_BYTES);
+#pragma unroll
+                for (int i = 0; i < PRODUCTS_M; ++i) {
+                    wgmma<MN_MAJOR>(sum[i][0], sum[i][1],
+                                    wgmma_operand(a + i * BLOCK_BYTES + at, BLOCK_BYTES, 8 * SLAB_BYTES), right);
+                }
+            }
+            wgmma_commit();
+            if (slab > tile.first) {
+                wgmma_wait<1>();
+                stages.release(1);
+            }
+            stages.advance();
+        }
+        wgmma_wait<0>();
+        if (tile.last > tile.first) stages.release(1);
+
+        float* const to = partials + (long long)tile.slice * s.taps() * s.channels * s.outputs;
+#pragma unroll
+        for (int i = 0; i < 2 * PRODUCTS_M; ++i) {
+            const RowBlock block = row_block(s, tile.block + warpgroup * PRODUCTS_M + i / 2);
+            const int channel = block.channel + warp * 16 + i % 2 * 8 + lane / 4;
+            if (channel >= s.channels) continue;
+            const int tap = block.tap_row * s.window_columns() + block.tap_column;
+            float* const at = to + ((long long)tap * s.channels + channel) * s.outputs;
+#pragma unroll
+            for (int j = 0; j < TILE_N / 8; ++j) {
+                const int k = tile.output + 8 * j + lane % 4 * 2;
+                const float* const pair = sum[i / 2][j / 8] + j % 8 * 4 + i % 2 * 2;
+                store_pair(at, k, s.outputs, pair[0], pair[1]);
+            }
+        }
+    }
+}

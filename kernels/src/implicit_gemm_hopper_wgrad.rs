@@ -1,0 +1,122 @@
+//! Launches of `implicit_gemm_hopper_wgrad.cu`: the weight gradient by products of warpgroups, in bf16.
+
+use crate::convolution::ConvShape;
+use crate::implicit_gemm::work;
+use crate::implicit_gemm_hopper::{STAGE_BARRIERS, THREADS, pixel_tile};
+use crate::kernel::{Launch, kernel};
+use crate::pack::Operand;
+use crate::tensor_map::{BOX_BYTES, TensorMap, slab};
+
+/// Pixels of y that a stage holds.
+pub const SLAB: usize = 64;
+/// Blocks of 64 channels under one tap that are a tile's rows, and columns of a tile.
+const ROW_BLOCKS: usize = 4;
+const TILE_COLUMNS: usize = 128;
+const STAGES: usize = 4;
+
+kernel!(
+    /// w from x and y.
+    WGRAD,
+    "implicit_gemm_hopper_wgrad.cu",
+    Hopper,
+    "conv_wgrad_hopper",
+    "weight gradient as an implicit matrix product, in partial sums",
+    "over conv_wgrad_tiled: as conv_fprop_hopper; wgmma reads pixels across, so that nothing is transposed on its way; a tile's rows are four blocks of 64 channels, each under a tap of its own"
+);
+
+/// A launch, with what its kernel is told besides the shape.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Kernel, grid and block.
+    pub launch: Launch,
+    /// `struct PixelSlabs`.
+    pub slabs: [i32; 8],
+    /// Partial sums of w: `[slices, R·S·C·K]`.
+    pub slices: usize,
+    /// x and y.
+    pub maps: [TensorMap; 2],
+}
+
+/// Partial sums of w on a device of `multiprocessors`; `None` for shapes that would leave most of a tile empty, or that
+/// TMA cannot step through, and for operands that wgmma cannot read across.
+pub fn wgrad(operand: Operand, s: &ConvShape, multiprocessors: usize) -> Option<Plan> {
+    let pixels = [s.output[1], s.output[0], s.batch];
+    let few = pixels.iter().product::<usize>() < 2 * SLAB;
+    if operand != Operand::Bf16
+        || s.channels < slab(operand)
+        || s.outputs <= TILE_COLUMNS / 2
+        || few
+    {
+        return None;
+    }
+    let tile = pixel_tile(pixels, SLAB);
+    let steps = [s.stride[1], s.stride[0]];
+    let x = [operand.padded(s.channels), s.input[1], s.input[0], s.batch];
+    let y = [operand.padded(s.outputs), s.output[1], s.output[0], s.batch];
+    let maps = [
+        TensorMap::images(operand, x, tile, steps),
+        TensorMap::images(operand, y, tile, [1, 1]),
+    ];
+    if maps.iter().any(|map| map.check().is_err()) {
+        return None;
+    }
+    let across = [0, 1, 2].map(|axis| pixels[axis].div_ceil(tile[axis]));
+    let slabs: usize = across.iter().product();
+    let row_blocks = s.taps() * s.channels.div_ceil(slab(operand));
+    let tiles = row_blocks.div_ceil(ROW_BLOCKS) * s.outputs.div_ceil(TILE_COLUMNS);
+    let share = share(slabs, tiles, s.weight_len());
+    let slices = slabs.div_ceil(share);
+
+    let mut launch = Launch::specialised(
+        &WGRAD,
+        vec![operand.constant()],
+        [(tiles * slices).min(multiprocessors), 1, 1],
+        [THREADS, 1, 1],
+        work(operand, s),
+    );
+    let blocks = ROW_BLOCKS + TILE_COLUMNS / slab(operand);
+    launch.shared_bytes = (STAGES * (blocks * SLAB * BOX_BYTES + STAGE_BARRIERS)) as u32;
+    let [columns, rows, images] = tile;
+    let [right, down, deep] = across;
+    let words = [columns, rows, images, right, down, deep, share, slices];
+    Some(Plan {
+        launch,
+        slabs: words.map(|extent| i32::try_from(extent).unwrap_or(i32::MAX)),
+        slices,
+        maps,
+    })
+}
+
+/// Slabs that a tile sums, so that the whole takes the least time by a model: waves of tiles over 132 multiprocessors, and
+/// partial sums through memory twice. The numbers are those of an H100 or H200, whatever the device, so that every device
+/// adds in the same order.
+fn share(slabs: usize, tiles: usize, weights: usize) -> usize {
+    const MULTIPROCESSORS: usize = 132;
+    /// 256·128·64 multiply-adds, 2,048 in a cycle of 1.7 GHz.
+    const SECONDS_PER_SLAB: f64 = 0.6e-6;
+    const BYTES_PER_SECOND: f64 = 3.3e12;
+    const MOST_SLICES: usize = 64;
+    let seconds = |slices: usize| {
+        let share = slabs.div_ceil(slices);
+        let waves = (tiles * slabs.div_ceil(share)).div_ceil(MULTIPROCESSORS);
+        let traffic = if slices > 1 { 8 * slices * weights } else { 0 };
+        (waves * share) as f64 * SECONDS_PER_SLAB + traffic as f64 / BYTES_PER_SECOND
+    };
+    let best = (1..=MOST_SLICES.min(slabs)).min_by(|a, b| seconds(*a).total_cmp(&seconds(*b)));
+    slabs.div_ceil(best.unwrap_or(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_fill_the_device() {
+        // 64 → 128 channels at 64² pixels of y, batch 64: 7 tiles in 18 slices are 126 blocks.
+        assert_eq!(4096usize.div_ceil(share(4096, 7, 25 * 64 * 128)), 18);
+        // 256 → 512 at 16²: 100 tiles are a wave, and a split would cost more than it gives.
+        assert_eq!(share(256, 100, 25 * 256 * 512), 256);
+        // Never more slices than slabs.
+        assert_eq!(share(3, 1, 1), 1);
+    }
+}
