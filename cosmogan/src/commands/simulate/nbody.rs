@@ -95,6 +95,7 @@ pub(super) fn run(arguments: &SimulateArguments) -> Result<()> {
     let settings = arguments.nbody.settings(arguments);
     let (maps, out) = (arguments.maps, &arguments.out);
     let folder = (arguments.nbody.folder.clone()).unwrap_or_else(|| out.with_extension("box"));
+    settings.validate()?;
     settings.check_map(side_degrees)?;
     let mut simulated = NBodyBox::open(&folder, &settings)?;
     // Nothing is started that the disk cannot hold, or that cannot be written.
