@@ -1,8 +1,9 @@
 //! Gravity on the mesh: density to spectrum to acceleration to momenta.
 //!
 //! With lengths in cells, F(k) = i·k/k²·δ(k): the acceleration that FastPM's kick factors multiply. Cloud in cell
-//! smooths twice, when mass is deposited and when the acceleration is read off. Dividing the windows out would sharpen
-//! the images of the particles' lattice more than the matter: docs/simulating.md has the numbers.
+//! smooths twice, when mass is deposited and when the acceleration is read off. Both windows can be divided out, which makes
+//! haloes as dense as the mesh allows, but only when particles have left their lattice: before, it is the lattice's images
+//! that are sharpened. docs/simulating.md has the numbers.
 
 use std::f64::consts::{PI, TAU};
 
@@ -23,6 +24,8 @@ pub(super) struct ForceMesh {
     slope: Vec<f32>,
     /// Its square, with the Nyquist mode.
     square: Vec<f32>,
+    /// What one axis contributes to 1/W², W = sinc² being the window of one cloud in cell.
+    sharpening: Vec<f32>,
 }
 
 impl ForceMesh {
@@ -45,7 +48,13 @@ impl ForceMesh {
                     }
                 })
                 .collect(),
-            square: all.map(|index| per_cell(index).powi(2) as f32).collect(),
+            square: all
+                .clone()
+                .map(|index| per_cell(index).powi(2) as f32)
+                .collect(),
+            sharpening: all
+                .map(|index| window(fourier.wave(index), side).powi(-2) as f32)
+                .collect(),
             fourier,
         }
     }
@@ -66,11 +75,11 @@ impl ForceMesh {
         })
     }
 
-    /// Adds `factor` times the acceleration to every momentum.
-    pub(super) fn kick(&mut self, particles: &mut Particles, factor: f32) {
+    /// Adds `factor` times the acceleration to every momentum, with the windows of the clouds divided out if `sharp`.
+    pub(super) fn kick(&mut self, particles: &mut Particles, factor: f32, sharp: bool) {
         let side = self.fourier.side();
         let scale = (side as f64).powi(-3) as f32;
-        let square = &self.square;
+        let (square, sharpening) = (&self.square, &self.sharpening);
         for axis in 0..3 {
             let slope = &self.slope;
             let response = |mode: [usize; 3]| {
@@ -79,7 +88,12 @@ impl ForceMesh {
                 if laplacian == 0.0 {
                     return Complex32::default();
                 }
-                Complex32::new(0.0, scale * slope[mode[axis]] / laplacian)
+                let sharper = if sharp {
+                    sharpening[x] * sharpening[y] * sharpening[z]
+                } else {
+                    1.0
+                };
+                Complex32::new(0.0, scale * sharper * slope[mode[axis]] / laplacian)
             };
             self.fourier
                 .inverse(&self.spectrum, &mut self.work, &mut self.mesh, response);
@@ -100,6 +114,30 @@ impl ForceMesh {
                 });
         }
     }
+}
+
+/// Root mean square of the displacements ψ that belong to a density, ψ(k) = i·k/k²·δ(k), in spacings of its mesh.
+pub(super) fn displacement(fourier: &Fourier, density: &[Complex32]) -> f64 {
+    let (side, depth) = (fourier.side(), fourier.depth());
+    let rows = density
+        .par_chunks_exact(depth)
+        .enumerate()
+        .map(|(row, modes)| {
+            let across = fourier.wave(row / side).powi(2) + fourier.wave(row % side).powi(2);
+            let mut sum = 0.0;
+            for (z, mode) in modes.iter().enumerate() {
+                let square = across + (z * z) as f64;
+                if square > 0.0 {
+                    // The other half of the spectrum is the same again.
+                    let times = if z == 0 || z + 1 == depth { 1.0 } else { 2.0 };
+                    sum += times * f64::from(mode.norm_sqr()) / square;
+                }
+            }
+            sum
+        });
+    // Collected first: the order of a parallel sum would depend on threads.
+    let rows: Vec<f64> = rows.collect();
+    rows.iter().sum::<f64>().sqrt() * side as f64 / TAU
 }
 
 /// Waves are large whose wave number is at most twice the fundamental one.
@@ -182,7 +220,7 @@ mod tests {
         let mut particles = Particles::new(SIDE, lattice);
         let mut force = ForceMesh::new(SIDE);
         force.load(&particles);
-        force.kick(&mut particles, 2.0);
+        force.kick(&mut particles, 2.0, false);
         for particle in particles.slabs().iter().flatten() {
             let home = f64::from(particle.position[1].floor()) + 0.5;
             let expected = [0.0, 2.0 * displacement(home) * k.sin() / k, 0.0];

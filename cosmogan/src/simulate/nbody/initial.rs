@@ -5,8 +5,9 @@ use std::f64::consts::TAU;
 
 use rayon::prelude::*;
 use realfft::num_complex::Complex32;
+use serde::{Deserialize, Serialize};
 
-use super::force::large_scale_power;
+use super::force::{displacement, large_scale_power};
 use super::fourier::Fourier;
 use super::particles::{Particle, Particles, wrapped};
 use super::settings::BoxSettings;
@@ -17,8 +18,16 @@ use crate::simulate::linear_power::LinearPower;
 /// Particles at the first epoch.
 pub(super) struct InitialConditions {
     pub(super) particles: Particles,
-    /// Σ|δ|² over the largest waves of the linear field, grown to today.
+    pub(super) linear: LinearField,
+}
+
+/// What is remembered of the initial field, grown linearly to today.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct LinearField {
+    /// Σ|δ|² over the largest waves.
     pub(super) large_scale_power: f64,
+    /// Root mean square of the displacements in cells of the force mesh.
+    pub(super) displacement: f64,
 }
 
 impl InitialConditions {
@@ -31,11 +40,16 @@ impl InitialConditions {
         white_noise(settings.seed, settings.particles, &mut mesh);
         fourier.forward(&mut mesh, &mut density);
         colour(settings, &fourier, &mut density);
-        let large_scale_power =
-            large_scale_power(&fourier, |index, _| f64::from(density[index].norm_sqr()));
+        let cells_per_spacing = settings.mesh as f64 / settings.particles as f64;
+        let linear = LinearField {
+            large_scale_power: large_scale_power(&fourier, |index, _| {
+                f64::from(density[index].norm_sqr())
+            }),
+            displacement: cells_per_spacing * displacement(&fourier, &density),
+        };
 
         let second = second_order_source(&fourier, &density, &mut work, &mut mesh);
-        let cells_per_spacing = (settings.mesh as f64 / settings.particles as f64) as f32;
+        let cells_per_spacing = cells_per_spacing as f32;
         let mut particles = vec![Particle::default(); settings.particles.pow(3)];
         let mut second_mesh = fourier.mesh();
         for axis in 0..3 {
@@ -66,7 +80,7 @@ impl InitialConditions {
         }
         Self {
             particles: Particles::new(settings.mesh, particles.into_iter()),
-            large_scale_power,
+            linear,
         }
     }
 }

@@ -46,6 +46,9 @@ pub use storage::GrowthRecord;
 /// Particles are written this often: what a kill can cost is seconds, and a box writes gigabytes, not tens of them.
 const STEPS_BETWEEN_STATES: usize = 4;
 
+/// Displacement in cells, root mean square, beyond which the particles' lattice is forgotten and forces are sharpened.
+const OFF_THE_LATTICE: f64 = 1.0;
+
 /// A box in a folder: simulated once, seen from as many sides as wanted.
 #[derive(Debug)]
 pub struct NBodyBox {
@@ -128,21 +131,23 @@ impl NBodyBox {
             Some(state) => state,
             None => {
                 let initial = InitialConditions::new(settings, timeline.step(0)[0]);
-                self.folder.set_linear_power(initial.large_scale_power);
+                self.folder.set_linear(initial.linear);
                 (0, initial.particles)
             }
         };
         after_step(self.report(first, timeline.step(first)[0]))?;
+        let linear = self.folder.linear();
         let mut force = ForceMesh::new(settings.mesh);
         for step in first..settings.steps {
             force.load(&particles);
             let [start, end] = timeline.step(step);
             let growth = GrowthRecord {
                 scale_factor: start.scale_factor,
-                over_linear_theory: (force.large_scale_power() / self.folder.linear_power()).sqrt()
+                over_linear_theory: (force.large_scale_power() / linear.large_scale_power).sqrt()
                     / start.displacement[0],
             };
-            force.kick(&mut particles, timeline.kick(step));
+            let sharp = start.displacement[0] * linear.displacement > OFF_THE_LATTICE;
+            force.kick(&mut particles, timeline.kick(step), sharp);
             for slab in self.slabs_passed(step) {
                 if self.folder.has_slab(slab) {
                     continue;

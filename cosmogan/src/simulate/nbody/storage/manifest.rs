@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::super::initial::LinearField;
 use super::super::settings::BoxSettings;
 use crate::error::{Error, Result};
 
@@ -56,8 +57,8 @@ pub(in super::super) struct Manifest {
     /// The program's version.
     pub(in super::super) version: String,
     pub(in super::super) settings: BoxSettings,
-    /// Σ|δ|² over the largest waves of the initial field, grown linearly to today.
-    pub(in super::super) linear_power: f64,
+    /// Of the initial field.
+    pub(in super::super) linear: LinearField,
     /// Slabs that are done, in the order in which light passes them.
     pub(in super::super) slabs: Vec<SlabRecord>,
     /// At the start of each step that is done.
@@ -72,7 +73,7 @@ impl Manifest {
             format: FORMAT.to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             settings,
-            linear_power: 0.0,
+            linear: LinearField::default(),
             slabs: Vec::new(),
             growth: Vec::new(),
             state: None,

@@ -13,6 +13,7 @@ use half::f16;
 use half::slice::HalfFloatSliceExt;
 use rayon::prelude::*;
 
+use super::initial::LinearField;
 use super::lenses::Lens;
 use super::particles::{Particle, Particles, THICKNESS};
 use super::planes::PLANES;
@@ -105,13 +106,13 @@ impl BoxFolder {
         &self.manifest.growth
     }
 
-    /// Σ|δ|² over the largest waves of the initial field, grown linearly to today; 0 before it was drawn.
-    pub(super) fn linear_power(&self) -> f64 {
-        self.manifest.linear_power
+    /// What is remembered of the initial field; zeros before it was drawn.
+    pub(super) fn linear(&self) -> LinearField {
+        self.manifest.linear
     }
 
-    pub(super) fn set_linear_power(&mut self, power: f64) {
-        self.manifest.linear_power = power;
+    pub(super) fn set_linear(&mut self, linear: LinearField) {
+        self.manifest.linear = linear;
     }
 
     /// Notes the growth at the start of step `step`, also where a run that was killed had noted it before.
