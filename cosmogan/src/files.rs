@@ -1,9 +1,10 @@
 //! Files that appear whole or not at all: written under a temporary name, synced, renamed.
 
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
+use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
 
 use crate::error::{Error, Result};
@@ -91,8 +92,8 @@ pub fn create_folder(folder: impl AsRef<Path>) -> Result<()> {
 }
 
 /// Refuses a folder with anything in it that is not `own`: files of somebody else would stand among ours, or be
-/// overwritten. What a killed program left unfinished does not count; a folder that is not there is empty.
-pub fn refuse_foreign(folder: &Path, own: impl Fn(&str) -> bool) -> Result<()> {
+/// overwritten; `flag` is what named the folder. What a killed program left unfinished does not count; a folder that is not there is empty.
+pub fn refuse_foreign(folder: &Path, own: impl Fn(&str) -> bool, flag: &str) -> Result<()> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -100,7 +101,7 @@ pub fn refuse_foreign(folder: &Path, own: impl Fn(&str) -> bool) -> Result<()> {
             return Err(Error::file(
                 folder,
                 error,
-                "choose another folder for --out",
+                format!("choose another folder for {flag}"),
             ));
         }
     };
@@ -113,9 +114,53 @@ pub fn refuse_foreign(folder: &Path, own: impl Fn(&str) -> bool) -> Result<()> {
         Some(name) => Err(Error::file(
             folder,
             format!("holds `{name}`, which does not belong there"),
-            "choose an empty folder for --out",
+            format!("choose an empty folder for {flag}"),
         )),
     }
+}
+
+/// Refuses work whose `bytes` of results the disk of `folder`, which exists, cannot hold.
+pub fn require_space(folder: &Path, bytes: u64) -> Result<()> {
+    // Where the system does not say, the disk itself will.
+    let Ok(free) = fs4::available_space(folder) else {
+        return Ok(());
+    };
+    if bytes <= free {
+        return Ok(());
+    }
+    let gigabytes = |bytes: u64| bytes as f64 / 1e9;
+    Err(Error::file(
+        folder,
+        format!(
+            "its disk has {:.1} GB free, the results take {:.1} GB",
+            gigabytes(free),
+            gigabytes(bytes)
+        ),
+        "free some space, or choose a folder on another disk",
+    ))
+}
+
+/// The SHA-256 of the file at `path`, in hexadecimal.
+pub fn sha256_of(path: &Path) -> Result<String> {
+    let unreadable = |error: io::Error| Error::file(path, error, "check the disk and the folder");
+    let mut file = File::open(path).map_err(unreadable)?;
+    let mut hasher = Sha256::new();
+    let mut block = vec![0; 1 << 20];
+    loop {
+        match file.read(&mut block).map_err(unreadable)? {
+            0 => return Ok(hexadecimal(&hasher.finalize())),
+            bytes => hasher.update(&block[..bytes]),
+        }
+    }
+}
+
+/// The SHA-256 of `bytes`, in hexadecimal.
+pub fn sha256(bytes: &[u8]) -> String {
+    hexadecimal(&Sha256::digest(bytes))
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A write error, with the remedy that fits its cause.

@@ -34,6 +34,10 @@ pub enum Purpose {
     CovarianceBootstrap = 11,
     /// Latents of the maps that a generator is scored by; the index is the map.
     SelectionLatents = 12,
+    /// The initial field of a simulated box; the index is the plane of the mesh.
+    InitialField = 13,
+    /// How a map sees the slabs of a box; the index is the map.
+    LightCone = 14,
 }
 
 /// The generator of random numbers for one purpose and index under a seed.

@@ -3,12 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use rand::RngExt;
 
-use crate::data::{MapReader, MapWriter, not_finite};
+use crate::data::{MapReader, MapWriter, crops, not_finite};
 use crate::error::{Error, Result};
 use crate::progress::Progress;
-use crate::rng::{Purpose, stream};
 
 /// Cut maps into random crops of one size
 #[derive(Debug, Args)]
@@ -78,7 +76,7 @@ impl CropArguments {
         let mut index = 0;
         for input in &self.inputs {
             let mut reader = MapReader::open(input)?;
-            let (rows, columns) = self.reduced(input, &reader)?;
+            let (_, columns) = self.reduced(input, &reader)?;
             let mut map = Vec::new();
             for number in 0..reader.count() {
                 map.clear();
@@ -89,7 +87,9 @@ impl CropArguments {
                     return Err(not_finite(input, width, height, position, map[pixel]));
                 }
                 let small = downsampled(&map, reader.width(), self.downsample);
-                self.write_crops(&small, (rows, columns), index, &mut writer)?;
+                for crop in crops(&small, columns, self.size, self.per_map, (self.seed, index)) {
+                    writer.push(&crop)?;
+                }
                 index += 1;
                 progress.advance(1, input.display());
             }
@@ -128,26 +128,6 @@ impl CropArguments {
             ));
         }
         Ok((rows, columns))
-    }
-
-    fn write_crops(
-        &self,
-        map: &[f32],
-        (rows, columns): (usize, usize),
-        index: u64,
-        writer: &mut MapWriter,
-    ) -> Result<()> {
-        let mut rng = stream(self.seed, Purpose::Crops, index);
-        for _ in 0..self.per_map {
-            let top = rng.random_range(0..=rows - self.size);
-            let left = rng.random_range(0..=columns - self.size);
-            let crop: Vec<f32> = (top..top + self.size)
-                .flat_map(|row| &map[row * columns + left..][..self.size])
-                .copied()
-                .collect();
-            writer.push(&crop)?;
-        }
-        Ok(())
     }
 }
 

@@ -55,7 +55,7 @@ impl DemoArguments {
     pub(super) fn run(self) -> Result<()> {
         let started = Instant::now();
         let folder = self.out;
-        refuse_foreign(&folder, is_own)?;
+        refuse_foreign(&folder, is_own, "--out")?;
         create_folder(&folder)?;
         interrupt::listen();
         let backend = DeviceArguments::default().open()?;

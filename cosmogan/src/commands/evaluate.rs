@@ -54,7 +54,7 @@ pub(super) struct EvaluateArguments {
 
 impl EvaluateArguments {
     pub(super) fn run(self) -> Result<()> {
-        refuse_foreign(&self.out, report::is_own_file)?;
+        refuse_foreign(&self.out, report::is_own_file, "--out")?;
         let edges = match &self.edges {
             Some(path) => Edges::read(path)?,
             None => Edges::default(),

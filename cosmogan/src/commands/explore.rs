@@ -1,6 +1,6 @@
 //! `cosmogan explore`: does a generator repeat its training maps, change smoothly, and make many different maps?
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use cosmogan_engine::Tape;
@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::generate::{Latents, generate};
 use super::maker::{self, MapMaker};
+use super::write_json;
 use crate::data::MapSet;
 use crate::device::{self, DeviceArguments};
 use crate::error::{Error, Result};
@@ -438,11 +439,4 @@ fn in_words(metric: Metric, distinct: &DistinctMaps, median: f64, nearest: &[Pai
         distinct.duplicates,
         distinct.pairs
     )
-}
-
-fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
-    let mut json = serde_json::to_vec_pretty(value)
-        .map_err(|error| Error::file(path, error, "report this as a bug"))?;
-    json.push(b'\n');
-    write_atomically(path, &json)
 }

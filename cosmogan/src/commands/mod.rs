@@ -1,6 +1,7 @@
 //! The command line: one file per subcommand, each thin.
 
 mod crop;
+mod dataset;
 mod demo;
 mod doctor;
 mod evaluate;
@@ -10,14 +11,19 @@ mod generate;
 mod kernels;
 mod maker;
 mod profile;
+mod shapes;
 mod simulate;
 mod stats;
 mod train;
 mod verify;
 
-use clap::{Parser, Subcommand};
+use std::path::Path;
 
-use crate::error::Result;
+use clap::{Parser, Subcommand};
+use serde::Serialize;
+
+use crate::error::{Error, Result};
+use crate::files::write_atomically;
 
 /// Weak-lensing convergence maps from a generative adversarial network
 #[derive(Debug, Parser)]
@@ -33,12 +39,14 @@ enum Command {
     Demo(demo::DemoArguments),
     Simulate(simulate::SimulateArguments),
     Crop(crop::CropArguments),
+    Dataset(dataset::DatasetArguments),
     Train(train::TrainArguments),
     Generate(generate::GenerateArguments),
     Stats(stats::StatsArguments),
     Evaluate(evaluate::EvaluateArguments),
     #[command(subcommand)]
     Explore(explore::ExploreCommand),
+    Shapes(shapes::ShapesArguments),
     Verify(verify::VerifyArguments),
     Profile(profile::ProfileArguments),
     Kernels(kernels::KernelsArguments),
@@ -55,15 +63,25 @@ impl Cli {
             Command::Demo(arguments) => arguments.run(),
             Command::Simulate(arguments) => arguments.run(),
             Command::Crop(arguments) => arguments.run(),
+            Command::Dataset(arguments) => arguments.run(),
             Command::Train(arguments) => arguments.run(),
             Command::Generate(arguments) => arguments.run(),
             Command::Stats(arguments) => arguments.run(),
             Command::Evaluate(arguments) => arguments.run(),
             Command::Explore(command) => command.run(),
+            Command::Shapes(arguments) => arguments.run(),
             Command::Verify(arguments) => arguments.run(),
             Command::Profile(arguments) => arguments.run(),
             Command::Kernels(arguments) => arguments.run(),
             Command::Doctor(arguments) => arguments.run(),
         }
     }
+}
+
+/// Writes `value` for programs.
+fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
+    let mut json = serde_json::to_vec_pretty(value)
+        .map_err(|error| Error::file(path, error, "report this as a bug"))?;
+    json.push(b'\n');
+    write_atomically(path, &json)
 }

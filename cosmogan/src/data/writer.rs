@@ -49,7 +49,7 @@ impl MapWriter {
         };
         let mut file = AtomicFile::create(path)?;
         file.append(&match format {
-            Format::Npy => npy_header(count, height, width),
+            Format::Npy => npy_header("<f4", count, height, width),
             Format::Fits => fits::header(count, height, width, side_degrees),
         })?;
         Ok(Self {
@@ -105,12 +105,12 @@ impl MapWriter {
     }
 }
 
-/// An NPY header, version 1, padded so that the data are aligned to 64 bytes.
-fn npy_header(count: usize, height: usize, width: usize) -> Vec<u8> {
+/// An NPY header, version 1, for numbers of the type `descr`, padded so that the data are aligned to 64 bytes.
+pub(crate) fn npy_header(descr: &str, count: usize, height: usize, width: usize) -> Vec<u8> {
     const PREFIX: usize = 10;
     const ALIGNMENT: usize = 64;
     let mut text = format!(
-        "{{'descr': '<f4', 'fortran_order': False, 'shape': ({count}, {height}, {width}), }}"
+        "{{'descr': '{descr}', 'fortran_order': False, 'shape': ({count}, {height}, {width}), }}"
     );
     let padded = (PREFIX + text.len() + 1).next_multiple_of(ALIGNMENT) - PREFIX - 1;
     text.extend(std::iter::repeat_n(' ', padded - text.len()));

@@ -17,8 +17,8 @@ use super::write;
 use crate::error::{Error, Result};
 use crate::stats::two_sample::Bootstrap;
 use crate::stats::{
-    Columns, CorrelationMatrix, CovarianceRatios, Distribution, Edges, Estimators, Moments,
-    PixelBins, linear_edges, middles,
+    CorrelationMatrix, CovarianceRatios, Distribution, Edges, Estimators, Moments, PixelBins,
+    linear_edges, middles,
 };
 
 /// Bins of the histogram of κ that is drawn and tested.
@@ -101,12 +101,11 @@ impl Prepared<'_> {
 
     /// Mean and standard deviation of some of a statistic's columns.
     fn band(&self, rows: &[&[f64]], columns: std::ops::Range<usize>) -> Band {
-        let all = Columns::of(rows);
+        let all = Band::of(self.sample.name.as_str(), rows);
         Band {
-            name: self.sample.name.clone(),
-            maps: rows.len(),
             mean: all.mean[columns.clone()].to_vec(),
-            sigma: (rows.len() > 1).then(|| all.deviations()[columns].to_vec()),
+            sigma: all.sigma.map(|sigma| sigma[columns].to_vec()),
+            ..all
         }
     }
 }
@@ -461,6 +460,7 @@ fn functionals(estimators: &Estimators, drawn: &[Prepared<'_>]) -> ThresholdBand
             .collect(),
     };
     ThresholdBands {
+        threshold: "threshold κ".to_owned(),
         thresholds: middles(estimators.minkowski.edges()),
         panels: (0..3).map(functional).chain([peaks]).collect(),
     }

@@ -1,12 +1,14 @@
 //! Distances and growth in a flat universe of matter and dark energy with a constant equation of state.
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::{Error, Result};
 
 /// c/H₀ in Mpc/h.
 pub(super) const HUBBLE_DISTANCE: f64 = 2_997.924_58;
 
 /// A flat cosmology; the default is the paper's.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Cosmology {
     /// Ωm: density of all matter today over the critical one.
     pub omega_m: f64,
@@ -87,9 +89,15 @@ impl Cosmology {
         HUBBLE_DISTANCE * sum * step / 3.0
     }
 
-    /// Linear growth D(a)/D(1) at each of `scale_factors`, ascending, from
-    /// D″ + (2 + dlnH/dlna)·D′ = (3/2)·Ωm(a)·D, primes being d/dlna, by the classical Runge-Kutta method.
+    /// Linear growth D(a)/D(1) at each of `scale_factors`, ascending.
     pub fn growth(&self, scale_factors: &[f64]) -> Vec<f64> {
+        let both = self.growth_and_slope(scale_factors);
+        both.into_iter().map(|[growth, _]| growth).collect()
+    }
+
+    /// D(a)/D(1) and its derivative with respect to ln a at each of `scale_factors`, ascending, from
+    /// D″ + (2 + dlnH/dlna)·D′ = (3/2)·Ωm(a)·D, primes being d/dlna, by the classical Runge-Kutta method.
+    pub(super) fn growth_and_slope(&self, scale_factors: &[f64]) -> Vec<[f64; 2]> {
         // Early enough that matter alone counts, where D = a.
         const START: f64 = 1e-3;
         const STEP: f64 = 5e-3;
@@ -109,17 +117,20 @@ impl Cosmology {
             [0, 1].map(|i| y[i] + h / 6.0 * (k1[i] + 2.0 * k2[i] + 2.0 * k3[i] + k4[i]))
         };
         let (mut x, mut y) = (START.ln(), [START, START]);
-        let mut values = Vec::with_capacity(scale_factors.len());
+        let mut values = Vec::with_capacity(scale_factors.len() + 1);
         for a in scale_factors.iter().copied().chain([1.0]) {
             while x < a.ln() {
                 let step = STEP.min(a.ln() - x);
                 y = advance(x, y, step);
                 x += step;
             }
-            values.push(y[0]);
+            values.push(y);
         }
-        let today = values.pop().unwrap_or(1.0);
-        values.iter().map(|value| value / today).collect()
+        let today = values.pop().map_or(1.0, |[growth, _]| growth);
+        values
+            .iter()
+            .map(|y| y.map(|value| value / today))
+            .collect()
     }
 }
 

@@ -1,5 +1,5 @@
 //! Convergence maps from physics alone: a flat universe's matter power spectrum, projected to sources at one
-//! redshift, drawn as shifted-lognormal fields. No input file is needed.
+//! redshift, drawn as shifted-lognormal fields; or, in [`nbody`], matter that moves under gravity. No input file is needed.
 //!
 //! | file | what | source |
 //! | --- | --- | --- |
@@ -14,6 +14,7 @@ mod halofit;
 mod limber;
 mod linear_power;
 mod lognormal;
+pub mod nbody;
 
 use std::ops::Range;
 

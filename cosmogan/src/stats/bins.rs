@@ -10,6 +10,12 @@ pub fn linear_edges(low: f64, high: f64, count: usize) -> Vec<f64> {
     (0..count).map(|index| low + step * index as f64).collect()
 }
 
+/// `count` bin edges in equal proportions.
+pub fn logarithmic_edges(low: f64, high: f64, count: usize) -> Vec<f64> {
+    let logarithms = linear_edges(low.ln(), high.ln(), count);
+    logarithms.into_iter().map(f64::exp).collect()
+}
+
 /// The middles of the bins between `edges`.
 pub fn middles(edges: &[f64]) -> Vec<f64> {
     edges

@@ -11,9 +11,11 @@ mod minkowski;
 mod peaks;
 mod pixels;
 mod power_spectrum;
+mod shape;
+mod smoothing;
 pub mod two_sample;
 
-pub use bins::{Thresholds, linear_edges, middles};
+pub use bins::{Thresholds, linear_edges, logarithmic_edges, middles};
 pub use chi_squared::{CHI_SQUARED_BINS, ChiSquared};
 pub use columns::{Columns, median};
 pub use correlation::CorrelationMatrix;
@@ -24,3 +26,5 @@ pub use minkowski::Minkowski;
 pub use peaks::Peaks;
 pub use pixels::{Moments, PixelBins};
 pub use power_spectrum::PowerSpectrum;
+pub use shape::{Shape, ShapeEstimator};
+pub use smoothing::smoothed;

@@ -21,7 +21,9 @@ pub struct ThresholdPanel {
 /// Several statistics at common thresholds, two panels beside each other.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ThresholdBands {
-    /// Middles of the bins in κ, ascending.
+    /// What thresholds are, with their unit.
+    pub threshold: String,
+    /// Middles of the bins, ascending.
     pub thresholds: Vec<f64>,
     /// The statistics.
     pub panels: Vec<ThresholdPanel>,
@@ -76,7 +78,7 @@ impl Figure for ThresholdBands {
             let bottom = values.iter().copied().fold(f64::INFINITY, f64::min);
             let top = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
             let room = 0.06 * (top - bottom);
-            let x = Axis::linear("threshold κ", low - margin, high + margin, 6);
+            let x = Axis::linear(self.threshold.as_str(), low - margin, high + margin, 6);
             let y = Axis::linear(content.quantity.as_str(), bottom - room, top + room, 5);
             let chart = panel(cell, &x, &y, true)?;
             for (index, sample) in back_to_front(&content.samples) {

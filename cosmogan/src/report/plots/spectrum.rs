@@ -8,18 +8,32 @@ use super::{
     plot,
 };
 use crate::error::Result;
+use crate::stats::Columns;
 
-/// The spectra of one sample.
+/// The spectra of one sample, or another statistic with one value per bin.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Band {
     /// What the legend calls the sample.
     pub name: String,
     /// Number of maps.
     pub maps: usize,
-    /// Mean over maps of C_ℓ at each multipole, in steradian.
+    /// Mean over maps; of spectra C_ℓ at each multipole, in steradian.
     pub mean: Vec<f64>,
-    /// Standard deviation between maps of C_ℓ, in steradian; absent for a single map.
+    /// Standard deviation between maps; absent for a single map.
     pub sigma: Option<Vec<f64>>,
+}
+
+impl Band {
+    /// Of the maps whose statistics are `rows`.
+    pub fn of(name: impl Into<String>, rows: &[&[f64]]) -> Self {
+        let columns = Columns::of(rows);
+        Self {
+            name: name.into(),
+            maps: rows.len(),
+            sigma: (rows.len() > 1).then(|| columns.deviations()),
+            mean: columns.mean,
+        }
+    }
 }
 
 /// Spectra at common multipoles. The first sample is the reference of the ratios.

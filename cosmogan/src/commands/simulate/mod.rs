@@ -1,30 +1,42 @@
 //! `cosmogan simulate`: convergence maps from physics alone.
 
+mod lognormal;
+mod nbody;
+
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
-use crate::data::MapWriter;
 use crate::error::{Error, Result};
-use crate::progress::Progress;
-use crate::simulate::{Cosmology, Simulation};
+use crate::simulate::Cosmology;
 use crate::stats::Moments;
 
-/// Maps drawn between two updates of the progress bar: memory stays bounded.
-const CHUNK: u64 = 64;
+use nbody::NBodyArguments;
+
+/// Where maps come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Method {
+    /// Random fields with the right power spectrum: thousands in seconds
+    Lognormal,
+    /// Particles under gravity in a box, and light through it: minutes a box, then seconds a map
+    Nbody,
+}
 
 /// Simulate convergence maps of a flat universe
 #[derive(Debug, Args)]
 pub(super) struct SimulateArguments {
     /// Number of maps
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", visible_alias = "count")]
     maps: u64,
-    /// Pixels on a side of a map
-    #[arg(long, default_value_t = 256)]
-    pixels: usize,
-    /// Side of a map in degrees
-    #[arg(long, default_value_t = 0.866, allow_negative_numbers = true)]
-    side_degrees: f64,
+    /// Where maps come from
+    #[arg(long, value_enum, default_value_t = Method::Lognormal)]
+    method: Method,
+    /// Pixels on a side of a map [default: 256; nbody: 1024]
+    #[arg(long)]
+    pixels: Option<usize>,
+    /// Side of a map in degrees [default: 0.866; nbody: √12 = 3.4641]
+    #[arg(long, allow_negative_numbers = true)]
+    side_degrees: Option<f64>,
     /// Seed; map i of a seed is the same map whatever --maps
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -55,6 +67,8 @@ pub(super) struct SimulateArguments {
     /// −κ_min of the lognormal field [default: a fit to ray-traced N-body maps, 0.030 at z_s = 1]
     #[arg(long, allow_negative_numbers = true)]
     shift: Option<f64>,
+    #[command(flatten)]
+    nbody: NBodyArguments,
 }
 
 impl SimulateArguments {
@@ -62,47 +76,33 @@ impl SimulateArguments {
         if self.maps == 0 {
             return Err(Error::usage("--maps", "0 maps", "give 1 or more"));
         }
-        let cosmology = Cosmology {
+        match self.method {
+            Method::Lognormal => lognormal::run(&self),
+            Method::Nbody => nbody::run(&self),
+        }
+    }
+
+    fn cosmology(&self) -> Cosmology {
+        Cosmology {
             omega_m: self.omega_m,
             omega_b: self.omega_b,
             hubble: self.hubble,
             sigma8: self.sigma8,
             spectral_index: self.spectral_index,
             dark_energy: self.dark_energy_w,
-        };
-        let simulation = Simulation::new(
-            &cosmology,
-            self.source_redshift,
-            self.pixels,
-            self.side_degrees,
-            self.shift,
-        )?;
-        let side = Some(self.side_degrees);
-        let count = self.maps as usize;
-        let mut writer = MapWriter::create(&self.out, count, self.pixels, self.pixels, side)?;
-        let mut progress = Progress::new("simulating", self.maps);
-        let mut moments = Moments::default();
-        let mut first = 0;
-        while first < self.maps {
-            let last = (first + CHUNK).min(self.maps);
-            for map in simulation.maps(self.seed, first..last) {
-                moments = moments.and(&Moments::of(&map));
-                writer.push(&map)?;
-            }
-            progress.advance(last - first, "");
-            first = last;
         }
-        writer.finish()?;
-        progress.finish(format_args!("written to {}", self.out.display()));
-        println!(
-            "κ: mean {:.2e}, standard deviation {:.4}, skewness {:.2}, from {:.4} to {:.4}; no pixel can lie below {:.4}",
-            moments.mean(),
-            moments.standard_deviation(),
-            moments.skewness(),
-            moments.minimum(),
-            moments.maximum(),
-            -simulation.shift(),
-        );
-        Ok(())
     }
+}
+
+/// Says what the maps are like, and what bounds them from below.
+fn print_moments(moments: &Moments, lower_bound: f64) {
+    println!(
+        "κ: mean {:.2e}, standard deviation {:.4}, skewness {:.2}, from {:.4} to {:.4}; no pixel can lie below \
+         {lower_bound:.4}",
+        moments.mean(),
+        moments.standard_deviation(),
+        moments.skewness(),
+        moments.minimum(),
+        moments.maximum(),
+    );
 }

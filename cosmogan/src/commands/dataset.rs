@@ -1,0 +1,285 @@
+//! `cosmogan dataset`: crops of simulated boxes, in sets that share no matter.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde::Serialize;
+
+use super::write_json;
+use crate::data::{MapWriter, crops};
+use crate::error::{Error, Result};
+use crate::files::{create_folder, refuse_foreign, require_space, sha256_of};
+use crate::progress::Progress;
+use crate::simulate::nbody::{BoxSettings, NBodyBox};
+
+/// Maps that are made at once.
+const MAPS_AT_ONCE: u64 = 16;
+/// The names of sets, and of their files.
+const SETS: [&str; 4] = ["training", "validation", "development", "auxiliary"];
+const MANIFEST: &str = "dataset.json";
+
+/// Cut boxes of `simulate --method nbody` into training, validation, development and auxiliary sets
+#[derive(Debug, Args)]
+pub(super) struct DatasetArguments {
+    /// Boxes of the training set
+    #[arg(long, required = true, num_args = 1.., value_name = "BOX")]
+    training: Vec<PathBuf>,
+    /// Boxes of the validation set, none of them in another set
+    #[arg(long, num_args = 1.., value_name = "BOX")]
+    validation: Vec<PathBuf>,
+    /// Boxes of the development set, by which generators are chosen
+    #[arg(long, num_args = 1.., value_name = "BOX")]
+    development: Vec<PathBuf>,
+    /// Boxes of the auxiliary set, by which the validation set itself is judged
+    #[arg(long, num_args = 1.., value_name = "BOX")]
+    auxiliary: Vec<PathBuf>,
+    /// Folder for training.npy and the others, and for dataset.json
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Maps of each box
+    #[arg(long, default_value_t = 64, value_name = "N")]
+    maps_per_box: u64,
+    /// Pixels on a side of a map
+    #[arg(long, default_value_t = 1024)]
+    pixels: usize,
+    /// Side of a map in degrees
+    #[arg(long, default_value_t = 12_f64.sqrt(), allow_negative_numbers = true)]
+    side_degrees: f64,
+    /// Pixels on a side of a crop
+    #[arg(long, default_value_t = 256)]
+    size: usize,
+    /// Crops of each map
+    #[arg(long, default_value_t = 200)]
+    per_map: usize,
+    /// Seed of the crops' positions
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+}
+
+/// What `dataset.json` holds.
+#[derive(Serialize)]
+struct Manifest {
+    format: &'static str,
+    version: &'static str,
+    maps_per_box: u64,
+    map_pixels: usize,
+    map_side_degrees: f64,
+    crop_pixels: usize,
+    crop_side_degrees: f64,
+    crops_per_map: usize,
+    seed: u64,
+    sets: Vec<SetRecord>,
+}
+
+#[derive(Serialize)]
+struct SetRecord {
+    set: &'static str,
+    file: String,
+    crops: usize,
+    sha256: String,
+    boxes: Vec<BoxRecord>,
+}
+
+#[derive(Serialize)]
+struct BoxRecord {
+    folder: PathBuf,
+    /// Cosmology, seed and sizes.
+    settings: BoxSettings,
+    /// Of the box's manifest, which holds the hashes of its planes.
+    manifest_sha256: String,
+}
+
+type Set = (&'static str, Vec<(PathBuf, NBodyBox)>);
+
+impl DatasetArguments {
+    pub(super) fn run(self) -> Result<()> {
+        self.validate()?;
+        let sets = self.open()?;
+        let own = |name: &str| name == MANIFEST || SETS.iter().any(|set| name == file_name(set));
+        refuse_foreign(&self.out, own, "--out")?;
+        create_folder(&self.out)?;
+        let boxes: usize = sets.iter().map(|(_, boxes)| boxes.len()).sum();
+        let maps = (boxes as u64).saturating_mul(self.maps_per_box);
+        let bytes = [self.per_map, self.size, self.size, size_of::<f32>()]
+            .iter()
+            .fold(maps, |product, &factor| {
+                product.saturating_mul(factor as u64)
+            });
+        require_space(&self.out, bytes)?;
+
+        let mut progress = Progress::new("cropping", maps);
+        let mut index = 0;
+        let mut records = Vec::new();
+        for (set, boxes) in &sets {
+            records.push(self.write_set(set, boxes, &mut index, &mut progress)?);
+        }
+        let manifest = Manifest {
+            format: "cosmogan dataset 1",
+            version: env!("CARGO_PKG_VERSION"),
+            maps_per_box: self.maps_per_box,
+            map_pixels: self.pixels,
+            map_side_degrees: self.side_degrees,
+            crop_pixels: self.size,
+            crop_side_degrees: self.crop_side(),
+            crops_per_map: self.per_map,
+            seed: self.seed,
+            sets: records,
+        };
+        write_json(&self.out.join(MANIFEST), &manifest)?;
+        progress.finish(format_args!("written to {}", self.out.display()));
+        for record in &manifest.sets {
+            println!(
+                "{}: {} crops of {:.4}° a side from {} boxes",
+                record.file,
+                record.crops,
+                manifest.crop_side_degrees,
+                record.boxes.len()
+            );
+        }
+        Ok(())
+    }
+
+    fn validate(&self) -> Result<()> {
+        let counts = [
+            ("--maps-per-box", self.maps_per_box),
+            ("--size", self.size as u64),
+            ("--per-map", self.per_map as u64),
+        ];
+        for (flag, value) in counts {
+            if value == 0 {
+                return Err(Error::usage(flag, "0", "give 1 or more"));
+            }
+        }
+        if !(8..=8192).contains(&self.pixels) {
+            return Err(Error::usage(
+                "--pixels",
+                format!("{} is out of range", self.pixels),
+                "give a number from 8 to 8192",
+            ));
+        }
+        if self.size > self.pixels {
+            return Err(Error::usage(
+                "--size",
+                format!(
+                    "crops of {0}² do not fit maps of {1}²",
+                    self.size, self.pixels
+                ),
+                "choose a smaller --size or more --pixels",
+            ));
+        }
+        Ok(())
+    }
+
+    fn crop_side(&self) -> f64 {
+        self.side_degrees * self.size as f64 / self.pixels as f64
+    }
+
+    /// Opens all boxes, and refuses those that do not belong together, or belong together too well.
+    fn open(&self) -> Result<Vec<Set>> {
+        let all = [
+            &self.training,
+            &self.validation,
+            &self.development,
+            &self.auxiliary,
+        ];
+        let mut known: Vec<(&Path, BoxSettings)> = Vec::new();
+        let mut sets = Vec::new();
+        for (set, folders) in SETS.into_iter().zip(all) {
+            let mut boxes = Vec::new();
+            for folder in folders {
+                let settings = NBodyBox::settings_in(folder)?;
+                check_beside(folder, &settings, &known)?;
+                settings.check_map(self.side_degrees)?;
+                let opened = NBodyBox::open(folder, &settings)?;
+                if !opened.is_complete() {
+                    return Err(Error::file(
+                        folder,
+                        "is not simulated to its end",
+                        "run its `cosmogan simulate` again, which goes on where it stopped",
+                    ));
+                }
+                known.push((folder, settings));
+                boxes.push((folder.clone(), opened));
+            }
+            if !boxes.is_empty() {
+                sets.push((set, boxes));
+            }
+        }
+        Ok(sets)
+    }
+
+    fn write_set(
+        &self,
+        set: &'static str,
+        boxes: &[(PathBuf, NBodyBox)],
+        index: &mut u64,
+        progress: &mut Progress,
+    ) -> Result<SetRecord> {
+        let path = self.out.join(file_name(set));
+        let count = boxes.len() * self.maps_per_box as usize * self.per_map;
+        let side = Some(self.crop_side());
+        let mut writer = MapWriter::create(&path, count, self.size, self.size, side)?;
+        let mut records = Vec::new();
+        for (folder, simulated) in boxes {
+            let mut first = 0;
+            while first < self.maps_per_box {
+                let last = (first + MAPS_AT_ONCE).min(self.maps_per_box);
+                for map in simulated.maps(first..last, self.pixels, self.side_degrees)? {
+                    let of_map = (self.seed, *index);
+                    for crop in crops(&map, self.pixels, self.size, self.per_map, of_map) {
+                        writer.push(&crop)?;
+                    }
+                    *index += 1;
+                }
+                progress.advance(last - first, set);
+                first = last;
+            }
+            records.push(BoxRecord {
+                folder: folder.clone(),
+                settings: *simulated.settings(),
+                manifest_sha256: sha256_of(&NBodyBox::manifest_of(folder))?,
+            });
+        }
+        writer.finish()?;
+        Ok(SetRecord {
+            set,
+            file: file_name(set),
+            crops: count,
+            sha256: sha256_of(&path)?,
+            boxes: records,
+        })
+    }
+}
+
+fn file_name(set: &str) -> String {
+    format!("{set}.npy")
+}
+
+/// Refuses a box of another universe than the others, and one with the same initial field as another.
+fn check_beside(
+    folder: &Path,
+    settings: &BoxSettings,
+    known: &[(&Path, BoxSettings)],
+) -> Result<()> {
+    let Some((first_folder, first)) = known.first() else {
+        return Ok(());
+    };
+    if settings.cosmology != first.cosmology || settings.source_redshift != first.source_redshift {
+        return Err(Error::file(
+            folder,
+            format!(
+                "is of another cosmology or source redshift than {}",
+                first_folder.display()
+            ),
+            "leave it out, or make a data set of its own of it",
+        ));
+    }
+    match known.iter().find(|(_, other)| other.seed == settings.seed) {
+        None => Ok(()),
+        Some((other, _)) => Err(Error::file(
+            folder,
+            format!("has the seed of {}, so the same matter", other.display()),
+            "simulate a box with another --seed for it",
+        )),
+    }
+}

@@ -1,0 +1,214 @@
+//! Maps from an N-body simulation, whose box stays on disk.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use super::SimulateArguments;
+use crate::data::MapWriter;
+use crate::error::{Error, Result};
+use crate::files::require_space;
+use crate::interrupt;
+use crate::progress::Progress;
+use crate::simulate::ConvergencePower;
+use crate::simulate::nbody::{BoxSettings, NBodyBox};
+use crate::stats::{Moments, PowerSpectrum, logarithmic_edges};
+
+/// Pixels of the maps that are made at once.
+const PIXELS_AT_ONCE: usize = 64 << 20;
+/// Bins of the spectrum that is shown.
+const BINS: usize = 14;
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "With --method nbody")]
+pub(super) struct NBodyArguments {
+    /// Folder of the box, to go on with and to make more maps from [default: --out with the ending .box]
+    #[arg(long = "box", value_name = "DIR")]
+    folder: Option<PathBuf>,
+    /// A small box that takes seconds: 64³ particles, a mesh of 128³, 12 steps
+    #[arg(long)]
+    quick: bool,
+    /// Particles on a side of the box [default: 256]
+    #[arg(long, value_name = "N")]
+    particles: Option<usize>,
+    /// Points of the force mesh on a side of the box [default: 512]
+    #[arg(long, value_name = "N")]
+    mesh: Option<usize>,
+    /// Side of the box in Mpc/h [default: 128]
+    #[arg(long, value_name = "L", allow_negative_numbers = true)]
+    box_side: Option<f64>,
+    /// Time steps [default: 80]
+    #[arg(long, value_name = "N")]
+    steps: Option<usize>,
+}
+
+impl NBodyArguments {
+    /// The first flag that was given, if any.
+    pub(super) fn first_given(&self) -> Option<&'static str> {
+        let given = [
+            ("--box", self.folder.is_some()),
+            ("--quick", self.quick),
+            ("--particles", self.particles.is_some()),
+            ("--mesh", self.mesh.is_some()),
+            ("--box-side", self.box_side.is_some()),
+            ("--steps", self.steps.is_some()),
+        ];
+        let found = given.iter().find(|(_, given)| *given)?;
+        Some(found.0)
+    }
+
+    fn settings(&self, arguments: &SimulateArguments) -> BoxSettings {
+        let base = if self.quick {
+            BoxSettings::quick()
+        } else {
+            BoxSettings::default()
+        };
+        BoxSettings {
+            cosmology: arguments.cosmology(),
+            source_redshift: arguments.source_redshift,
+            seed: arguments.seed,
+            particles: self.particles.unwrap_or(base.particles),
+            mesh: self.mesh.unwrap_or(base.mesh),
+            box_side: self.box_side.unwrap_or(base.box_side),
+            steps: self.steps.unwrap_or(base.steps),
+        }
+    }
+}
+
+pub(super) fn run(arguments: &SimulateArguments) -> Result<()> {
+    if arguments.shift.is_some() {
+        return Err(Error::usage(
+            "--shift",
+            "belongs to --method lognormal",
+            "leave it out: matter decides how empty a line of sight is",
+        ));
+    }
+    let pixels = arguments.pixels.unwrap_or(1024);
+    if !(8..=8192).contains(&pixels) || !pixels.is_multiple_of(2) {
+        return Err(Error::usage(
+            "--pixels",
+            format!("{pixels} is out of range"),
+            "give an even number from 8 to 8192",
+        ));
+    }
+    let side_degrees = arguments.side_degrees.unwrap_or(12_f64.sqrt());
+    let settings = arguments.nbody.settings(arguments);
+    let (maps, out) = (arguments.maps, &arguments.out);
+    let folder = (arguments.nbody.folder.clone()).unwrap_or_else(|| out.with_extension("box"));
+    settings.validate()?;
+    settings.check_map(side_degrees)?;
+    let mut simulated = NBodyBox::open(&folder, &settings)?;
+    // Nothing is started that the disk cannot hold, or that cannot be written.
+    let map_bytes = maps.saturating_mul((pixels * pixels * size_of::<f32>()) as u64);
+    require_space(&folder, simulated.bytes_missing().saturating_add(map_bytes))?;
+    let mut writer = MapWriter::create(out, maps as usize, pixels, pixels, Some(side_degrees))?;
+    simulate(&mut simulated, &settings, &folder)?;
+
+    let power = PowerSpectrum::new(
+        pixels,
+        side_degrees,
+        logarithmic_edges(
+            360.0 / side_degrees,
+            180.0 * pixels as f64 / side_degrees,
+            BINS + 1,
+        ),
+    )?;
+    let mut spectrum = vec![0.0; BINS];
+    let mut moments = Moments::default();
+    let mut progress = Progress::new("ray-tracing", maps);
+    let at_once = (PIXELS_AT_ONCE / (pixels * pixels)).max(1) as u64;
+    let mut first = 0;
+    while first < maps {
+        let last = (first + at_once).min(maps);
+        let chunk = simulated.maps(first..last, pixels, side_degrees)?;
+        let slices: Vec<&[f32]> = chunk.iter().map(Vec::as_slice).collect();
+        moments = moments.and(&Moments::of_all(&slices));
+        for measured in power.measure_all(&slices) {
+            for (sum, value) in spectrum.iter_mut().zip(measured) {
+                *sum += value / maps as f64;
+            }
+        }
+        for map in &chunk {
+            writer.push(map)?;
+        }
+        progress.advance(last - first, "");
+        first = last;
+    }
+    writer.finish()?;
+    progress.finish(format_args!("written to {}", out.display()));
+    super::print_moments(&moments, -simulated.empty_beam());
+    print_growth(&simulated);
+    let theory = ConvergencePower::new(&settings.cosmology, settings.source_redshift);
+    print_spectrum(&power, &spectrum, &theory);
+    Ok(())
+}
+
+fn simulate(simulated: &mut NBodyBox, settings: &BoxSettings, folder: &Path) -> Result<()> {
+    if simulated.is_complete() {
+        eprintln!("the box in {} is complete", folder.display());
+        return Ok(());
+    }
+    interrupt::listen();
+    let steps = settings.steps as u64;
+    let mut progress = None;
+    simulated.simulate(|report| {
+        let done = report.steps_done as u64;
+        // The first report says where the work begins.
+        let progress = progress
+            .get_or_insert_with(|| (Progress::new("simulating", steps).starting_at(done), done));
+        let remark = format!(
+            "z = {:.2}, {} of {} slabs",
+            report.redshift, report.slabs_done, report.slabs
+        );
+        progress.0.advance(done - progress.1, remark);
+        progress.1 = done;
+        if interrupt::requested() && done < steps {
+            return Err(Error::Interrupted(format!(
+                "run the same command again to go on with {} after step {done}",
+                folder.display()
+            )));
+        }
+        Ok(())
+    })?;
+    if let Some((progress, _)) = progress {
+        progress.finish(format_args!("box kept in {}", folder.display()));
+    }
+    Ok(())
+}
+
+fn print_growth(simulated: &NBodyBox) {
+    if let Some(last) = simulated.growth().last() {
+        println!(
+            "growth of the largest waves up to a = {:.2}: {:.4} times that of linear theory",
+            last.scale_factor, last.over_linear_theory
+        );
+    }
+}
+
+/// The mean spectrum of the maps beside halofit's.
+fn print_spectrum(power: &PowerSpectrum, spectrum: &[f64], theory: &ConvergencePower) {
+    let expected = power.binned(|ell| theory.at(ell));
+    let line = |name: &str, values: Vec<String>| {
+        let cells: String = values.iter().map(|value| format!("{value:>7}")).collect();
+        println!("{name:<18}{cells}");
+    };
+    let multipoles = power.multipoles();
+    line(
+        "ℓ",
+        multipoles.iter().map(|ell| format!("{ell:.0}")).collect(),
+    );
+    line(
+        "C_ℓ over halofit",
+        spectrum
+            .iter()
+            .zip(&expected)
+            .map(|(measured, expected)| {
+                if *expected > 0.0 {
+                    format!("{:.3}", measured / expected)
+                } else {
+                    "-".to_owned()
+                }
+            })
+            .collect(),
+    );
+}

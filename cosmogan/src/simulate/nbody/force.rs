@@ -1,0 +1,238 @@
+//! Gravity on the mesh: density to spectrum to acceleration to momenta.
+//!
+//! With lengths in cells, F(k) = i·k/k²·δ(k): the acceleration that FastPM's kick factors multiply. Cloud in cell
+//! smooths twice, when mass is deposited and when the acceleration is read off. Both windows can be divided out, which makes
+//! haloes as dense as the mesh allows, but only when particles have left their lattice: before, it is the lattice's images
+//! that are sharpened. docs/simulating.md has the numbers.
+
+use std::f64::consts::{PI, TAU};
+
+use rayon::prelude::*;
+use realfft::num_complex::Complex32;
+
+use super::deposit::deposit;
+use super::fourier::Fourier;
+use super::particles::{Particles, THICKNESS, cloud};
+
+/// The mesh, its spectrum, and the workspace of a gradient: three arrays of n³ numbers, made once.
+pub(super) struct ForceMesh {
+    fourier: Fourier,
+    mesh: Vec<f32>,
+    spectrum: Vec<Complex32>,
+    work: Vec<Complex32>,
+    /// Of each row or column: the wave number per cell, 0 for the Nyquist mode, which has no derivative.
+    slope: Vec<f32>,
+    /// Its square, with the Nyquist mode.
+    square: Vec<f32>,
+    /// What one axis contributes to 1/W², W = sinc² being the window of one cloud in cell.
+    sharpening: Vec<f32>,
+}
+
+impl ForceMesh {
+    /// For a mesh of `side`³.
+    pub(super) fn new(side: usize) -> Self {
+        let fourier = Fourier::new(side);
+        let per_cell = |index: usize| TAU / side as f64 * fourier.wave(index);
+        let all = 0..side;
+        Self {
+            mesh: fourier.mesh(),
+            spectrum: fourier.spectrum(),
+            work: fourier.spectrum(),
+            slope: all
+                .clone()
+                .map(|index| {
+                    if 2 * index == side {
+                        0.0
+                    } else {
+                        per_cell(index) as f32
+                    }
+                })
+                .collect(),
+            square: all
+                .clone()
+                .map(|index| per_cell(index).powi(2) as f32)
+                .collect(),
+            sharpening: all
+                .map(|index| window(fourier.wave(index), side).powi(-2) as f32)
+                .collect(),
+            fourier,
+        }
+    }
+
+    /// Takes in where the particles are.
+    pub(super) fn load(&mut self, particles: &Particles) {
+        deposit(particles, &mut self.mesh);
+        self.fourier.forward(&mut self.mesh, &mut self.spectrum);
+    }
+
+    /// Σ|δ|² over the largest waves of what was loaded, as [`large_scale_power`] has it.
+    pub(super) fn large_scale_power(&self) -> f64 {
+        let side = self.fourier.side();
+        large_scale_power(&self.fourier, |index, waves| {
+            let windows = waves.map(|wave| window(wave, side));
+            let mode = self.spectrum[index] / (side as f32).powi(3);
+            f64::from(mode.norm_sqr()) / windows.iter().product::<f64>().powi(2)
+        })
+    }
+
+    /// Adds `factor` times the acceleration to every momentum, with the windows of the clouds divided out if `sharp`.
+    pub(super) fn kick(&mut self, particles: &mut Particles, factor: f32, sharp: bool) {
+        let side = self.fourier.side();
+        let scale = (side as f64).powi(-3) as f32;
+        let (square, sharpening) = (&self.square, &self.sharpening);
+        for axis in 0..3 {
+            let slope = &self.slope;
+            let response = |mode: [usize; 3]| {
+                let [x, y, z] = mode;
+                let laplacian = square[x] + square[y] + square[z];
+                if laplacian == 0.0 {
+                    return Complex32::default();
+                }
+                let sharper = if sharp {
+                    sharpening[x] * sharpening[y] * sharpening[z]
+                } else {
+                    1.0
+                };
+                Complex32::new(0.0, scale * sharper * slope[mode[axis]] / laplacian)
+            };
+            self.fourier
+                .inverse(&self.spectrum, &mut self.work, &mut self.mesh, response);
+            let mesh = &self.mesh;
+            particles
+                .slabs_mut()
+                .par_iter_mut()
+                .enumerate()
+                .for_each(|(slab, particles)| {
+                    let base = slab * THICKNESS;
+                    for particle in particles {
+                        debug_assert_eq!(
+                            particle.position[0] as usize / THICKNESS * THICKNESS,
+                            base
+                        );
+                        particle.momentum[axis] += factor * at(mesh, side, particle.position);
+                    }
+                });
+        }
+    }
+}
+
+/// Root mean square of the displacements ψ that belong to a density, ψ(k) = i·k/k²·δ(k), in spacings of its mesh.
+pub(super) fn displacement(fourier: &Fourier, density: &[Complex32]) -> f64 {
+    let (side, depth) = (fourier.side(), fourier.depth());
+    let rows = density
+        .par_chunks_exact(depth)
+        .enumerate()
+        .map(|(row, modes)| {
+            let across = fourier.wave(row / side).powi(2) + fourier.wave(row % side).powi(2);
+            let mut sum = 0.0;
+            for (z, mode) in modes.iter().enumerate() {
+                let square = across + (z * z) as f64;
+                if square > 0.0 {
+                    // The other half of the spectrum is the same again.
+                    let times = if z == 0 || z + 1 == depth { 1.0 } else { 2.0 };
+                    sum += times * f64::from(mode.norm_sqr()) / square;
+                }
+            }
+            sum
+        });
+    // Collected first: the order of a parallel sum would depend on threads.
+    let rows: Vec<f64> = rows.collect();
+    rows.iter().sum::<f64>().sqrt() * side as f64 / TAU
+}
+
+/// Waves are large whose wave number is at most twice the fundamental one.
+const LARGE: f64 = 2.0;
+
+/// Σ|δ(k)|² over the largest waves of the box. `squared` is given a mode's index in the spectrum and its wave numbers.
+pub(super) fn large_scale_power(
+    fourier: &Fourier,
+    squared: impl Fn(usize, [f64; 3]) -> f64,
+) -> f64 {
+    let side = fourier.side();
+    let near: Vec<usize> = (0..side)
+        .filter(|&index| fourier.wave(index).abs() <= LARGE)
+        .collect();
+    let mut sum = 0.0;
+    for &x in &near {
+        for &y in &near {
+            for z in 0..=LARGE as usize {
+                let waves = [fourier.wave(x), fourier.wave(y), z as f64];
+                let length = waves.iter().map(|wave| wave * wave).sum::<f64>().sqrt();
+                if length > 0.0 && length <= LARGE {
+                    // The other half of the spectrum is the same again.
+                    let times = if z == 0 { 1.0 } else { 2.0 };
+                    sum += times * squared((x * side + y) * fourier.depth() + z, waves);
+                }
+            }
+        }
+    }
+    sum
+}
+
+/// One axis of the window of a cloud in cell, sinc²(π·wave/side).
+fn window(wave: f64, side: usize) -> f64 {
+    let x = PI * wave / side as f64;
+    if x == 0.0 { 1.0 } else { (x.sin() / x).powi(2) }
+}
+
+/// The field on `mesh` at `position`, cloud in cell.
+#[inline(always)]
+fn at(mesh: &[f32], side: usize, position: [f32; 3]) -> f32 {
+    let [
+        (x, x_next, upper_x),
+        (y, y_next, upper_y),
+        (z, z_next, upper_z),
+    ] = position.map(|position| cloud(position, side));
+    let along_z = |x: usize, y: usize| {
+        let row = &mesh[(x * side + y) * side..][..side];
+        row[z] + upper_z * (row[z_next] - row[z])
+    };
+    let along_y = |x: usize| {
+        let near = along_z(x, y);
+        near + upper_y * (along_z(x, y_next) - near)
+    };
+    let near = along_y(x);
+    near + upper_x * (along_y(x_next) - near)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::particles::Particle;
+    use super::*;
+
+    #[test]
+    fn a_small_displacement_is_accelerated_by_itself() {
+        // In linear theory F = ψ. Particles halfway between mesh points lose sin(k)/k of it to the two clouds: the
+        // deposit has the window 2·sin(k/2)/k, reading off has cos(k/2). Pushed along y by a wave along y.
+        const SIDE: usize = 32;
+        const AMPLITUDE: f64 = 1e-2;
+        let k = TAU * 3.0 / SIDE as f64;
+        let displacement = |y: f64| AMPLITUDE * (k * y).sin();
+        let lattice = (0..SIDE.pow(3)).map(|index| {
+            let at = |stride: usize| (index / stride % SIDE) as f64 + 0.5;
+            let home = [at(SIDE * SIDE), at(SIDE), at(1)];
+            let y = home[1] + displacement(home[1]);
+            Particle {
+                position: [home[0] as f32, y as f32, home[2] as f32],
+                momentum: [0.0; 3],
+            }
+        });
+        let mut particles = Particles::new(SIDE, lattice);
+        let mut force = ForceMesh::new(SIDE);
+        force.load(&particles);
+        force.kick(&mut particles, 2.0, false);
+        for particle in particles.slabs().iter().flatten() {
+            let home = f64::from(particle.position[1].floor()) + 0.5;
+            let expected = [0.0, 2.0 * displacement(home) * k.sin() / k, 0.0];
+            for (axis, expected) in expected.into_iter().enumerate() {
+                let difference = f64::from(particle.momentum[axis]) - expected;
+                // It is read off where the particle is, not at home: that is of second order, ψ·dψ/dy at most.
+                let second_order = 2.0 * k * AMPLITUDE.powi(2);
+                assert!(
+                    difference.abs() < second_order,
+                    "{particle:?}: {difference}"
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! Particles, kept in slabs of the box so that threads can share the work without sharing a particle or a mesh point.
+//!
+//! Positions are in cells of the force mesh, momenta in cells too: p = a²·dx/dt·(1/H₀). A slab holds the particles with
+//! ⌊x/8⌋ = its number, sorted by mesh row. Slabs, and the order within them, follow from positions alone, never from the
+//! number of threads, and so do all sums over particles.
+
+use rayon::prelude::*;
+
+/// Planes of the mesh that a slab is thick. Two slabs are the least that a mesh is divided into.
+pub(super) const THICKNESS: usize = 8;
+
+/// A particle of the simulation.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Particle {
+    /// In cells, in [0, n).
+    pub(super) position: [f32; 3],
+    /// a³·E(a)·dx/da in cells.
+    pub(super) momentum: [f32; 3],
+}
+
+/// All particles of a box.
+#[derive(Debug, PartialEq)]
+pub(super) struct Particles {
+    mesh: usize,
+    slabs: Vec<Vec<Particle>>,
+}
+
+impl Particles {
+    /// Distributes `particles` over the slabs of a mesh of `mesh`³.
+    pub(super) fn new(mesh: usize, particles: impl Iterator<Item = Particle>) -> Self {
+        let mut slabs = vec![Vec::new(); mesh / THICKNESS];
+        for particle in particles {
+            slabs[slab_of(&particle)].push(particle);
+        }
+        let mut particles = Self { mesh, slabs };
+        particles.sort();
+        particles
+    }
+
+    /// As they were, from their slabs.
+    pub(super) fn from_slabs(mesh: usize, slabs: Vec<Vec<Particle>>) -> Self {
+        Self { mesh, slabs }
+    }
+
+    /// Cells on a side of the mesh.
+    pub(super) fn mesh(&self) -> usize {
+        self.mesh
+    }
+
+    pub(super) fn slabs(&self) -> &[Vec<Particle>] {
+        &self.slabs
+    }
+
+    pub(super) fn slabs_mut(&mut self) -> &mut [Vec<Particle>] {
+        &mut self.slabs
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.slabs.iter().map(Vec::len).sum()
+    }
+
+    /// Moves every particle by `factor` times its momentum.
+    pub(super) fn drift(&mut self, factor: f32) {
+        let (mesh, slabs) = (self.mesh, self.slabs.len());
+        // Those who leave a slab, by where they go.
+        let leaving: Vec<Vec<Vec<Particle>>> = self
+            .slabs
+            .par_iter_mut()
+            .enumerate()
+            .map(|(home, slab)| {
+                let mut leaving = vec![Vec::new(); slabs];
+                slab.retain_mut(|particle| {
+                    particle.position = particle.drifted(factor, mesh);
+                    let destination = slab_of(particle);
+                    if destination != home {
+                        leaving[destination].push(*particle);
+                    }
+                    destination == home
+                });
+                leaving
+            })
+            .collect();
+        self.slabs
+            .par_iter_mut()
+            .enumerate()
+            .for_each(|(destination, slab)| {
+                for from in &leaving {
+                    slab.extend_from_slice(&from[destination]);
+                }
+            });
+        self.sort();
+    }
+
+    /// Sorts each slab by the row of the mesh, so that neighbours in memory are neighbours on the mesh.
+    fn sort(&mut self) {
+        let mesh = self.mesh;
+        self.slabs.par_iter_mut().for_each_init(
+            Vec::new,
+            |sorted: &mut Vec<Particle>, slab: &mut Vec<Particle>| {
+                let row = |particle: &Particle| {
+                    particle.position[0] as usize % THICKNESS * mesh + particle.position[1] as usize
+                };
+                let mut next = vec![0_u32; THICKNESS * mesh + 1];
+                for particle in slab.iter() {
+                    next[row(particle) + 1] += 1;
+                }
+                for index in 1..next.len() {
+                    next[index] += next[index - 1];
+                }
+                sorted.clear();
+                sorted.resize(slab.len(), Particle::default());
+                for particle in slab.iter() {
+                    let place = &mut next[row(particle)];
+                    sorted[*place as usize] = *particle;
+                    *place += 1;
+                }
+                std::mem::swap(slab, sorted);
+            },
+        );
+    }
+}
+
+impl Particle {
+    /// Where the particle is after `factor` times its momentum, on a periodic mesh of `mesh` cells.
+    pub(super) fn drifted(&self, factor: f32, mesh: usize) -> [f32; 3] {
+        let side = mesh as f32;
+        [0, 1, 2].map(|axis| wrapped(self.position[axis] + factor * self.momentum[axis], side))
+    }
+}
+
+/// `position` in [0, side); no particle crosses a box in one step.
+pub(super) fn wrapped(position: f32, side: f32) -> f32 {
+    let inside = if position < 0.0 {
+        position + side
+    } else if position >= side {
+        position - side
+    } else {
+        position
+    };
+    // A little below zero plus the side rounds to the side.
+    if inside < side { inside } else { 0.0 }
+}
+
+fn slab_of(particle: &Particle) -> usize {
+    particle.position[0] as usize / THICKNESS
+}
+
+/// The cells that a particle's mass is shared among along one axis, cloud in cell: the lower one, the upper one, and
+/// the upper one's share.
+#[inline(always)]
+pub(super) fn cloud(position: f32, mesh: usize) -> (usize, usize, f32) {
+    let lower = position as usize;
+    let upper = if lower + 1 == mesh { 0 } else { lower + 1 };
+    (lower, upper, position - lower as f32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_leaves_on_one_side_comes_back_on_the_other() {
+        let particle = |x: f32, velocity: f32| Particle {
+            position: [x, 3.5, 31.999_998],
+            momentum: [velocity, 0.0, 4e-6],
+        };
+        let all = [
+            particle(0.5, -2.0),
+            particle(31.5, 1.0),
+            particle(12.0, 9.0),
+        ];
+        let mut particles = Particles::new(32, all.into_iter());
+        particles.drift(1.0);
+        let slabs: Vec<usize> = particles.slabs().iter().map(Vec::len).collect();
+        assert_eq!(slabs, [1, 0, 1, 1]);
+        let position = |slab: usize| particles.slabs()[slab][0].position;
+        assert_eq!(position(0)[..2], [0.5, 3.5]);
+        assert_eq!(position(3)[..2], [30.5, 3.5]);
+        assert!(position(0)[2] < 1e-5);
+        assert_eq!(wrapped(-1e-9, 32.0), 0.0);
+    }
+}

@@ -1,0 +1,137 @@
+//! What a box is made of, and what is refused.
+
+use serde::{Deserialize, Serialize};
+
+use super::super::cosmology::Cosmology;
+use super::particles::THICKNESS;
+use crate::error::{Error, Result};
+
+/// Pixels of a lens plane per cell of the force mesh, along each axis: structure is as sharp as the mesh makes it, and
+/// planes are not to blur it again.
+const PLANE_PIXELS_PER_CELL: usize = 4;
+
+/// Everything that the planes of a box depend on: two boxes with equal settings are the same, bit for bit.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BoxSettings {
+    /// The universe.
+    pub cosmology: Cosmology,
+    /// z_s: planes reach from here to there.
+    pub source_redshift: f64,
+    /// Seed of the initial field.
+    pub seed: u64,
+    /// Particles on a side.
+    pub particles: usize,
+    /// Points of the force mesh on a side.
+    pub mesh: usize,
+    /// Side of the periodic box in Mpc/h.
+    pub box_side: f64,
+    /// Steps from [`BoxSettings::FIRST_SCALE_FACTOR`] to the present.
+    pub steps: usize,
+}
+
+impl Default for BoxSettings {
+    fn default() -> Self {
+        Self {
+            cosmology: Cosmology::default(),
+            source_redshift: 1.0,
+            seed: 0,
+            particles: 256,
+            mesh: 512,
+            box_side: 128.0,
+            steps: 80,
+        }
+    }
+}
+
+impl BoxSettings {
+    /// The scale factor at which particles start to move.
+    pub const FIRST_SCALE_FACTOR: f64 = 0.1;
+
+    /// The default box with fewer particles and steps: seconds instead of minutes, for trying out.
+    pub fn quick() -> Self {
+        Self {
+            particles: 64,
+            mesh: 128,
+            steps: 12,
+            ..Self::default()
+        }
+    }
+
+    /// Pixels of a lens plane on a side.
+    pub fn plane_pixels(&self) -> usize {
+        PLANE_PIXELS_PER_CELL * self.mesh
+    }
+
+    /// Refuses a map of `side_degrees` that is too wide for the box: at half the distance to the source, where lenses
+    /// weigh most, it may be as wide as the box.
+    ///
+    /// # Errors
+    /// Naming the flag of `cosmogan simulate`.
+    pub fn check_map(&self, side_degrees: f64) -> Result<()> {
+        let source = self.cosmology.comoving_distance(self.source_redshift);
+        let widest = (self.box_side / (0.5 * source)).to_degrees();
+        if side_degrees > 0.0 && side_degrees <= widest {
+            return Ok(());
+        }
+        Err(Error::usage(
+            "--side-degrees",
+            format!(
+                "{side_degrees} is out of range for a box of {} Mpc/h",
+                self.box_side
+            ),
+            format!("give a number above 0 and up to {widest:.2}, or a larger --box-side"),
+        ))
+    }
+
+    /// Refuses what cannot be simulated.
+    ///
+    /// # Errors
+    /// Naming the flag of `cosmogan simulate`.
+    pub fn validate(&self) -> Result<()> {
+        self.cosmology.validate()?;
+        let refuse = |flag: &str, value: String, remedy: String| {
+            Err(Error::usage(
+                flag,
+                format!("{value} is out of range"),
+                remedy,
+            ))
+        };
+        // Particles start at redshift 9; what lies behind them cannot be asked for.
+        if !(0.05..=5.0).contains(&self.source_redshift) {
+            return refuse(
+                "--source-redshift",
+                self.source_redshift.to_string(),
+                "give a number from 0.05 to 5".to_owned(),
+            );
+        }
+        if !(16..=2048).contains(&self.mesh) || !self.mesh.is_multiple_of(2 * THICKNESS) {
+            return refuse(
+                "--mesh",
+                self.mesh.to_string(),
+                format!("give a multiple of {} from 16 to 2048", 2 * THICKNESS),
+            );
+        }
+        if !(8..=self.mesh).contains(&self.particles) || !self.particles.is_multiple_of(2) {
+            return refuse(
+                "--particles",
+                self.particles.to_string(),
+                format!("give an even number from 8 to --mesh, {}", self.mesh),
+            );
+        }
+        if !(16.0..=4096.0).contains(&self.box_side) {
+            return refuse(
+                "--box-side",
+                self.box_side.to_string(),
+                "give a number from 16 to 4096 (Mpc/h)".to_owned(),
+            );
+        }
+        if !(1..=1000).contains(&self.steps) {
+            return refuse(
+                "--steps",
+                self.steps.to_string(),
+                "give a number from 1 to 1000".to_owned(),
+            );
+        }
+        Ok(())
+    }
+}

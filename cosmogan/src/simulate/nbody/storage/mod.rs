@@ -1,0 +1,389 @@
+//! The folder of a box: planes of finished slabs, the particles to go on from, and a manifest with a hash of each.
+//!
+//! A file is written before the manifest names it, and removed after the manifest has stopped to. So whenever the
+//! program is killed, the manifest tells of whole files only.
+
+mod manifest;
+
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use half::f16;
+use half::slice::HalfFloatSliceExt;
+use rayon::prelude::*;
+
+use super::initial::LinearField;
+use super::lenses::Lens;
+use super::particles::{Particle, Particles, THICKNESS};
+use super::planes::PLANES;
+use super::settings::BoxSettings;
+use crate::data::npy_header;
+use crate::error::{Error, Result};
+use crate::files::{
+    AtomicFile, cannot_write, create_folder, refuse_foreign, sha256, write_atomically,
+};
+
+pub use manifest::GrowthRecord;
+use manifest::{FileRecord, Manifest, SlabRecord, StateRecord};
+
+const MANIFEST: &str = "manifest.json";
+const LOCK: &str = "lock";
+/// Bytes of a particle in a file: position and momentum.
+const PARTICLE: usize = 6 * size_of::<f32>();
+
+/// A box on disk, held by this process alone.
+#[derive(Debug)]
+pub(super) struct BoxFolder {
+    path: PathBuf,
+    manifest: Manifest,
+    /// Locked as long as it is open.
+    _lock: File,
+}
+
+impl BoxFolder {
+    /// Opens the box that `settings` describes, or starts it.
+    ///
+    /// # Errors
+    /// Where the folder holds another box or anything else, or another process works in it.
+    pub(super) fn open(path: &Path, settings: &BoxSettings) -> Result<Self> {
+        let own = |name: &str| {
+            name == MANIFEST
+                || name == LOCK
+                || (name.starts_with("slab-") && name.ends_with(".npy"))
+                || (name.starts_with("state-") && name.ends_with(".bin"))
+        };
+        refuse_foreign(path, own, "--box")?;
+        create_folder(path)?;
+        let lock = lock(&path.join(LOCK))?;
+        let manifest_path = path.join(MANIFEST);
+        let manifest = match fs::read_to_string(&manifest_path) {
+            Ok(text) => {
+                let manifest = Manifest::parse(&manifest_path, &text)?;
+                manifest.check_settings(&manifest_path, settings)?;
+                manifest
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Manifest::new(*settings),
+            Err(error) => {
+                return Err(Error::file(
+                    &manifest_path,
+                    error,
+                    "name another folder with --box",
+                ));
+            }
+        };
+        Ok(Self {
+            path: path.to_owned(),
+            manifest,
+            _lock: lock,
+        })
+    }
+
+    /// Where the manifest of the box in `folder` is.
+    pub(super) fn manifest_of(folder: &Path) -> PathBuf {
+        folder.join(MANIFEST)
+    }
+
+    /// The settings that the box in `folder` was made from.
+    ///
+    /// # Errors
+    /// Where there is no box.
+    pub(super) fn settings_in(folder: &Path) -> Result<BoxSettings> {
+        let path = Self::manifest_of(folder);
+        let text = fs::read_to_string(&path).map_err(|error| {
+            Error::file(
+                &path,
+                error,
+                "name the folder of a box of `cosmogan simulate --method nbody`",
+            )
+        })?;
+        let settings = Manifest::parse(&path, &text)?.settings;
+        settings.validate()?;
+        Ok(settings)
+    }
+
+    pub(super) fn growth(&self) -> &[GrowthRecord] {
+        &self.manifest.growth
+    }
+
+    /// What is remembered of the initial field; zeros before it was drawn.
+    pub(super) fn linear(&self) -> LinearField {
+        self.manifest.linear
+    }
+
+    pub(super) fn set_linear(&mut self, linear: LinearField) {
+        self.manifest.linear = linear;
+    }
+
+    /// Notes the growth at the start of step `step`, also where a run that was killed had noted it before.
+    pub(super) fn record_growth(&mut self, step: usize, growth: GrowthRecord) {
+        self.manifest.growth.truncate(step);
+        self.manifest.growth.push(growth);
+    }
+
+    pub(super) fn has_slab(&self, slab: usize) -> bool {
+        self.record(slab).is_some()
+    }
+
+    /// Whether nothing but maps is left to make.
+    pub(super) fn is_complete(&self, slabs: usize) -> bool {
+        (0..slabs).all(|slab| self.has_slab(slab))
+    }
+
+    fn record(&self, slab: usize) -> Option<&SlabRecord> {
+        self.manifest
+            .slabs
+            .iter()
+            .find(|record| record.slab == slab)
+    }
+
+    /// Refuses to go on where another version of the program began: one box would be of two minds.
+    pub(super) fn check_version(&self) -> Result<()> {
+        let version = env!("CARGO_PKG_VERSION");
+        if self.manifest.version == version {
+            return Ok(());
+        }
+        Err(Error::file(
+            self.path.join(MANIFEST),
+            format!(
+                "was begun by version {}, this is {version}",
+                self.manifest.version
+            ),
+            "go on with that version, or remove the folder to start the box again",
+        ))
+    }
+
+    /// Removes what a killed program left: half-written files, and whole ones that no manifest names.
+    pub(super) fn remove_leftovers(&self) -> Result<()> {
+        let unreadable = |error| Error::file(&self.path, error, "name another folder with --box");
+        for entry in fs::read_dir(&self.path).map_err(unreadable)? {
+            let name = entry.map_err(unreadable)?.file_name();
+            let name = name.to_string_lossy();
+            let named = self.manifest.slabs.iter().map(|slab| &slab.planes);
+            let state = self.manifest.state.iter().map(|state| &state.particles);
+            let kept = named.chain(state).any(|record| record.file == name);
+            if !kept && name != MANIFEST && name != LOCK {
+                let path = self.path.join(&*name);
+                fs::remove_file(&path).map_err(|error| cannot_write(&path, &error))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Bytes still to be written for `slabs` slabs.
+    pub(super) fn bytes_missing(&self, slabs: usize) -> u64 {
+        let settings = &self.manifest.settings;
+        let missing = (0..slabs).filter(|&slab| !self.has_slab(slab)).count();
+        if missing == 0 {
+            return 0;
+        }
+        let planes = PLANES * settings.plane_pixels().pow(2) * size_of::<f16>();
+        // While a new state is written, the old one is still there.
+        (missing * planes + 2 * settings.particles.pow(3) * PARTICLE) as u64
+    }
+
+    /// Writes the planes of `slab`, as 16-bit floating-point numbers, and enters them into the manifest.
+    pub(super) fn write_slab(&mut self, slab: usize, lens: &Lens, planes: &[f32]) -> Result<()> {
+        let pixels = self.manifest.settings.plane_pixels();
+        let name = format!("slab-{slab:03}.npy");
+        let mut bytes = npy_header("<f2", PLANES, pixels, pixels);
+        let start = bytes.len();
+        bytes.resize(start + planes.len() * size_of::<f16>(), 0);
+        let rows = bytes[start..].par_chunks_mut(pixels * size_of::<f16>());
+        let finite = rows
+            .zip(planes.par_chunks(pixels))
+            .map_init(
+                || vec![f16::ZERO; pixels],
+                |row, (bytes, values)| {
+                    row.convert_from_f32_slice(values);
+                    for (bytes, value) in bytes.chunks_exact_mut(size_of::<f16>()).zip(&*row) {
+                        bytes.copy_from_slice(&value.to_le_bytes());
+                    }
+                    row.iter().all(|value| value.is_finite())
+                },
+            )
+            .reduce(|| true, |a, b| a && b);
+        if !finite {
+            return Err(Error::usage(
+                "--particles",
+                format!(
+                    "a lens plane has a pixel of more than {} times the mean density",
+                    f16::MAX
+                ),
+                "give more particles, or a smaller --mesh",
+            ));
+        }
+        let planes = self.write(name, &bytes)?;
+        self.manifest.slabs.push(SlabRecord {
+            slab,
+            distance: lens.distance,
+            scale_factor: lens.scale_factor,
+            planes,
+        });
+        self.write_manifest()
+    }
+
+    /// The planes of `slab`.
+    ///
+    /// # Errors
+    /// Where the file is missing, cut short, or not the one that was written.
+    pub(super) fn read_slab(&self, slab: usize) -> Result<Vec<f32>> {
+        let record = self.record(slab).ok_or_else(|| {
+            Error::file(
+                self.path.join(MANIFEST),
+                format!("names no planes of slab {slab}"),
+                "run the same command again",
+            )
+        })?;
+        let pixels = self.manifest.settings.plane_pixels();
+        let bytes = self.read(&record.planes)?;
+        let header = npy_header("<f2", PLANES, pixels, pixels).len();
+        let mut values = vec![0.0; PLANES * pixels * pixels];
+        values
+            .par_chunks_mut(pixels)
+            .zip(bytes[header..].par_chunks(pixels * size_of::<f16>()))
+            .for_each_init(
+                || vec![f16::ZERO; pixels],
+                |row, (values, bytes)| {
+                    for (value, bytes) in row.iter_mut().zip(bytes.as_chunks().0) {
+                        *value = f16::from_le_bytes(*bytes);
+                    }
+                    row.convert_to_f32_slice(values);
+                },
+            );
+        Ok(values)
+    }
+
+    /// Writes the particles after `steps_done` steps in place of those before.
+    pub(super) fn write_state(&mut self, steps_done: usize, particles: &Particles) -> Result<()> {
+        let counts = particles.slabs().iter().map(|slab| slab.len() as u64);
+        let mut bytes: Vec<u8> = counts.flat_map(u64::to_le_bytes).collect();
+        bytes.reserve_exact(particles.count() * PARTICLE);
+        for particle in particles.slabs().iter().flatten() {
+            for numbers in [particle.position, particle.momentum] {
+                bytes.extend(numbers.map(f32::to_le_bytes).as_flattened());
+            }
+        }
+        let record = self.write(format!("state-{steps_done:03}.bin"), &bytes)?;
+        self.replace_state(Some(StateRecord {
+            steps_done,
+            particles: record,
+        }))
+    }
+
+    /// The particles to go on from and the number of steps they have done.
+    pub(super) fn read_state(&self) -> Result<Option<(usize, Particles)>> {
+        let Some(state) = &self.manifest.state else {
+            return Ok(None);
+        };
+        let settings = &self.manifest.settings;
+        let bytes = self.read(&state.particles)?;
+        let slabs = settings.mesh / THICKNESS;
+        let (counts, mut rest) = bytes.split_at(slabs * size_of::<u64>());
+        let slabs = counts
+            .as_chunks()
+            .0
+            .iter()
+            .map(|count| {
+                let (slab, others) = rest.split_at(u64::from_le_bytes(*count) as usize * PARTICLE);
+                rest = others;
+                slab.par_chunks_exact(PARTICLE).map(particle).collect()
+            })
+            .collect();
+        let particles = Particles::from_slabs(settings.mesh, slabs);
+        Ok(Some((state.steps_done, particles)))
+    }
+
+    /// Ends the simulation: the particles are needed no more.
+    pub(super) fn finish(&mut self) -> Result<()> {
+        self.replace_state(None)
+    }
+
+    fn replace_state(&mut self, state: Option<StateRecord>) -> Result<()> {
+        let old = std::mem::replace(&mut self.manifest.state, state);
+        self.write_manifest()?;
+        if let Some(old) = old {
+            let path = self.path.join(old.particles.file);
+            fs::remove_file(&path).map_err(|error| cannot_write(&path, &error))?;
+        }
+        Ok(())
+    }
+
+    fn write_manifest(&self) -> Result<()> {
+        let mut text = serde_json::to_string_pretty(&self.manifest)
+            .expect("a manifest is numbers and strings");
+        text.push('\n');
+        write_atomically(self.path.join(MANIFEST), text.as_bytes())
+    }
+
+    fn write(&self, name: String, bytes: &[u8]) -> Result<FileRecord> {
+        let mut file = AtomicFile::create(self.path.join(&name))?;
+        // Hashed by one thread while another writes.
+        let (written, sha256) = rayon::join(
+            || file.append(bytes).and_then(|()| file.commit()),
+            || sha256(bytes),
+        );
+        written?;
+        Ok(FileRecord {
+            file: name,
+            bytes: bytes.len() as u64,
+            sha256,
+        })
+    }
+
+    fn read(&self, record: &FileRecord) -> Result<Vec<u8>> {
+        let path = self.path.join(&record.file);
+        let remedy = format!(
+            "remove the folder {} and run again: the box will be made anew",
+            self.path.display()
+        );
+        let bytes = fs::read(&path).map_err(|error| Error::file(&path, error, remedy.as_str()))?;
+        if bytes.len() as u64 != record.bytes {
+            return Err(Error::file(
+                path,
+                format!(
+                    "has {} bytes where its manifest says {}: it was cut short or replaced",
+                    bytes.len(),
+                    record.bytes
+                ),
+                remedy,
+            ));
+        }
+        if sha256(&bytes) != record.sha256 {
+            return Err(Error::file(
+                path,
+                "is damaged: its SHA-256 is not the one in its manifest",
+                remedy,
+            ));
+        }
+        Ok(bytes)
+    }
+}
+
+fn particle(bytes: &[u8]) -> Particle {
+    let mut numbers = bytes
+        .as_chunks()
+        .0
+        .iter()
+        .map(|bytes| f32::from_le_bytes(*bytes));
+    let mut three = || [0; 3].map(|_| numbers.next().unwrap_or_default());
+    Particle {
+        position: three(),
+        momentum: three(),
+    }
+}
+
+/// Two processes in one folder would write over each other's files.
+fn lock(path: &Path) -> Result<File> {
+    let file = File::create(path).map_err(|error| cannot_write(path, &error))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(Error::file(
+            path,
+            "is held: another process works on this box",
+            "wait for it, or name another folder with --box",
+        )),
+        // File systems without locks are used by one process at a time.
+        Err(TryLockError::Error(_)) => Ok(file),
+    }
+}

@@ -1,0 +1,183 @@
+//! Data sets of several boxes: what is in them, and what must not get in.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot prepare its files has failed"
+)]
+
+mod support;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use cosmogan::data::MapSet;
+use cosmogan::simulate::Cosmology;
+use cosmogan::simulate::nbody::{BoxSettings, NBodyBox};
+use support::{refused, succeed, text};
+
+fn settings(seed: u64) -> BoxSettings {
+    BoxSettings {
+        seed,
+        particles: 16,
+        mesh: 32,
+        steps: 3,
+        ..BoxSettings::default()
+    }
+}
+
+fn simulated(folder: &Path, name: &str, settings: BoxSettings) -> PathBuf {
+    let path = folder.join(name);
+    let mut simulated = NBodyBox::open(&path, &settings).unwrap();
+    simulated.simulate(|_| Ok(())).unwrap();
+    path
+}
+
+fn dataset<'a>(training: &[&'a Path], out: &'a Path, more: &[&'a str]) -> Vec<&'a str> {
+    let sizes = ["--pixels", "64", "--size", "16", "--per-map", "5"];
+    let mut arguments = vec!["dataset", "--training"];
+    arguments.extend(training.iter().map(|path| text(path)));
+    arguments.extend(["--out", text(out), "--maps-per-box", "3"]);
+    arguments.extend(sizes.iter().chain(more));
+    arguments
+}
+
+#[test]
+fn sets_come_from_different_boxes_and_say_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let boxes: Vec<PathBuf> = (0..3)
+        .map(|seed| simulated(folder.path(), &format!("{seed}.box"), settings(seed)))
+        .collect();
+    let out = folder.path().join("data");
+    let training = [boxes[0].as_path(), boxes[1].as_path()];
+    let validation = ["--validation", text(&boxes[2])];
+    succeed(&dataset(&training, &out, &validation));
+
+    let set = |name: &str| MapSet::read(&out.join(name)).unwrap();
+    let (training_set, validation_set) = (set("training.npy"), set("validation.npy"));
+    assert_eq!((training_set.count(), training_set.width()), (30, 16));
+    assert_eq!(validation_set.count(), 15);
+    // Every crop is a piece of a map of its own box.
+    let all = [
+        (0, 0, &training_set),
+        (1, 15, &training_set),
+        (2, 0, &validation_set),
+    ];
+    for (seed, first, crops) in all {
+        let opened = NBodyBox::open(&boxes[seed as usize], &settings(seed)).unwrap();
+        let maps = opened.maps(0..3, 64, 12_f64.sqrt()).unwrap();
+        for index in 0..15 {
+            let crop = crops.map(first + index);
+            let map = &maps[index / 5];
+            let found = (0..=48).any(|top| {
+                (0..=48).any(|left| {
+                    (0..16)
+                        .all(|row| map[(top + row) * 64 + left..][..16] == crop[row * 16..][..16])
+                })
+            });
+            assert!(found, "box {seed}, crop {index}");
+        }
+    }
+
+    let manifest: serde_json::Value =
+        serde_json::from_slice(&fs::read(out.join("dataset.json")).unwrap()).unwrap();
+    assert_eq!(manifest["sets"][0]["set"], "training");
+    assert_eq!(manifest["sets"][0]["boxes"][1]["settings"]["seed"], 1);
+    assert_eq!(
+        manifest["sets"][1]["boxes"][0]["settings"]["cosmology"]["omega_m"],
+        0.26
+    );
+    assert_eq!(manifest["sets"][1]["sha256"].as_str().unwrap().len(), 64);
+    // The same again is the same again.
+    let before = fs::read(out.join("training.npy")).unwrap();
+    succeed(&dataset(&training, &out, &validation));
+    assert_eq!(fs::read(out.join("training.npy")).unwrap(), before);
+}
+
+#[test]
+fn boxes_that_do_not_belong_together_are_refused_before_anything_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str, settings| simulated(folder.path(), name, settings);
+    let first = at("first.box", settings(0));
+    let other = at(
+        "other.box",
+        BoxSettings {
+            cosmology: Cosmology {
+                sigma8: 0.9,
+                ..Cosmology::default()
+            },
+            ..settings(1)
+        },
+    );
+    let twin = at(
+        "twin.box",
+        BoxSettings {
+            steps: 4,
+            ..settings(0)
+        },
+    );
+    let unfinished = folder.path().join("unfinished.box");
+    let mut begun = NBodyBox::open(&unfinished, &settings(2)).unwrap();
+    let stop = || cosmogan::error::Error::Interrupted("a test".to_owned());
+    begun
+        .simulate(|report| {
+            if report.steps_done == 2 {
+                Err(stop())
+            } else {
+                Ok(())
+            }
+        })
+        .unwrap_err();
+    drop(begun);
+    let out = folder.path().join("data");
+    let refuse = |training: &[&Path], more: &[&str], status, needles: &[&str]| {
+        refused(&dataset(training, &out, more), status, needles);
+        assert!(!out.join("training.npy").exists());
+    };
+    refuse(
+        &[&first, &other],
+        &[],
+        1,
+        &["other.box", "another cosmology", "first.box"],
+    );
+    let validation = ["--validation", text(&twin)];
+    refuse(
+        &[&first],
+        &validation,
+        1,
+        &["twin.box", "the seed of", "--seed"],
+    );
+    let itself = ["--development", text(&first)];
+    refuse(&[&first], &itself, 1, &["first.box", "the same matter"]);
+    refuse(
+        &[&first, &unfinished],
+        &[],
+        1,
+        &["unfinished.box", "not simulated to its end"],
+    );
+    refuse(
+        &[folder.path()],
+        &[],
+        1,
+        &["manifest.json", "simulate --method nbody"],
+    );
+    for (more, flag) in [
+        (["--size", "65"], "--size"),
+        (["--per-map", "0"], "--per-map"),
+        (["--side-degrees", "9"], "--side-degrees"),
+    ] {
+        let mut arguments = dataset(&[&first], &out, &[]);
+        match arguments.iter().position(|word| *word == more[0]) {
+            Some(place) => arguments[place + 1] = more[1],
+            None => arguments.extend(more),
+        }
+        refused(&arguments, 2, &[flag]);
+    }
+    let mut vast = dataset(&[&first], &out, &[]);
+    let place = vast.iter().position(|word| *word == "--per-map").unwrap();
+    vast[place + 1] = "100000000000000";
+    refused(&vast, 1, &["data", "GB free", "free some space"]);
+
+    let slab = first.join("slab-002.npy");
+    let whole = fs::read(&slab).unwrap();
+    fs::write(&slab, &whole[..whole.len() / 2]).unwrap();
+    refuse(&[&first], &[], 1, &["slab-002.npy", "cut short"]);
+}
