@@ -51,9 +51,17 @@ impl KernelsArguments {
         let spilled: Vec<_> = rows
             .iter()
             .filter(|row| row.kernel.tier != Tier::Plain)
-            .flat_map(|row| row.found.iter().flatten())
-            .filter(|found| found.spill_bytes > 0)
-            .map(|found| found.kernel.clone())
+            .flat_map(|row| {
+                row.found
+                    .iter()
+                    .flatten()
+                    .map(|found| (row.kernel.tier, found))
+            })
+            // Sums of Hopper kernels that lie on the stack have no registers either.
+            .filter(|(tier, found)| {
+                found.spill_bytes > 0 || *tier == Tier::Hopper && found.stack_bytes > 0
+            })
+            .map(|(_, found)| found.kernel.clone())
             .collect();
         eprintln!(
             "{} kernels in {} specialisations compile for {architectures:?}",
