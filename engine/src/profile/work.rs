@@ -44,7 +44,7 @@ impl Operator {
 
     /// Operations of the products that are really multiplied: of a convolution by minimal filtering those between
     /// transformed tiles, 121 for all four phases of a tile of 4×4 pixels of y and a pair of channels
-    /// ([`phases_at`]). The transforms are not counted.
+    /// (`simd/filtering.rs`). The transforms are not counted.
     pub fn multiplied(&self, method: ConvMethod) -> f64 {
         match (self.extents, method) {
             (Extents::Convolution(geometry), ConvMethod::Minimal) => {
