@@ -229,7 +229,7 @@ fn launches_are_counted_where_time_means_nothing() {
     assert_eq!(launches("single_channel_dgrad"), 2);
     // A product with a vector has no tile.
     assert!(
-        table.contains("no tiled kernel takes the shape of linear_"),
+        table.contains("plain kernels run at linear_"),
         "{table}"
     );
     for flag in ["--cold", "--trace", "--plot"] {

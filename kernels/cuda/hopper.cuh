@@ -117,24 +117,24 @@ __device__ inline void wgmma_wait() {
 // to row 16 * (warp % 4) + lane / 4 + i / 2 % 2 * 8 and column i / 4 * 8 + lane % 4 * 2 + i % 2.
 template <int MAJOR>
 __device__ inline void wgmma(float (&sum)[32], unsigned long long a, unsigned long long b) {
-    asm volatile("{.reg .pred add; setp.eq.u32 add, 0, 0; "
+    asm volatile("{.reg .pred adds; setp.eq.u32 adds, 0, 0; "
                  "wgmma.mma_async.sync.aligned.m64n64" WGMMA_TYPES
                  " {%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15,"
                  " %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31}, "
-                 "%32, %33, add, 1, 1" WGMMA_MAJORS("%34") ";}"
+                 "%32, %33, adds, 1, 1" WGMMA_MAJORS("%34") ";}"
                  : SUMS_16(sum, 0), SUMS_16(sum, 16)
                  : "l"(a), "l"(b), "n"(MAJOR));
 }
 
 template <int MAJOR>
 __device__ inline void wgmma(float (&first)[32], float (&second)[32], unsigned long long a, unsigned long long b) {
-    asm volatile("{.reg .pred add; setp.eq.u32 add, 0, 0; "
+    asm volatile("{.reg .pred adds; setp.eq.u32 adds, 0, 0; "
                  "wgmma.mma_async.sync.aligned.m64n128" WGMMA_TYPES
                  " {%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15,"
                  " %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31,"
                  " %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47,"
                  " %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63}, "
-                 "%64, %65, add, 1, 1" WGMMA_MAJORS("%66") ";}"
+                 "%64, %65, adds, 1, 1" WGMMA_MAJORS("%66") ";}"
                  : SUMS_16(first, 0), SUMS_16(first, 16), SUMS_16(second, 0), SUMS_16(second, 16)
                  : "l"(a), "l"(b), "n"(MAJOR));
 }

@@ -40,7 +40,8 @@ kernel!(
 /// y = conv(x, w) + bias.
 pub fn fprop(operand: Operand, shape: &ConvShape) -> Launch {
     let pixels = shape.batch * shape.output[0] * shape.output[1];
-    gather(&FPROP, operand, shape, pixels, shape.outputs, 1)
+    let work = work(operand, shape, shape.output_len());
+    gather(&FPROP, operand, shape, [pixels, shape.outputs, 1], work)
 }
 
 /// x = convᵀ(y, w) + bias.
@@ -48,16 +49,22 @@ pub fn dgrad(operand: Operand, shape: &ConvShape) -> Launch {
     let [rows, columns] = [0, 1].map(|axis| shape.input[axis].div_ceil(shape.stride[axis]));
     let phases = shape.stride[0] * shape.stride[1];
     let pixels = shape.batch * rows * columns;
-    gather(&DGRAD, operand, shape, pixels, shape.channels, phases)
+    let work = work(operand, shape, shape.input_len());
+    gather(
+        &DGRAD,
+        operand,
+        shape,
+        [pixels, shape.channels, phases],
+        work,
+    )
 }
 
 fn gather(
     kernel: &'static Kernel,
     operand: Operand,
     shape: &ConvShape,
-    pixels: usize,
-    columns: usize,
-    phases: usize,
+    [pixels, columns, phases]: [usize; 3],
+    work: Work,
 ) -> Launch {
     let tile = if columns > 64 { TILE } else { 64 };
     let mut constants = vec![operand.constant(), ("TILE_N", tile as u32)];
@@ -67,7 +74,7 @@ fn gather(
         constants,
         [pixels.div_ceil(TILE), columns.div_ceil(tile), phases],
         [THREADS, 1, 1],
-        work(operand, shape),
+        work,
     )
 }
 
@@ -104,17 +111,16 @@ pub fn wgrad(operand: Operand, shape: &ConvShape) -> (Launch, PixelSplit) {
         constants,
         [tiles[0], tiles[1], split.slices],
         [THREADS, 1, 1],
-        work(operand, shape),
+        work(operand, shape, shape.weight_len()),
     );
     (launch, split)
 }
 
-/// The products' operations; operands pass through memory packed, the result in f32 (no more than one of the three is
-/// the result, so that this is a lower bound for all).
-pub(crate) fn work(operand: Operand, shape: &ConvShape) -> Work {
+/// The products' operations; operands pass through memory packed, the `result` elements of the third tensor in f32.
+pub(crate) fn work(operand: Operand, shape: &ConvShape, result: usize) -> Work {
     let elements = shape.input_len() + shape.output_len() + shape.weight_len();
     Work {
         operations: shape.work().operations,
-        bytes: (operand.bytes() * elements) as f64,
+        bytes: (operand.bytes() * (elements - result) + 4 * result) as f64,
     }
 }

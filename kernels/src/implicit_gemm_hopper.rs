@@ -60,6 +60,7 @@ pub fn fprop(operand: Operand, s: &ConvShape, multiprocessors: usize) -> Option<
         columns: s.outputs,
         phases: 1,
         together: 1,
+        result: s.output_len(),
     };
     product.plan(&FPROP, operand, s, multiprocessors)
 }
@@ -79,6 +80,7 @@ pub fn dgrad(operand: Operand, s: &ConvShape, multiprocessors: usize) -> Option<
         } else {
             1
         },
+        result: s.input_len(),
     };
     product.plan(&DGRAD, operand, s, multiprocessors)
 }
@@ -96,6 +98,8 @@ struct Product {
     phases: usize,
     /// Phases that a tile computes at once, in parts of its columns.
     together: usize,
+    /// Elements of the output.
+    result: usize,
 }
 
 impl Product {
@@ -139,7 +143,7 @@ impl Product {
             constants,
             [tiles.min(multiprocessors), 1, 1],
             [THREADS, 1, 1],
-            work(operand, s),
+            work(operand, s, self.result),
         );
         launch.shared_bytes = shared_bytes(tile_columns);
         let [columns, rows, images] = tile;

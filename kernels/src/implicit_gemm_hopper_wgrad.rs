@@ -72,7 +72,7 @@ pub fn wgrad(operand: Operand, s: &ConvShape, multiprocessors: usize) -> Option<
         vec![operand.constant()],
         [(tiles * slices).min(multiprocessors), 1, 1],
         [THREADS, 1, 1],
-        work(operand, s),
+        work(operand, s, s.weight_len()),
     );
     let blocks = ROW_BLOCKS + TILE_COLUMNS / slab(operand);
     launch.shared_bytes = (STAGES * (blocks * SLAB * BOX_BYTES + STAGE_BARRIERS)) as u32;

@@ -80,7 +80,7 @@ impl Climb {
         };
         let method = if device.launches() {
             format!(
-                "a copy by the driver of at least 256 MiB and four times the last cache, and this program's own tiled product of {GPU}³, each {RUNS} times before and {RUNS} times after"
+                "a copy by the driver of at least 256 MiB and four times the last cache, and a product of {GPU}³ by the best of this program's kernels, each {RUNS} times before and {RUNS} times after"
             )
         } else {
             format!(

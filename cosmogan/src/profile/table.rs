@@ -260,7 +260,7 @@ fn notes(profile: &Profile) -> Vec<String> {
         .collect();
     if !plain.is_empty() {
         notes.push(format!(
-            "no tiled kernel takes the shape of {}: plain ones run in their place",
+            "plain kernels run at {}: no other takes these shapes, or --tier keeps to plain ones",
             plain.join(", ")
         ));
     }

@@ -59,10 +59,9 @@ pub enum Method {
 impl Method {
     /// The faster one for a layer: where channels are few, transforming windows costs more than is saved.
     pub fn faster(inputs: usize, outputs: usize) -> Self {
-        if inputs >= 32 && outputs >= 16 {
-            Self::Minimal
-        } else {
-            Self::Direct
+        match inputs >= 32 && outputs >= 16 {
+            true => Self::Minimal,
+            false => Self::Direct,
         }
     }
 }

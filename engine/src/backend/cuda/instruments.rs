@@ -1,6 +1,8 @@
 //! The device's own clock, and what the driver tells about kernels.
 
+use std::collections::hash_map::Entry;
 use std::ffi::CString;
+use std::sync::PoisonError;
 
 use cosmogan_kernels::Launch;
 use cudarc::driver::{result, sys};
@@ -66,12 +68,40 @@ impl Shared {
         if !self.target.starts_with("sm_") {
             return None;
         }
-        let compiled = self.nvrtc.compile(&launch.module, &self.target).ok()?;
-        resources(&compiled.log)
-            .into_iter()
-            .find(|found| found.kernel == launch.kernel.name)
-            .map(|found| found.spill_bytes)
+        let mut compiled = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = match compiled.entry(launch.module.clone()) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => {
+                let target = self.target_of(&launch.module);
+                let log = self.nvrtc.compile(&launch.module, &target).ok()?.log;
+                new.insert(resources(&log))
+            }
+        };
+        let found = found
+            .iter()
+            .find(|found| found.kernel == launch.kernel.name);
+        found.map(|found| found.spill_bytes)
     }
+}
+
+type Elapsed = unsafe extern "C" fn(*mut f32, sys::CUevent, sys::CUevent) -> sys::CUresult;
+
+/// Milliseconds between two events, by the function that every driver has: the bindings' own is of drivers from 12.8 on.
+///
+/// # Safety
+/// Both events must be alive and reached.
+unsafe fn elapsed(
+    from: sys::CUevent,
+    to: sys::CUevent,
+) -> Result<std::result::Result<f32, result::DriverError>> {
+    // SAFETY: the driver is loaded, and this is the function's type since CUDA 2.
+    let function = unsafe { sys::culib().get::<Elapsed>(b"cuEventElapsedTime\0") };
+    let function = function
+        .map_err(|error| Error::Device(format!("the driver cannot time launches: {error}")))?;
+    let mut milliseconds = 0.0;
+    // SAFETY: as the caller vouches.
+    let outcome = unsafe { function(&raw mut milliseconds, from, to) };
+    Ok(outcome.result().map(|()| milliseconds))
 }
 
 impl Instruments for CudaLauncher {
@@ -95,7 +125,7 @@ impl Instruments for CudaLauncher {
         let milliseconds = unsafe {
             result::event::synchronize(to).map_err(failed)?;
             result::event::synchronize(from).map_err(failed)?;
-            result::event::elapsed(from, to)
+            elapsed(from, to)?
         };
         Ok(f64::from(milliseconds.map_err(failed)?) / 1e3)
     }

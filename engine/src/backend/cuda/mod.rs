@@ -23,7 +23,7 @@ use rayon::prelude::*;
 pub use device::{CudaDevice, CudaInventory, inventory, is_driver_present};
 use device::{describe, set_current};
 use instruments::Marks;
-use nvrtc::Nvrtc;
+use nvrtc::{Nvrtc, Resources};
 use pool::{Blocks, Pool, rounded};
 use staging::Staging;
 
@@ -49,6 +49,8 @@ struct Shared {
     marks: Mutex<Marks>,
     /// Whether a library takes the names of ranges, for other profilers to show; looked for when there is the first.
     ranges: OnceLock<bool>,
+    /// What the compiler says of modules that a profiler has asked about.
+    compiled: Mutex<HashMap<Module, Vec<Resources>>>,
 }
 
 struct State {
@@ -118,6 +120,7 @@ impl CudaLauncher {
             }),
             marks: Mutex::default(),
             ranges: OnceLock::new(),
+            compiled: Mutex::default(),
         })))
     }
 }
@@ -257,6 +260,7 @@ impl Launcher for CudaLauncher {
     }
 
     fn tensor_map(&self, map: &TensorMap, address: u64) -> Result<[u8; 128]> {
+        set_current(self.0.context)?;
         tensor_map::encode(map, address)
     }
 

@@ -1,20 +1,27 @@
 //! Page-locked memory, through which values travel at the full speed of the bus while the processor copies the next.
+//!
+//! It is a ring of pieces: what a step uploads takes the next ones, and waits for the device only when it has been once around.
+//! So the inputs of a step can be queued while the device is at the one before.
 
 use std::slice;
 
 use cudarc::driver::{result, sys};
 
-/// Values in one of the two halves.
+/// Values in a piece.
 const VALUES: usize = 1 << 20;
+/// Pieces: a batch of 64 maps of 256² takes four, latents, Adam's state and a table of crops one each.
+const PIECES: usize = 8;
 
-/// Two page-locked pieces of memory, made at first use.
+/// Page-locked pieces of memory, made at first use.
 #[derive(Debug, Default)]
 pub(super) struct Staging {
-    halves: Option<[Half; 2]>,
+    pieces: Vec<Piece>,
+    /// Whose turn it is.
+    next: usize,
 }
 
-#[derive(Debug)]
-struct Half {
+#[derive(Clone, Copy, Debug)]
+struct Piece {
     memory: *mut f32,
     /// When the device has done with it.
     free: sys::CUevent,
@@ -28,18 +35,17 @@ type Outcome<T> = Result<T, result::DriverError>;
 impl Staging {
     /// Queues a copy of `values` to device memory; returns when `values` may change.
     pub(super) fn upload(&mut self, to: u64, values: &[f32], stream: sys::CUstream) -> Outcome<()> {
-        let halves = self.halves()?;
-        for (index, piece) in values.chunks(VALUES).enumerate() {
-            let half = &halves[index % 2];
+        for (index, values) in values.chunks(VALUES).enumerate() {
+            let piece = self.piece()?;
             let at = to + 4 * (index * VALUES) as u64;
-            // SAFETY: `piece` fits a half, which the device has done with once its event is reached; the destination
+            // SAFETY: `values` fit a piece, which the device has done with once its event is reached; the destination
             // was allocated with room for all values.
             unsafe {
-                result::event::synchronize(half.free)?;
-                let staged = slice::from_raw_parts_mut(half.memory, piece.len());
-                staged.copy_from_slice(piece);
+                result::event::synchronize(piece.free)?;
+                let staged = slice::from_raw_parts_mut(piece.memory, values.len());
+                staged.copy_from_slice(values);
                 result::memcpy_htod_async(at, staged, stream)?;
-                result::event::record(half.free, stream)?;
+                result::event::record(piece.free, stream)?;
             }
         }
         Ok(())
@@ -52,19 +58,19 @@ impl Staging {
         values: &mut [f32],
         stream: sys::CUstream,
     ) -> Outcome<()> {
-        let halves = self.halves()?;
-        let mut pending: Option<(&mut [f32], &Half)> = None;
-        for (index, piece) in values.chunks_mut(VALUES).enumerate() {
-            let half = &halves[index % 2];
+        let mut pending: Option<(&mut [f32], Piece)> = None;
+        for (index, values) in values.chunks_mut(VALUES).enumerate() {
+            let piece = self.piece()?;
             let at = from + 4 * (index * VALUES) as u64;
-            // SAFETY: as in `upload`; the half was copied out before it is written again.
+            // SAFETY: as in `upload`; what an upload left in the piece travels before, in the order of the stream, and
+            // what a download left was copied out long before its turn comes again.
             unsafe {
-                let staged = slice::from_raw_parts_mut(half.memory, piece.len());
+                let staged = slice::from_raw_parts_mut(piece.memory, values.len());
                 result::memcpy_dtoh_async(staged, at, stream)?;
-                result::event::record(half.free, stream)?;
+                result::event::record(piece.free, stream)?;
             }
             // While this piece travels, the one before is copied out.
-            if let Some(before) = pending.replace((piece, half)) {
+            if let Some(before) = pending.replace((values, piece)) {
                 take(before)?;
             }
         }
@@ -76,24 +82,28 @@ impl Staging {
     /// # Safety
     /// No copy may be under way.
     pub(super) unsafe fn free(&mut self) {
-        for half in self.halves.take().into_iter().flatten() {
-            // SAFETY: both were made by `Half::new`, and are not used again.
+        for piece in self.pieces.drain(..) {
+            // SAFETY: both were made by `Piece::new`, and are not used again.
             unsafe {
-                let _ = result::free_host(half.memory.cast());
-                let _ = result::event::destroy(half.free);
+                let _ = result::free_host(piece.memory.cast());
+                let _ = result::event::destroy(piece.free);
             }
         }
+        self.next = 0;
     }
 
-    fn halves(&mut self) -> Outcome<&[Half; 2]> {
-        if self.halves.is_none() {
-            self.halves = Some([Half::new()?, Half::new()?]);
+    /// The piece whose turn it is.
+    fn piece(&mut self) -> Outcome<Piece> {
+        if self.pieces.len() < PIECES && self.next == self.pieces.len() {
+            self.pieces.push(Piece::new()?);
         }
-        Ok(self.halves.as_ref().expect("was just filled"))
+        let piece = self.pieces[self.next];
+        self.next = (self.next + 1) % PIECES;
+        Ok(piece)
     }
 }
 
-impl Half {
+impl Piece {
     fn new() -> Outcome<Self> {
         let flags = sys::CUevent_flags::CU_EVENT_DISABLE_TIMING;
         // SAFETY: the memory is freed once, by `Staging::free`.
@@ -105,11 +115,11 @@ impl Half {
     }
 }
 
-fn take((values, half): (&mut [f32], &Half)) -> Outcome<()> {
+fn take((values, piece): (&mut [f32], Piece)) -> Outcome<()> {
     // SAFETY: the event is behind the copy, so that the memory holds what was asked for.
     unsafe {
-        result::event::synchronize(half.free)?;
-        values.copy_from_slice(slice::from_raw_parts(half.memory, values.len()));
+        result::event::synchronize(piece.free)?;
+        values.copy_from_slice(slice::from_raw_parts(piece.memory, values.len()));
     }
     Ok(())
 }
