@@ -146,7 +146,7 @@ pub(super) fn run(arguments: &SimulateArguments) -> Result<()> {
 fn simulate(simulated: &mut NBodyBox, settings: &BoxSettings, folder: &Path) -> Result<()> {
     if simulated.is_complete() {
         eprintln!("the box in {} is complete", folder.display());
-        return Ok(());
+        return simulated.simulate(|_| Ok(()));
     }
     interrupt::listen();
     let steps = settings.steps as u64;

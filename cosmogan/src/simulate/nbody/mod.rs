@@ -119,7 +119,7 @@ impl NBodyBox {
     /// Where a file of the folder cannot be read or written or is damaged, and whatever `after_step` returns.
     pub fn simulate(&mut self, mut after_step: impl FnMut(StepReport) -> Result<()>) -> Result<()> {
         if self.is_complete() {
-            return Ok(());
+            return self.folder.remove_leftovers();
         }
         self.folder.check_version()?;
         self.folder.remove_leftovers()?;

@@ -83,6 +83,44 @@ impl BoxSettings {
         ))
     }
 
+    /// The first setting in which `other` differs: its flag, the value here, and the one there.
+    pub fn difference(&self, other: &Self) -> Option<(&'static str, String, String)> {
+        let (here, there) = (&self.cosmology, &other.cosmology);
+        let numbers = [
+            ("--omega-m", here.omega_m, there.omega_m),
+            ("--omega-b", here.omega_b, there.omega_b),
+            ("--hubble", here.hubble, there.hubble),
+            ("--sigma8", here.sigma8, there.sigma8),
+            (
+                "--spectral-index",
+                here.spectral_index,
+                there.spectral_index,
+            ),
+            ("--dark-energy-w", here.dark_energy, there.dark_energy),
+            (
+                "--source-redshift",
+                self.source_redshift,
+                other.source_redshift,
+            ),
+            ("--box-side", self.box_side, other.box_side),
+        ];
+        let counts = [
+            ("--seed", self.seed, other.seed),
+            ("--particles", self.particles as u64, other.particles as u64),
+            ("--mesh", self.mesh as u64, other.mesh as u64),
+            ("--steps", self.steps as u64, other.steps as u64),
+        ];
+        let numbers = numbers
+            .iter()
+            .filter(|(_, here, there)| here != there)
+            .map(|(flag, here, there)| (*flag, here.to_string(), there.to_string()));
+        let counts = counts
+            .iter()
+            .filter(|(_, here, there)| here != there)
+            .map(|(flag, here, there)| (*flag, here.to_string(), there.to_string()));
+        numbers.chain(counts).next()
+    }
+
     /// Refuses what cannot be simulated.
     ///
     /// # Errors
