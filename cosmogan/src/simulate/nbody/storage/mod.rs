@@ -263,6 +263,17 @@ impl BoxFolder {
         Ok(values)
     }
 
+    /// Reads all planes, and refuses those that are not what was written.
+    ///
+    /// # Errors
+    /// As [`BoxFolder::read_slab`].
+    pub(super) fn verify(&self) -> Result<()> {
+        for slab in &self.manifest.slabs {
+            self.read(&slab.planes)?;
+        }
+        Ok(())
+    }
+
     /// Writes the particles after `steps_done` steps in place of those before.
     pub(super) fn write_state(&mut self, steps_done: usize, particles: &Particles) -> Result<()> {
         let counts = particles.slabs().iter().map(|slab| slab.len() as u64);
