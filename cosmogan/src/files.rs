@@ -208,3 +208,21 @@ pub fn folder_of(path: &Path) -> &Path {
         _ => Path::new("."),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_on_one_disk_share_its_room() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let free = fs4::available_space(folder.path()).expect("its room");
+        let missing = folder.path().join("not/there/yet");
+        let part = free / 3 * 2;
+        let needed =
+            |here: u64, there: u64| require_space(&[(folder.path(), here), (&missing, there)]);
+        assert!(needed(part, 0).is_ok() && needed(0, part).is_ok());
+        let error = needed(part, part).expect_err("four thirds of what there is");
+        assert!(error.to_string().contains("free some space"), "{error}");
+    }
+}
