@@ -119,25 +119,51 @@ pub fn refuse_foreign(folder: &Path, own: impl Fn(&str) -> bool, flag: &str) -> 
     }
 }
 
-/// Refuses work whose `bytes` of results the disk of `folder`, which exists, cannot hold.
-pub fn require_space(folder: &Path, bytes: u64) -> Result<()> {
-    // Where the system does not say, the disk itself will.
-    let Ok(free) = fs4::available_space(folder) else {
-        return Ok(());
-    };
-    if bytes <= free {
-        return Ok(());
+/// Refuses work whose results do not fit their disks. Of each of `results`: the folder, and the bytes it is to hold; what
+/// goes to one disk counts together. A folder that is not there yet is where the nearest of its parents is.
+pub fn require_space(results: &[(&Path, u64)]) -> Result<()> {
+    for (folder, _) in results {
+        let place = existing(folder);
+        // Where the system does not say, the disk itself will.
+        let Ok(free) = fs4::available_space(place) else {
+            continue;
+        };
+        let bytes = results
+            .iter()
+            .filter(|(other, _)| on_one_disk(place, existing(other)))
+            .fold(0, |sum: u64, (_, bytes)| sum.saturating_add(*bytes));
+        if bytes > free {
+            let gigabytes = |bytes: u64| bytes as f64 / 1e9;
+            return Err(Error::file(
+                folder,
+                format!(
+                    "its disk has {:.1} GB free, the results take {:.1} GB",
+                    gigabytes(free),
+                    gigabytes(bytes)
+                ),
+                "free some space, or choose a folder on another disk",
+            ));
+        }
     }
-    let gigabytes = |bytes: u64| bytes as f64 / 1e9;
-    Err(Error::file(
-        folder,
-        format!(
-            "its disk has {:.1} GB free, the results take {:.1} GB",
-            gigabytes(free),
-            gigabytes(bytes)
-        ),
-        "free some space, or choose a folder on another disk",
-    ))
+    Ok(())
+}
+
+fn existing(folder: &Path) -> &Path {
+    let here = |path: &&Path| path.exists();
+    folder.ancestors().find(here).unwrap_or(Path::new("."))
+}
+
+#[cfg(unix)]
+fn on_one_disk(a: &Path, b: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let device = |path: &Path| fs::metadata(path).map(|data| data.dev()).ok();
+    device(a) == device(b)
+}
+
+/// Elsewhere too much room is asked for rather than too little.
+#[cfg(not(unix))]
+fn on_one_disk(_: &Path, _: &Path) -> bool {
+    true
 }
 
 /// The SHA-256 of the file at `path`, in hexadecimal.
@@ -175,9 +201,28 @@ pub fn cannot_write(path: &Path, error: &io::Error) -> Error {
     Error::file(path, format!("cannot write: {error}"), remedy)
 }
 
-fn folder_of(path: &Path) -> &Path {
+/// The folder that the file at `path` lies in.
+pub fn folder_of(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_on_one_disk_share_its_room() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let free = fs4::available_space(folder.path()).expect("its room");
+        let missing = folder.path().join("not/there/yet");
+        let part = free / 3 * 2;
+        let needed =
+            |here: u64, there: u64| require_space(&[(folder.path(), here), (&missing, there)]);
+        assert!(needed(part, 0).is_ok() && needed(0, part).is_ok());
+        let error = needed(part, part).expect_err("four thirds of what there is");
+        assert!(error.to_string().contains("free some space"), "{error}");
     }
 }

@@ -8,11 +8,14 @@ mod support;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use cosmogan::data::MapSet;
 use cosmogan::simulate::Cosmology;
 use cosmogan::simulate::nbody::{BoxSettings, NBodyBox};
-use support::{refused, succeed, text};
+use support::{cosmogan, refused, succeed, text};
 
 fn settings(seed: u64) -> BoxSettings {
     BoxSettings {
@@ -90,6 +93,16 @@ fn sets_come_from_different_boxes_and_say_so() {
     let before = fs::read(out.join("training.npy")).unwrap();
     succeed(&dataset(&training, &out, &validation));
     assert_eq!(fs::read(out.join("training.npy")).unwrap(), before);
+
+    // Another division of the boxes, after a run that was killed: of the earlier sets none is left.
+    let partial = out.join(".auxiliary.npy.x.partial");
+    fs::write(&partial, "half").unwrap();
+    let training = [boxes[1].as_path(), boxes[2].as_path()];
+    succeed(&dataset(&training, &out, &[]));
+    assert!(!out.join("validation.npy").exists() && !partial.exists());
+    let manifest: serde_json::Value =
+        serde_json::from_slice(&fs::read(out.join("dataset.json")).unwrap()).unwrap();
+    assert_eq!(manifest["sets"].as_array().unwrap().len(), 1);
 }
 
 #[test]
@@ -114,6 +127,13 @@ fn boxes_that_do_not_belong_together_are_refused_before_anything_is_written() {
             ..settings(0)
         },
     );
+    let longer = at(
+        "longer.box",
+        BoxSettings {
+            steps: 4,
+            ..settings(3)
+        },
+    );
     let unfinished = folder.path().join("unfinished.box");
     let mut begun = NBodyBox::open(&unfinished, &settings(2)).unwrap();
     let stop = || cosmogan::error::Error::Interrupted("a test".to_owned());
@@ -136,7 +156,14 @@ fn boxes_that_do_not_belong_together_are_refused_before_anything_is_written() {
         &[&first, &other],
         &[],
         1,
-        &["other.box", "another cosmology", "first.box"],
+        &["other.box", "--sigma8 0.9", "first.box", "0.798"],
+    );
+    let validation = ["--validation", text(&longer)];
+    refuse(
+        &[&first],
+        &validation,
+        1,
+        &["longer.box", "--steps 4", "first.box", "has 3"],
     );
     let validation = ["--validation", text(&twin)];
     refuse(
@@ -176,8 +203,63 @@ fn boxes_that_do_not_belong_together_are_refused_before_anything_is_written() {
     vast[place + 1] = "100000000000000";
     refused(&vast, 1, &["data", "GB free", "free some space"]);
 
+    let manifest = unfinished.join("manifest.json");
+    let whole = fs::read_to_string(&manifest).unwrap();
+    fs::write(&manifest, whole.replace("\"mesh\": 32", "\"mesh\": 33")).unwrap();
+    refuse(
+        &[&unfinished],
+        &[],
+        1,
+        &["manifest.json", "--mesh", "remove the folder"],
+    );
+
     let slab = first.join("slab-002.npy");
     let whole = fs::read(&slab).unwrap();
     fs::write(&slab, &whole[..whole.len() / 2]).unwrap();
     refuse(&[&first], &[], 1, &["slab-002.npy", "cut short"]);
+    // Also in the last of the boxes, before the first of them is cut.
+    fs::write(&slab, &whole).unwrap();
+    let last = at("last.box", settings(4));
+    let slab = last.join("slab-001.npy");
+    let mut changed = fs::read(&slab).unwrap();
+    changed[4000] ^= 1;
+    fs::write(&slab, &changed).unwrap();
+    let validation = ["--validation", text(&last)];
+    refuse(
+        &[&first],
+        &validation,
+        1,
+        &["last.box", "slab-001.npy", "SHA-256"],
+    );
+}
+
+#[test]
+#[cfg(unix)]
+fn an_interrupt_stops_between_maps_and_leaves_no_set() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = simulated(folder.path(), "first.box", settings(0));
+    let out = folder.path().join("data");
+    let mut arguments = dataset(&[&first], &out, &[]);
+    let place = arguments.iter().position(|word| *word == "3").unwrap();
+    arguments[place] = "100000";
+    let mut child = cosmogan()
+        .args(&arguments)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let files = || fs::read_dir(&out).map_or(0, Iterator::count);
+    let deadline = Instant::now() + Duration::from_secs(300);
+    while files() == 0 {
+        assert!(child.try_wait().unwrap().is_none(), "ended by itself");
+        assert!(Instant::now() < deadline, "no set in five minutes");
+        thread::sleep(Duration::from_millis(1));
+    }
+    let process = child.id().to_string();
+    let sent = Command::new("kill").args(["-INT", &process]).status();
+    assert!(sent.unwrap().success());
+    let ended = child.wait_with_output().unwrap();
+    let told = String::from_utf8_lossy(&ended.stderr).into_owned();
+    assert_eq!(ended.status.code(), Some(130), "{told}");
+    assert!(told.contains("run the same command again"), "{told}");
+    assert_eq!(files(), 0);
 }

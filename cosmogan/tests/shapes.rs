@@ -51,6 +51,19 @@ fn samples_are_grouped_by_name_and_bad_ones_refused() {
         1,
         &["tiny.npy", "--smoothing"],
     );
+    for side in ["1e-9", "1e-15", "1e-320"] {
+        let narrow = sample("narrow", "a.npy", side);
+        refused(
+            &["shapes", &narrow, "--out", text(&out)],
+            1,
+            &["a.npy", "--smoothing"],
+        );
+    }
+    // Four names are too many whatever their files hold.
+    let four = ["u", "v", "w", "x"].map(|name| sample(name, "none.npy", "1"));
+    let mut many = vec!["shapes", "--out", text(&out)];
+    many.extend(four.iter().map(String::as_str));
+    refused(&many, 2, &["SAMPLE", "three names"]);
     refused(
         &["shapes", &a, "--smoothing", "0", "--out", text(&out)],
         2,

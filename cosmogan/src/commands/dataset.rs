@@ -1,6 +1,7 @@
 //! `cosmogan dataset`: crops of simulated boxes, in sets that share no matter.
 
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use clap::Args;
 use serde::Serialize;
@@ -8,7 +9,8 @@ use serde::Serialize;
 use super::write_json;
 use crate::data::{MapWriter, crops};
 use crate::error::{Error, Result};
-use crate::files::{create_folder, refuse_foreign, require_space, sha256_of};
+use crate::files::{cannot_write, create_folder, refuse_foreign, require_space, sha256_of};
+use crate::interrupt;
 use crate::progress::Progress;
 use crate::simulate::nbody::{BoxSettings, NBodyBox};
 
@@ -105,7 +107,10 @@ impl DatasetArguments {
             .fold(maps, |product, &factor| {
                 product.saturating_mul(factor as u64)
             });
-        require_space(&self.out, bytes)?;
+        require_space(&[(&self.out, bytes)])?;
+        interrupt::listen();
+        verify(&sets, boxes as u64)?;
+        self.remove_earlier()?;
 
         let mut progress = Progress::new("cropping", maps);
         let mut index = 0;
@@ -208,6 +213,30 @@ impl DatasetArguments {
         Ok(sets)
     }
 
+    /// Removes what an earlier run left, the manifest first: at no moment does it name sets that are not its own, and no
+    /// set stays beside sets that may hold the same matter.
+    fn remove_earlier(&self) -> Result<()> {
+        let names = [MANIFEST.to_owned()].into_iter().chain(SETS.map(file_name));
+        for path in names.map(|name| self.out.join(name)) {
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(cannot_write(&path, &error));
+                }
+                _ => {}
+            }
+        }
+        let unreadable = |error| Error::file(&self.out, error, "choose another folder for --out");
+        for entry in fs::read_dir(&self.out).map_err(unreadable)? {
+            let path = entry.map_err(unreadable)?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let of_a_set = |set| name.starts_with(&format!(".{}.", file_name(set)));
+            if name.ends_with(".partial") && SETS.into_iter().any(of_a_set) {
+                fs::remove_file(&path).map_err(|error| cannot_write(&path, &error))?;
+            }
+        }
+        Ok(())
+    }
+
     fn write_set(
         &self,
         set: &'static str,
@@ -223,6 +252,7 @@ impl DatasetArguments {
         for (folder, simulated) in boxes {
             let mut first = 0;
             while first < self.maps_per_box {
+                stop_if_asked()?;
                 let last = (first + MAPS_AT_ONCE).min(self.maps_per_box);
                 for map in simulated.maps(first..last, self.pixels, self.side_degrees)? {
                     let of_map = (self.seed, *index);
@@ -251,35 +281,58 @@ impl DatasetArguments {
     }
 }
 
+/// Refuses damaged boxes before the first crop. Maps check what they read, but the last box is read last.
+fn verify(sets: &[Set], boxes: u64) -> Result<()> {
+    let mut progress = Progress::new("checking boxes", boxes);
+    for (folder, simulated) in sets.iter().flat_map(|(_, boxes)| boxes) {
+        stop_if_asked()?;
+        simulated.verify()?;
+        progress.advance(1, folder.display());
+    }
+    progress.finish("all whole");
+    Ok(())
+}
+
+fn stop_if_asked() -> Result<()> {
+    if interrupt::requested() {
+        return Err(Error::Interrupted(
+            "run the same command again; it makes the sets anew".to_owned(),
+        ));
+    }
+    Ok(())
+}
+
 fn file_name(set: &str) -> String {
     format!("{set}.npy")
 }
 
-/// Refuses a box of another universe than the others, and one with the same initial field as another.
+/// Refuses a box with the same initial field as another, and one that differs from the others in anything but its seed.
 fn check_beside(
     folder: &Path,
     settings: &BoxSettings,
     known: &[(&Path, BoxSettings)],
 ) -> Result<()> {
-    let Some((first_folder, first)) = known.first() else {
-        return Ok(());
-    };
-    if settings.cosmology != first.cosmology || settings.source_redshift != first.source_redshift {
+    if let Some((other, _)) = known.iter().find(|(_, other)| other.seed == settings.seed) {
         return Err(Error::file(
-            folder,
-            format!(
-                "is of another cosmology or source redshift than {}",
-                first_folder.display()
-            ),
-            "leave it out, or make a data set of its own of it",
-        ));
-    }
-    match known.iter().find(|(_, other)| other.seed == settings.seed) {
-        None => Ok(()),
-        Some((other, _)) => Err(Error::file(
             folder,
             format!("has the seed of {}, so the same matter", other.display()),
             "simulate a box with another --seed for it",
+        ));
+    }
+    // Those that are known are alike.
+    let Some((first, alike)) = known.first() else {
+        return Ok(());
+    };
+    let but_for_the_seed = BoxSettings {
+        seed: settings.seed,
+        ..*alike
+    };
+    match settings.difference(&but_for_the_seed) {
+        None => Ok(()),
+        Some((flag, here, there)) => Err(Error::file(
+            folder,
+            format!("has {flag} {here}, {} has {there}", first.display()),
+            "leave it out, or make a data set of its own of it",
         )),
     }
 }

@@ -1,5 +1,6 @@
 //! `cosmogan shapes`: maps of different origin beside each other, in units of their standard deviation.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -79,6 +80,17 @@ struct Shapes<'a> {
 
 impl ShapesArguments {
     pub(super) fn run(self) -> Result<()> {
+        let names: BTreeSet<&str> = self.inputs.iter().map(|input| &*input.name).collect();
+        if names.len() > 3 {
+            return Err(Error::usage(
+                "SAMPLE",
+                format!(
+                    "{} samples are more than a figure can tell apart",
+                    names.len()
+                ),
+                "give up to three names",
+            ));
+        }
         let estimator = ShapeEstimator::new(self.smoothing)?;
         let mut samples: Vec<(String, Vec<Shape>)> = Vec::new();
         let mut rows = Vec::new();
@@ -89,16 +101,6 @@ impl ShapesArguments {
                 Some((_, all)) => all.extend(shapes),
                 None => samples.push((input.name.clone(), shapes)),
             }
-        }
-        if samples.len() > 3 {
-            return Err(Error::usage(
-                "SAMPLE",
-                format!(
-                    "{} samples are more than a figure can tell apart",
-                    samples.len()
-                ),
-                "give up to three names",
-            ));
         }
         let figure = figure(&estimator, &samples);
         create_folder(&self.out)?;

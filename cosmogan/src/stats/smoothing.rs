@@ -6,7 +6,13 @@ const REACH: f64 = 4.0;
 /// `map`, of rows of `columns` pixels, convolved with a Gaussian of standard deviation `deviation` pixels; of it the pixels
 /// whose whole neighbourhood is in the map, and their number in a row. None are left where the map is too small.
 pub fn smoothed(map: &[f32], columns: usize, deviation: f64) -> (Vec<f32>, usize) {
-    let reach = (REACH * deviation).ceil() as usize;
+    let rows = map.len() / columns;
+    let reach = (REACH * deviation).ceil();
+    // Asked before the kernel is made: it may be far larger than the map, or than memory.
+    if 2.0 * reach >= rows.min(columns) as f64 {
+        return (Vec::new(), 0);
+    }
+    let reach = reach as usize;
     let weights: Vec<f64> = (0..=2 * reach)
         .map(|index| (-0.5 * ((index as f64 - reach as f64) / deviation).powi(2)).exp())
         .collect();
@@ -15,14 +21,7 @@ pub fn smoothed(map: &[f32], columns: usize, deviation: f64) -> (Vec<f32>, usize
         .iter()
         .map(|weight| (weight / total) as f32)
         .collect();
-    let rows = map.len() / columns;
-    let (inner_rows, inner_columns) = (
-        rows.saturating_sub(2 * reach),
-        columns.saturating_sub(2 * reach),
-    );
-    if inner_rows == 0 || inner_columns == 0 {
-        return (Vec::new(), 0);
-    }
+    let (inner_rows, inner_columns) = (rows - 2 * reach, columns - 2 * reach);
     let mut below = vec![0.0; inner_rows * columns];
     for (row, sums) in below.chunks_exact_mut(columns).enumerate() {
         for (offset, weight) in kernel.iter().enumerate() {
@@ -66,6 +65,8 @@ mod tests {
             // What lies beyond four standard deviations is left out: 6e-5 along either axis.
             assert!((f64::from(*value) - expected).abs() < 2e-4);
         }
-        assert!(smoothed(&map, columns, 8.0).0.is_empty());
+        for deviation in [8.0, 1e12, f64::INFINITY] {
+            assert!(smoothed(&map, columns, deviation).0.is_empty());
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! Maps from an N-body simulation, whose box stays on disk.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -7,7 +8,7 @@ use clap::Args;
 use super::SimulateArguments;
 use crate::data::MapWriter;
 use crate::error::{Error, Result};
-use crate::files::require_space;
+use crate::files::{folder_of, require_space};
 use crate::interrupt;
 use crate::progress::Progress;
 use crate::simulate::ConvergencePower;
@@ -98,9 +99,17 @@ pub(super) fn run(arguments: &SimulateArguments) -> Result<()> {
     settings.validate()?;
     settings.check_map(side_degrees)?;
     let mut simulated = NBodyBox::open(&folder, &settings)?;
+    if !simulated.is_complete()
+        && let Some(memory) = memory()
+    {
+        settings.check_memory(memory)?;
+    }
     // Nothing is started that the disk cannot hold, or that cannot be written.
     let map_bytes = maps.saturating_mul((pixels * pixels * size_of::<f32>()) as u64);
-    require_space(&folder, simulated.bytes_missing().saturating_add(map_bytes))?;
+    require_space(&[
+        (&folder, simulated.bytes_missing()),
+        (folder_of(out), map_bytes),
+    ])?;
     let mut writer = MapWriter::create(out, maps as usize, pixels, pixels, Some(side_degrees))?;
     simulate(&mut simulated, &settings, &folder)?;
 
@@ -119,6 +128,12 @@ pub(super) fn run(arguments: &SimulateArguments) -> Result<()> {
     let at_once = (PIXELS_AT_ONCE / (pixels * pixels)).max(1) as u64;
     let mut first = 0;
     while first < maps {
+        if interrupt::requested() {
+            return Err(Error::Interrupted(format!(
+                "run the same command again; the box in {} is kept, its maps are made anew",
+                folder.display()
+            )));
+        }
         let last = (first + at_once).min(maps);
         let chunk = simulated.maps(first..last, pixels, side_degrees)?;
         let slices: Vec<&[f32]> = chunk.iter().map(Vec::as_slice).collect();
@@ -143,10 +158,20 @@ pub(super) fn run(arguments: &SimulateArguments) -> Result<()> {
     Ok(())
 }
 
+/// Bytes of memory in this machine, where Linux tells.
+fn memory() -> Option<u64> {
+    let text = fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    kilobytes.checked_mul(1024)
+}
+
 fn simulate(simulated: &mut NBodyBox, settings: &BoxSettings, folder: &Path) -> Result<()> {
     if simulated.is_complete() {
         eprintln!("the box in {} is complete", folder.display());
-        return Ok(());
+        return simulated.simulate(|_| Ok(()));
     }
     interrupt::listen();
     let steps = settings.steps as u64;

@@ -128,14 +128,13 @@ impl Particle {
     }
 }
 
-/// `position` in [0, side); no particle crosses a box in one step.
+/// `position` in [0, side), however far outside it is: few steps in a small box may take a particle through it twice.
 pub(super) fn wrapped(position: f32, side: f32) -> f32 {
-    let inside = if position < 0.0 {
-        position + side
-    } else if position >= side {
-        position - side
-    } else {
+    let inside = if position >= 0.0 && position < side {
         position
+    } else {
+        // Zero is added because minus the side leaves a negative zero.
+        position.rem_euclid(side) + 0.0
     };
     // A little below zero plus the side rounds to the side.
     if inside < side { inside } else { 0.0 }
@@ -178,5 +177,28 @@ mod tests {
         assert_eq!(position(3)[..2], [30.5, 3.5]);
         assert!(position(0)[2] < 1e-5);
         assert_eq!(wrapped(-1e-9, 32.0), 0.0);
+    }
+
+    #[test]
+    fn who_leaves_by_more_than_a_box_comes_back_too() {
+        let side = 32.0;
+        for position in [2.5 * side, -1.5 * side, 0.5 * side] {
+            assert_eq!(wrapped(position, side), 0.5 * side, "{position}");
+        }
+        for position in [side, -side, 3.0 * side, -2.0 * side] {
+            assert_eq!(wrapped(position, side).to_bits(), 0, "{position}");
+        }
+        // What is wrapped once is rounded once.
+        for position in [32.3_f32, 63.999_996, -0.1, -31.7] {
+            let once = position - side.copysign(position);
+            assert_eq!(wrapped(position, side).to_bits(), once.to_bits());
+        }
+        let particle = Particle {
+            position: [1.0, 2.0, 3.0],
+            momentum: [2.5 * side, -1.5 * side, -4.0 * side],
+        };
+        let mut particles = Particles::new(32, [particle].into_iter());
+        particles.drift(1.0);
+        assert_eq!(particles.slabs()[2][0].position, [17.0, 18.0, 3.0]);
     }
 }

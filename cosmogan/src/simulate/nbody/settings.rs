@@ -3,14 +3,15 @@
 use serde::{Deserialize, Serialize};
 
 use super::super::cosmology::Cosmology;
-use super::particles::THICKNESS;
+use super::particles::{Particle, THICKNESS};
 use crate::error::{Error, Result};
 
 /// Pixels of a lens plane per cell of the force mesh, along each axis: structure is as sharp as the mesh makes it, and
 /// planes are not to blur it again.
 const PLANE_PIXELS_PER_CELL: usize = 4;
 
-/// Everything that the planes of a box depend on: two boxes with equal settings are the same, bit for bit.
+/// Everything that the planes of a box depend on: two boxes with equal settings are the same, bit for bit, on processors
+/// with the same vector instructions.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BoxSettings {
     /// The universe.
@@ -83,6 +84,72 @@ impl BoxSettings {
         ))
     }
 
+    /// Refuses a box whose simulation holds more than `memory` bytes: three real arrays of the mesh, and the particles
+    /// twice while they are written. Somewhat more is needed.
+    ///
+    /// # Errors
+    /// Naming the flag of `cosmogan simulate`.
+    pub fn check_memory(&self, memory: u64) -> Result<()> {
+        let mesh = 3 * size_of::<f32>() as u64 * (self.mesh as u64).pow(3);
+        let particles = 2 * size_of::<Particle>() as u64 * (self.particles as u64).pow(3);
+        if mesh + particles <= memory {
+            return Ok(());
+        }
+        let (flag, value) = if mesh > particles {
+            ("--mesh", self.mesh)
+        } else {
+            ("--particles", self.particles)
+        };
+        let gigabytes = |bytes: u64| bytes as f64 / 1e9;
+        Err(Error::usage(
+            flag,
+            format!(
+                "with {value} the box takes {:.1} GB of memory, this machine has {:.1} GB",
+                gigabytes(mesh + particles),
+                gigabytes(memory)
+            ),
+            "give a smaller --mesh or fewer --particles",
+        ))
+    }
+
+    /// The first setting in which `other` differs: its flag, the value here, and the one there.
+    pub fn difference(&self, other: &Self) -> Option<(&'static str, String, String)> {
+        let (here, there) = (&self.cosmology, &other.cosmology);
+        let numbers = [
+            ("--omega-m", here.omega_m, there.omega_m),
+            ("--omega-b", here.omega_b, there.omega_b),
+            ("--hubble", here.hubble, there.hubble),
+            ("--sigma8", here.sigma8, there.sigma8),
+            (
+                "--spectral-index",
+                here.spectral_index,
+                there.spectral_index,
+            ),
+            ("--dark-energy-w", here.dark_energy, there.dark_energy),
+            (
+                "--source-redshift",
+                self.source_redshift,
+                other.source_redshift,
+            ),
+            ("--box-side", self.box_side, other.box_side),
+        ];
+        let counts = [
+            ("--seed", self.seed, other.seed),
+            ("--particles", self.particles as u64, other.particles as u64),
+            ("--mesh", self.mesh as u64, other.mesh as u64),
+            ("--steps", self.steps as u64, other.steps as u64),
+        ];
+        let numbers = numbers
+            .iter()
+            .filter(|(_, here, there)| here != there)
+            .map(|(flag, here, there)| (*flag, here.to_string(), there.to_string()));
+        let counts = counts
+            .iter()
+            .filter(|(_, here, there)| here != there)
+            .map(|(flag, here, there)| (*flag, here.to_string(), there.to_string()));
+        numbers.chain(counts).next()
+    }
+
     /// Refuses what cannot be simulated.
     ///
     /// # Errors
@@ -133,5 +200,31 @@ impl BoxSettings {
             );
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_box_larger_than_memory_is_refused_by_what_takes_most_of_it() {
+        let refused = |particles: usize, mesh: usize, memory: u64| {
+            let settings = BoxSettings {
+                particles,
+                mesh,
+                ..BoxSettings::default()
+            };
+            settings
+                .check_memory(memory)
+                .err()
+                .map(|error| error.to_string())
+        };
+        // 12·512³ and 48·256³ bytes.
+        assert_eq!(refused(256, 512, 2_415_919_104), None);
+        let mesh = refused(256, 512, 2_415_919_103).expect("a byte too little");
+        assert!(mesh.starts_with("--mesh: with 512"), "{mesh}");
+        let particles = refused(512, 512, 4_000_000_000).expect("8 GB");
+        assert!(particles.starts_with("--particles"), "{particles}");
     }
 }

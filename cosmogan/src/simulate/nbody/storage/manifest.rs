@@ -9,7 +9,7 @@ use super::super::settings::BoxSettings;
 use crate::error::{Error, Result};
 
 /// Changes whenever files of an older program mean something else to a newer one.
-const FORMAT: &str = "cosmogan box 1";
+const FORMAT: &str = "cosmogan box 2";
 
 /// What is known of a file: enough to tell whether it is whole and the one that was written.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -105,45 +105,7 @@ impl Manifest {
 
     /// Refuses a box that was made from other settings, naming the first that differs.
     pub(super) fn check_settings(&self, path: &Path, wanted: &BoxSettings) -> Result<()> {
-        let here = &self.settings;
-        let (ours, theirs) = (&wanted.cosmology, &here.cosmology);
-        let numbers = [
-            ("--omega-m", theirs.omega_m, ours.omega_m),
-            ("--omega-b", theirs.omega_b, ours.omega_b),
-            ("--hubble", theirs.hubble, ours.hubble),
-            ("--sigma8", theirs.sigma8, ours.sigma8),
-            (
-                "--spectral-index",
-                theirs.spectral_index,
-                ours.spectral_index,
-            ),
-            ("--dark-energy-w", theirs.dark_energy, ours.dark_energy),
-            (
-                "--source-redshift",
-                here.source_redshift,
-                wanted.source_redshift,
-            ),
-            ("--box-side", here.box_side, wanted.box_side),
-        ];
-        let counts = [
-            ("--seed", here.seed, wanted.seed),
-            (
-                "--particles",
-                here.particles as u64,
-                wanted.particles as u64,
-            ),
-            ("--mesh", here.mesh as u64, wanted.mesh as u64),
-            ("--steps", here.steps as u64, wanted.steps as u64),
-        ];
-        let numbers = numbers
-            .iter()
-            .filter(|(_, theirs, ours)| theirs != ours)
-            .map(|(flag, theirs, ours)| (flag, theirs.to_string(), ours.to_string()));
-        let counts = counts
-            .iter()
-            .filter(|(_, theirs, ours)| theirs != ours)
-            .map(|(flag, theirs, ours)| (flag, theirs.to_string(), ours.to_string()));
-        match numbers.chain(counts).next() {
+        match self.settings.difference(wanted) {
             None => Ok(()),
             Some((flag, theirs, ours)) => Err(Error::file(
                 path,

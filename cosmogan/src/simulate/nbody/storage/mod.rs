@@ -98,7 +98,14 @@ impl BoxFolder {
             )
         })?;
         let settings = Manifest::parse(&path, &text)?.settings;
-        settings.validate()?;
+        // No flag asked for these settings: what is wrong with them is wrong with the file.
+        settings.validate().map_err(|error| {
+            Error::file(
+                &path,
+                format!("is damaged: {error}"),
+                "remove the folder and simulate the box again",
+            )
+        })?;
         Ok(settings)
     }
 
@@ -125,9 +132,11 @@ impl BoxFolder {
         self.record(slab).is_some()
     }
 
-    /// Whether nothing but maps is left to make.
+    /// Whether nothing but maps is left to make. The last planes alone are not the end: the last growth comes after them.
     pub(super) fn is_complete(&self, slabs: usize) -> bool {
         (0..slabs).all(|slab| self.has_slab(slab))
+            && self.manifest.growth.len() == self.manifest.settings.steps
+            && self.manifest.state.is_none()
     }
 
     fn record(&self, slab: usize) -> Option<&SlabRecord> {
@@ -172,11 +181,11 @@ impl BoxFolder {
 
     /// Bytes still to be written for `slabs` slabs.
     pub(super) fn bytes_missing(&self, slabs: usize) -> u64 {
-        let settings = &self.manifest.settings;
-        let missing = (0..slabs).filter(|&slab| !self.has_slab(slab)).count();
-        if missing == 0 {
+        if self.is_complete(slabs) {
             return 0;
         }
+        let settings = &self.manifest.settings;
+        let missing = (0..slabs).filter(|&slab| !self.has_slab(slab)).count();
         let planes = PLANES * settings.plane_pixels().pow(2) * size_of::<f16>();
         // While a new state is written, the old one is still there.
         (missing * planes + 2 * settings.particles.pow(3) * PARTICLE) as u64
@@ -254,6 +263,17 @@ impl BoxFolder {
         Ok(values)
     }
 
+    /// Reads all planes, and refuses those that are not what was written.
+    ///
+    /// # Errors
+    /// As [`BoxFolder::read_slab`].
+    pub(super) fn verify(&self) -> Result<()> {
+        for slab in &self.manifest.slabs {
+            self.read(&slab.planes)?;
+        }
+        Ok(())
+    }
+
     /// Writes the particles after `steps_done` steps in place of those before.
     pub(super) fn write_state(&mut self, steps_done: usize, particles: &Particles) -> Result<()> {
         let counts = particles.slabs().iter().map(|slab| slab.len() as u64);
@@ -277,6 +297,16 @@ impl BoxFolder {
             return Ok(None);
         };
         let settings = &self.manifest.settings;
+        if state.steps_done >= settings.steps {
+            return Err(Error::file(
+                self.path.join(MANIFEST),
+                format!(
+                    "is damaged: particles after {} of {} steps",
+                    state.steps_done, settings.steps
+                ),
+                "remove the folder and run again: the box will be made anew",
+            ));
+        }
         let bytes = self.read(&state.particles)?;
         let slabs = settings.mesh / THICKNESS;
         let (counts, mut rest) = bytes.split_at(slabs * size_of::<u64>());
