@@ -228,10 +228,7 @@ fn launches_are_counted_where_time_means_nothing() {
     assert_eq!(launches("adam"), 1);
     assert_eq!(launches("single_channel_dgrad"), 2);
     // A product with a vector has no tile.
-    assert!(
-        table.contains("plain kernels run at linear_"),
-        "{table}"
-    );
+    assert!(table.contains("plain kernels run at linear_"), "{table}");
     for flag in ["--cold", "--trace", "--plot"] {
         let value = folder.path().join("file.svg");
         let value = if flag == "--cold" {
