@@ -14,8 +14,6 @@ use crate::interrupt;
 use crate::progress::Progress;
 use crate::simulate::nbody::{BoxSettings, NBodyBox};
 
-/// Maps that are made at once.
-const MAPS_AT_ONCE: u64 = 16;
 /// The names of sets, and of their files.
 const SETS: [&str; 4] = ["training", "validation", "development", "auxiliary"];
 const MANIFEST: &str = "dataset.json";
@@ -250,10 +248,11 @@ impl DatasetArguments {
         let mut writer = MapWriter::create(&path, count, self.size, self.size, side)?;
         let mut records = Vec::new();
         for (folder, simulated) in boxes {
+            let at_once = NBodyBox::maps_at_once(self.pixels);
             let mut first = 0;
             while first < self.maps_per_box {
                 stop_if_asked()?;
-                let last = (first + MAPS_AT_ONCE).min(self.maps_per_box);
+                let last = (first + at_once).min(self.maps_per_box);
                 for map in simulated.maps(first..last, self.pixels, self.side_degrees)? {
                     let of_map = (self.seed, *index);
                     for crop in crops(&map, self.pixels, self.size, self.per_map, of_map) {

@@ -15,8 +15,6 @@ use crate::simulate::ConvergencePower;
 use crate::simulate::nbody::{BoxSettings, NBodyBox};
 use crate::stats::{Moments, PowerSpectrum, logarithmic_edges};
 
-/// Pixels of the maps that are made at once.
-const PIXELS_AT_ONCE: usize = 64 << 20;
 /// Bins of the spectrum that is shown.
 const BINS: usize = 14;
 
@@ -125,7 +123,7 @@ pub(super) fn run(arguments: &SimulateArguments) -> Result<()> {
     let mut spectrum = vec![0.0; BINS];
     let mut moments = Moments::default();
     let mut progress = Progress::new("ray-tracing", maps);
-    let at_once = (PIXELS_AT_ONCE / (pixels * pixels)).max(1) as u64;
+    let at_once = NBodyBox::maps_at_once(pixels);
     let mut first = 0;
     while first < maps {
         if interrupt::requested() {

@@ -13,6 +13,7 @@ use realfft::num_complex::Complex32;
 use super::deposit::deposit;
 use super::fourier::Fourier;
 use super::particles::{Particles, THICKNESS, cloud};
+use super::waves::Waves;
 
 /// The mesh, its spectrum, and the workspace of a gradient: three arrays of n³ numbers, made once.
 pub(super) struct ForceMesh {
@@ -20,10 +21,7 @@ pub(super) struct ForceMesh {
     mesh: Vec<f32>,
     spectrum: Vec<Complex32>,
     work: Vec<Complex32>,
-    /// Of each row or column: the wave number per cell, 0 for the Nyquist mode, which has no derivative.
-    slope: Vec<f32>,
-    /// Its square, with the Nyquist mode.
-    square: Vec<f32>,
+    waves: Waves,
     /// What one axis contributes to 1/W², W = sinc² being the window of one cloud in cell.
     sharpening: Vec<f32>,
 }
@@ -32,27 +30,12 @@ impl ForceMesh {
     /// For a mesh of `side`³.
     pub(super) fn new(side: usize) -> Self {
         let fourier = Fourier::new(side);
-        let per_cell = |index: usize| TAU / side as f64 * fourier.wave(index);
-        let all = 0..side;
         Self {
             mesh: fourier.mesh(),
             spectrum: fourier.spectrum(),
             work: fourier.spectrum(),
-            slope: all
-                .clone()
-                .map(|index| {
-                    if 2 * index == side {
-                        0.0
-                    } else {
-                        per_cell(index) as f32
-                    }
-                })
-                .collect(),
-            square: all
-                .clone()
-                .map(|index| per_cell(index).powi(2) as f32)
-                .collect(),
-            sharpening: all
+            waves: Waves::new(&fourier),
+            sharpening: (0..side)
                 .map(|index| window(fourier.wave(index), side).powi(-2) as f32)
                 .collect(),
             fourier,
@@ -79,12 +62,11 @@ impl ForceMesh {
     pub(super) fn kick(&mut self, particles: &mut Particles, factor: f32, sharp: bool) {
         let side = self.fourier.side();
         let scale = (side as f64).powi(-3) as f32;
-        let (square, sharpening) = (&self.square, &self.sharpening);
+        let (waves, sharpening) = (&self.waves, &self.sharpening);
         for axis in 0..3 {
-            let slope = &self.slope;
             let response = |mode: [usize; 3]| {
                 let [x, y, z] = mode;
-                let laplacian = square[x] + square[y] + square[z];
+                let laplacian = waves.laplacian(mode);
                 if laplacian == 0.0 {
                     return Complex32::default();
                 }
@@ -93,7 +75,7 @@ impl ForceMesh {
                 } else {
                     1.0
                 };
-                Complex32::new(0.0, scale * sharper * slope[mode[axis]] / laplacian)
+                Complex32::new(0.0, scale * sharper * waves.slope[mode[axis]] / laplacian)
             };
             self.fourier
                 .inverse(&self.spectrum, &mut self.work, &mut self.mesh, response);

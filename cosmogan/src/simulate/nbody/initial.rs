@@ -12,6 +12,7 @@ use super::fourier::Fourier;
 use super::particles::{Particle, Particles, wrapped};
 use super::settings::BoxSettings;
 use super::steps::Epoch;
+use super::waves::Waves;
 use crate::rng::{Normals, Purpose, stream};
 use crate::simulate::linear_power::LinearPower;
 
@@ -159,38 +160,6 @@ fn second_order_source(
     let mut spectrum = fourier.spectrum();
     fourier.forward(&mut source, &mut spectrum);
     spectrum
-}
-
-/// Wave numbers per spacing of the particles.
-struct Waves {
-    /// 0 for the Nyquist mode.
-    slope: Vec<f32>,
-    square: Vec<f32>,
-}
-
-impl Waves {
-    fn new(fourier: &Fourier) -> Self {
-        let side = fourier.side();
-        let wave = |index: usize| TAU / side as f64 * fourier.wave(index);
-        Self {
-            slope: (0..side)
-                .map(|index| {
-                    if 2 * index == side {
-                        0.0
-                    } else {
-                        wave(index) as f32
-                    }
-                })
-                .collect(),
-            square: (0..side).map(|index| wave(index).powi(2) as f32).collect(),
-        }
-    }
-
-    /// 1/k², 0 for the mean.
-    fn inverse_square(&self, [x, y, z]: [usize; 3]) -> f32 {
-        let square = self.square[x] + self.square[y] + self.square[z];
-        if square > 0.0 { 1.0 / square } else { 0.0 }
-    }
 }
 
 #[cfg(test)]

@@ -27,6 +27,7 @@ mod rays;
 mod settings;
 mod steps;
 mod storage;
+mod waves;
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -216,6 +217,13 @@ impl NBodyBox {
     /// −κ of a line of sight on which there is nothing at all: no pixel can lie below minus this.
     pub fn empty_beam(&self) -> f64 {
         self.lenses.iter().map(|lens| lens.weight).sum()
+    }
+
+    /// How many maps of `pixels`² to ask for at a time: every call of [`maps`](Self::maps) reads all planes, so that many at
+    /// once are good, as far as 256 MB hold them.
+    pub fn maps_at_once(pixels: usize) -> u64 {
+        const PIXELS: usize = 64 << 20;
+        (PIXELS / (pixels * pixels)).max(1) as u64
     }
 
     /// Maps `range` of `pixels`² on `side_degrees`: each sees every slab along a random axis, shifted and mirrored at
