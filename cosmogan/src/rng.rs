@@ -38,6 +38,8 @@ pub enum Purpose {
     InitialField = 13,
     /// How a map sees the slabs of a box; the index is the map.
     LightCone = 14,
+    /// Latents by which the statistics of an averaged generator are measured; the index is the batch.
+    AverageLatents = 15,
 }
 
 /// The generator of random numbers for one purpose and index under a seed.

@@ -38,6 +38,10 @@ pub(super) struct TrainArguments {
     /// Maps per step [default: the preset's, 64; tiny has 16]
     #[arg(long)]
     batch: Option<usize>,
+    /// Keep a moving average of the generator with this decay per step, as average.safetensors; it is what pictures show
+    /// and --select scores [default: the preset's, 0: none]
+    #[arg(long, value_name = "DECAY", allow_negative_numbers = true)]
+    average: Option<f64>,
     /// Seed of weights, order, latents and label flips [default: 0]
     #[arg(long)]
     seed: Option<u64>,
@@ -176,6 +180,16 @@ impl TrainArguments {
         {
             // A preset repeated at a resume does not mean its batch, which an earlier --batch may have replaced.
             training.batch = earlier.training.batch;
+        }
+        if let Some(decay) = self.average {
+            training.average = decay;
+            if let Some(problem) = training.problem() {
+                return Err(Error::usage("--average", problem, "give 0.999, say"));
+            }
+        } else if let Some(earlier) = earlier
+            && self.config.is_none()
+        {
+            training.average = earlier.training.average;
         }
         Ok((model, training))
     }

@@ -80,6 +80,21 @@ impl Network {
         })
     }
 
+    /// A copy of its own memory, each tensor's values in the file's order as `change` leaves them.
+    ///
+    /// # Errors
+    /// Where the device fails.
+    pub(crate) fn duplicate(
+        &self,
+        change: impl Fn(&TensorSpecification, Vec<f32>) -> Vec<f32>,
+    ) -> Result<Self> {
+        let mut values = self.download()?.into_iter();
+        Self::from_file_values(self.kind, self.config, &self.backend, |_| {
+            let (specification, values) = values.next().expect("as many as there are tensors");
+            Ok(change(specification, values))
+        })
+    }
+
     /// Which of the two it is.
     pub fn kind(&self) -> NetworkKind {
         self.kind
@@ -127,6 +142,15 @@ impl Network {
             .filter(|(specification, _)| specification.role.is_trained())
     }
 
+    /// The tensors that gradients change.
+    pub(crate) fn trained_tensors(&self) -> impl Iterator<Item = &Tensor> {
+        self.specifications
+            .iter()
+            .zip(&self.tensors)
+            .filter(|(specification, _)| specification.role.is_trained())
+            .map(|(_, tensor)| tensor)
+    }
+
     /// The specifications of the tensors that gradients change.
     pub(crate) fn trained(&self) -> impl Iterator<Item = &TensorSpecification> {
         self.specifications
@@ -156,11 +180,19 @@ impl Network {
         }
     }
 
-    /// Lets the running statistics follow one batch.
+    /// Lets the running statistics follow one batch, as in training.
     ///
     /// # Errors
     /// Where the device fails.
     pub(crate) fn update_running(&mut self, batch: &RunningUpdate) -> Result<()> {
+        self.move_running(batch, BATCH_NORM_MOMENTUM)
+    }
+
+    /// running ← (1 − momentum)·running + momentum·batch for all running statistics.
+    ///
+    /// # Errors
+    /// Where the device fails.
+    pub(crate) fn move_running(&mut self, batch: &RunningUpdate, momentum: f32) -> Result<()> {
         for (layer, statistics) in &batch.0 {
             let mean = self.position(&format!("bn{layer}.running_mean"));
             // A batch normalisation's running mean and variance stand next to each other.
@@ -168,7 +200,7 @@ impl Network {
             update_running_statistics(
                 &*self.backend,
                 statistics,
-                BATCH_NORM_MOMENTUM,
+                momentum,
                 &mut before[mean],
                 &mut after[0],
             )?;
@@ -201,6 +233,13 @@ impl Bound<'_> {
     /// The configuration of the network.
     pub(crate) fn config(&self) -> &ModelConfig {
         &self.network.config
+    }
+
+    /// Latents `[N, z_dim]` on its device.
+    pub(crate) fn latents(&self, values: &[f32]) -> Result<Tensor> {
+        let z_dim = self.config().z_dim;
+        let shape = Shape::from([values.len() / z_dim, z_dim]);
+        Ok(self.network.backend.upload(shape, values)?)
     }
 
     /// The tape it is bound to.

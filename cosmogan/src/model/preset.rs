@@ -26,6 +26,9 @@ pub struct TrainingConfig {
     pub epsilon: f64,
     /// Probability that the labels of a step are flipped in the discriminator's loss.
     pub flip_labels: f64,
+    /// Decay of the generator's moving average from step to step; 0 keeps none.
+    #[serde(default)]
+    pub average: f64,
 }
 
 impl TrainingConfig {
@@ -63,6 +66,9 @@ impl TrainingConfig {
                 "flip_labels is a probability, not {}",
                 self.flip_labels
             ));
+        }
+        if !(0.0..1.0).contains(&self.average) {
+            return Some(format!("average must lie in [0, 1), not {}", self.average));
         }
         None
     }
@@ -108,6 +114,7 @@ impl Preset {
             beta2: 0.999,
             epsilon: 1e-8,
             flip_labels: 0.01,
+            average: 0.0,
         }
     }
 }
@@ -129,6 +136,7 @@ struct Overrides {
     beta2: Option<f64>,
     epsilon: Option<f64>,
     flip_labels: Option<f64>,
+    average: Option<f64>,
 }
 
 /// The preset's configurations with what the TOML file at `path` says in place of it.
@@ -146,7 +154,7 @@ pub fn with_overrides(preset: Preset, path: &Path) -> Result<(ModelConfig, Train
         Error::file(
             path,
             format!("line {line}: {message}"),
-            "keys are output_size, layers, gf_dim, df_dim, z_dim, c_dim, batch, epochs, learning_rate, beta1, beta2, epsilon, flip_labels",
+            "keys are output_size, layers, gf_dim, df_dim, z_dim, c_dim, batch, epochs, learning_rate, beta1, beta2, epsilon, flip_labels, average",
         )
     })?;
     let base = preset.model();
@@ -167,6 +175,7 @@ pub fn with_overrides(preset: Preset, path: &Path) -> Result<(ModelConfig, Train
         beta2: overrides.beta2.unwrap_or(base.beta2),
         epsilon: overrides.epsilon.unwrap_or(base.epsilon),
         flip_labels: overrides.flip_labels.unwrap_or(base.flip_labels),
+        average: overrides.average.unwrap_or(base.average),
     };
     match model.problem().or_else(|| training.problem()) {
         Some(problem) => Err(Error::file(path, problem, "correct the value")),

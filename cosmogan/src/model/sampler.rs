@@ -1,6 +1,6 @@
 //! Maps from a trained generator: the same map for the same latent vector, whatever else is in the batch.
 
-use cosmogan_engine::{Shape, Tape};
+use cosmogan_engine::Tape;
 
 use super::generator;
 use super::layout::channels_first;
@@ -21,11 +21,9 @@ pub fn generate(generator: &Network, latents: &[f32]) -> Result<Vec<f32>> {
 /// As [`generate`].
 pub fn run(network: &Network, latents: &[f32], mode: Mode) -> Result<Vec<f32>> {
     let backend = network.backend();
-    let z_dim = network.config().z_dim;
     let tape = Tape::new(backend.clone());
     let bound = network.bind(&tape, mode);
-    let shape = Shape::from([latents.len() / z_dim, z_dim]);
-    let latents = tape.constant(backend.upload(shape, latents)?);
+    let latents = tape.constant(bound.latents(latents)?);
     let (maps, _) = generator::forward(&bound, &latents)?;
     let &[batch, height, width, channels] = maps.shape().dims() else {
         unreachable!("the generator's last layer is a transposed convolution");

@@ -1,7 +1,7 @@
 //! `checkpoint.safetensors`: all that a run needs to go on, bit for bit, in one file.
 //!
-//! It holds both networks (`generator.*`, `discriminator.*`) and Adam's moments (`….adam_first`, `….adam_second`) in
-//! the layouts of weight files. Random numbers need no state: they are functions of the seed and the step.
+//! It holds both networks (`generator.*`, `discriminator.*`), Adam's moments (`….adam_first`, `….adam_second`) and, where
+//! one is kept, the generator's moving average (`average.*`), in the layouts of weight files. Random numbers need no state: they are functions of the seed and the step.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,6 +9,7 @@ use std::sync::Arc;
 use cosmogan_engine::backend::Backend;
 use serde::{Deserialize, Serialize};
 
+use super::average::Average;
 use super::step::{Moments, Trainer};
 use crate::data::MapSet;
 use crate::error::{Error, Result};
@@ -21,6 +22,7 @@ use crate::model::{ModelConfig, NetworkKind, TensorSpecification};
 const KEY: &str = "cosmogan.checkpoint";
 const FIRST: &str = "adam_first";
 const SECOND: &str = "adam_second";
+const AVERAGE: &str = "average";
 
 /// What a run is: two runs of equal identity give the same bits at every step.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -92,6 +94,12 @@ pub fn save(path: &Path, trainer: &Trainer, identity: &RunIdentity) -> Result<()
             }
         }
     }
+    if let Some(average) = trainer.average() {
+        for (tensor, values) in average.network().download()? {
+            let name = format!("{AVERAGE}.{}", tensor.name);
+            tensors.push((name, tensor.file_dims.clone(), values));
+        }
+    }
     let metadata = Metadata {
         identity: identity.clone(),
         steps_done: trainer.steps_done(),
@@ -125,8 +133,8 @@ pub fn load(path: &Path, backend: &Arc<dyn Backend>) -> Result<Trainer> {
         steps_done,
         ..
     } = metadata(&file, path)?;
-    let values = |kind: NetworkKind, tensor: &TensorSpecification, suffix: &str| {
-        let name = format!("{}.{}{suffix}", kind.name(), tensor.name);
+    let values = |prefix: &str, tensor: &TensorSpecification, suffix: &str| {
+        let name = format!("{prefix}.{}{suffix}", tensor.name);
         let values = file.expect(&name, &tensor.file_dims)?;
         Ok(values
             .into_iter()
@@ -135,13 +143,13 @@ pub fn load(path: &Path, backend: &Arc<dyn Backend>) -> Result<Trainer> {
     };
     let restore = |kind| -> Result<(Network, Vec<Moments>)> {
         let network = Network::from_file_values(kind, identity.model, backend, |tensor| {
-            values(kind, tensor, "")
+            values(kind.name(), tensor, "")
         })?;
         let moments = network
             .trained()
             .map(|tensor| {
                 let moment = |suffix: &str| {
-                    let values = values(kind, tensor, &format!(".{suffix}"))?;
+                    let values = values(kind.name(), tensor, &format!(".{suffix}"))?;
                     upload(&**backend, tensor, &values)
                 };
                 Ok(Moments {
@@ -158,6 +166,14 @@ pub fn load(path: &Path, backend: &Arc<dyn Backend>) -> Result<Trainer> {
     trainer.generator_moments = generator_moments;
     trainer.discriminator_moments = discriminator_moments;
     trainer.steps_done = steps_done;
+    let decay = identity.training.average;
+    if decay > 0.0 {
+        let kind = NetworkKind::Generator;
+        let network = Network::from_file_values(kind, identity.model, backend, |tensor| {
+            values(AVERAGE, tensor, "")
+        })?;
+        trainer = trainer.with_average(Average::new(network, decay));
+    }
     Ok(trainer)
 }
 

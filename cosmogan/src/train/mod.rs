@@ -1,5 +1,6 @@
 //! Training: one simultaneous step, the run around it, and what a run leaves on disk.
 
+pub mod average;
 pub mod batches;
 pub mod checkpoint;
 pub mod log;
@@ -7,6 +8,7 @@ pub mod run;
 pub mod selection;
 pub mod step;
 
+pub use average::Average;
 pub use run::{Length, RunOptions};
 pub use selection::{Selected, Selection, SelectionOptions};
 pub use step::{RealMaps, StepInputs, Trainer};

@@ -1,8 +1,8 @@
 //! A training run: steps, log, pictures, checkpoints, and a clean stop at any moment.
 //!
 //! The run folder holds `checkpoint.safetensors` (everything), `generator.safetensors` and
-//! `discriminator.safetensors` (for PyTorch and `cosmogan generate`), `log.jsonl` and `previews/`; where generators are
-//! scored, also `best.safetensors` and `selection.png`.
+//! `discriminator.safetensors` (for PyTorch and `cosmogan generate`), `log.jsonl` and `previews/`; where an average is kept,
+//! also `average.safetensors`; where generators are scored, also `best.safetensors` and `selection.png`.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use cosmogan_engine::backend::Backend;
 
+use super::average::Average;
 use super::batches::Batches;
 use super::checkpoint::{self, RunIdentity};
 use super::log::{self, Log, LogLine, is_sound, mean_probability};
@@ -90,6 +91,11 @@ impl RunFolder {
         self.0.join("discriminator.safetensors")
     }
 
+    /// The generator's moving average at the last checkpoint, where one is kept.
+    pub fn average(&self) -> PathBuf {
+        self.0.join("average.safetensors")
+    }
+
     /// The generator with the best score, where generators are scored.
     pub fn best(&self) -> PathBuf {
         self.0.join("best.safetensors")
@@ -136,11 +142,15 @@ pub fn train(
         checkpoint::load(&folder.checkpoint(), backend)?
     } else {
         let network = |kind| Network::initial(kind, identity.model, identity.seed, backend);
-        Trainer::new(
+        let trainer = Trainer::new(
             network(NetworkKind::Generator)?,
             network(NetworkKind::Discriminator)?,
             identity.training.adam(),
-        )?
+        )?;
+        match identity.training.average {
+            0.0 => trainer,
+            decay => trainer.with_average(Average::new(network(NetworkKind::Generator)?, decay)),
+        }
     };
     let data_is_kept = trainer.keep_data(maps.values());
     let log = Log::open(&folder.log(), trainer.steps_done())?;
@@ -157,6 +167,8 @@ pub fn train(
         log,
         batches,
         total,
+        mean: mean(maps.values()),
+        averaged: None,
         colours: ColourRange::spanning(&maps.iter().take(COLOUR_SAMPLE).collect::<Vec<_>>()),
         last_checkpoint: Instant::now(),
     };
@@ -198,6 +210,10 @@ fn refuse_other_run(path: &Path, asked: &RunIdentity) -> Result<()> {
     ))
 }
 
+fn mean(values: &[f32]) -> f64 {
+    values.iter().map(|&value| f64::from(value)).sum::<f64>() / values.len() as f64
+}
+
 struct Run<'a> {
     options: &'a RunOptions,
     folder: RunFolder,
@@ -208,6 +224,10 @@ struct Run<'a> {
     log: Log,
     batches: Batches<'a>,
     total: u64,
+    /// Of all pixels of the training maps.
+    mean: f64,
+    /// The average after a step, with statistics of its own.
+    averaged: Option<(u64, Network)>,
     colours: ColourRange,
     last_checkpoint: Instant,
 }
@@ -299,11 +319,33 @@ impl Run<'_> {
 
     /// The score of the generator after step `done`, where generators are scored.
     fn score(&mut self, done: u64) -> Result<Option<f64>> {
-        let generator = self.trainer.generator();
+        self.measure_average()?;
+        let generator = Self::shown(&self.averaged, &self.trainer);
         let selection = self.selection.as_mut();
         selection
             .map(|selection| selection.consider(generator, done, &self.folder.best()))
             .transpose()
+    }
+
+    /// The generator that is scored and whose maps are shown: the average, once measured, where one is kept.
+    fn shown<'a>(averaged: &'a Option<(u64, Network)>, trainer: &'a Trainer) -> &'a Network {
+        averaged
+            .as_ref()
+            .map_or_else(|| trainer.generator(), |(_, network)| network)
+    }
+
+    /// Measures the average's statistics after this step, once.
+    fn measure_average(&mut self) -> Result<()> {
+        let done = self.trainer.steps_done();
+        let known = self.averaged.as_ref().map(|(step, _)| *step);
+        if let Some(average) = self.trainer.average()
+            && known != Some(done)
+        {
+            let identity = &self.options.identity;
+            let network = average.measured(identity.training.batch, identity.seed, self.mean)?;
+            self.averaged = Some((done, network));
+        }
+        Ok(())
     }
 
     /// Takes a step, which the device may still be at; says whether its labels are flipped.
@@ -379,13 +421,15 @@ impl Run<'_> {
     }
 
     /// The same latents every time, so that a series of previews shows one thing changing.
-    fn preview(&self) -> Result<()> {
-        let config = self.trainer.generator().config();
+    fn preview(&mut self) -> Result<()> {
+        self.measure_average()?;
+        let generator = Self::shown(&self.averaged, &self.trainer);
+        let config = generator.config();
         let count = PREVIEW_SIDE * PREVIEW_SIDE;
         let seed = self.options.identity.seed;
         let latents: Vec<f32> =
             normals(seed, Purpose::PreviewLatents, 0, count * config.z_dim).collect();
-        let maps = generate(self.trainer.generator(), &latents)?;
+        let maps = generate(generator, &latents)?;
         let size = config.output_size;
         let maps: Vec<&[f32]> = maps.chunks_exact(size * size).collect();
         let png = map_grid_png(&maps, size, size, PREVIEW_SIDE, self.colours)?;
@@ -393,10 +437,14 @@ impl Run<'_> {
     }
 
     fn save(&mut self) -> Result<()> {
+        self.measure_average()?;
         let folder = &self.folder;
         checkpoint::save(&folder.checkpoint(), &self.trainer, &self.options.identity)?;
         weights::save(self.trainer.generator(), &folder.generator())?;
         weights::save(self.trainer.discriminator(), &folder.discriminator())?;
+        if let Some((_, average)) = &self.averaged {
+            weights::save(average, &folder.average())?;
+        }
         if let Some(best) = self.selection.as_ref().and_then(Selection::best) {
             let scores = SelectionCurve {
                 points: log::read(&folder.log())

@@ -15,6 +15,7 @@ use cosmogan_engine::backend::Backend;
 use cosmogan_engine::backend::launch::Recording;
 use cosmogan_engine::{Shape, Tape, Tensor, Variable};
 
+use super::average::Average;
 use crate::error::{Error, Result};
 use crate::model::network::{Mode, Network, RunningUpdate};
 use crate::model::{discriminator, generator};
@@ -136,6 +137,8 @@ pub struct Trainer {
     pub(crate) discriminator_moments: Vec<Moments>,
     pub(crate) adam: AdamSettings,
     pub(crate) steps_done: u64,
+    /// The generator's moving average, where one is kept.
+    average: Option<Average>,
     backend: Arc<dyn Backend>,
     /// The whole data set `[M, S, S, c_dim]`, where the device has room for it.
     data: Option<Tensor>,
@@ -159,12 +162,27 @@ impl Trainer {
             discriminator,
             adam,
             steps_done: 0,
+            average: None,
             backend,
             data: None,
             inputs: None,
             report: None,
             replay: Replay::Cold,
         })
+    }
+
+    /// The same, with a moving average of the generator that follows it from step to step.
+    #[must_use]
+    pub fn with_average(self, average: Average) -> Self {
+        Self {
+            average: Some(average),
+            ..self
+        }
+    }
+
+    /// The generator's moving average, where one is kept.
+    pub fn average(&self) -> Option<&Average> {
+        self.average.as_ref()
     }
 
     /// The generator as it stands.
@@ -382,6 +400,9 @@ impl Trainer {
             operands,
         };
         step.run(&*self.backend)?;
+        if let Some(average) = &mut self.average {
+            average.follow(&self.generator)?;
+        }
         Ok(outcome)
     }
 
