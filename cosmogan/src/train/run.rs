@@ -301,8 +301,9 @@ impl Run<'_> {
     fn score(&mut self, done: u64) -> Result<Option<f64>> {
         let generator = self.trainer.generator();
         let selection = self.selection.as_mut();
+        let data = &self.options.identity.data;
         selection
-            .map(|selection| selection.consider(generator, done, &self.folder.best()))
+            .map(|selection| selection.consider(generator, done, data, &self.folder.best()))
             .transpose()
     }
 
@@ -395,8 +396,13 @@ impl Run<'_> {
     fn save(&mut self) -> Result<()> {
         let folder = &self.folder;
         checkpoint::save(&folder.checkpoint(), &self.trainer, &self.options.identity)?;
-        weights::save(self.trainer.generator(), &folder.generator())?;
-        weights::save(self.trainer.discriminator(), &folder.discriminator())?;
+        let data = || self.options.identity.data.entry();
+        weights::save_with(self.trainer.generator(), &folder.generator(), data())?;
+        weights::save_with(
+            self.trainer.discriminator(),
+            &folder.discriminator(),
+            data(),
+        )?;
         if let Some(best) = self.selection.as_ref().and_then(Selection::best) {
             let scores = SelectionCurve {
                 points: log::read(&folder.log())
