@@ -29,6 +29,8 @@ pub mod profile;
 #[cfg(feature = "program")]
 pub mod progress;
 #[cfg(feature = "program")]
+pub mod provenance;
+#[cfg(feature = "program")]
 pub mod report;
 #[cfg(feature = "program")]
 pub mod simulate;

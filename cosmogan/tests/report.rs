@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+use std::collections::BTreeMap;
 use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
@@ -67,6 +68,7 @@ fn comparison<'a>(
         untrained: untrained.map(|values| sample("untrained", values)),
         training: None,
         figures: Vec::new(),
+        origins: BTreeMap::new(),
         provenance: vec![("Command".to_owned(), "cosmogan <evaluate> 'x'".to_owned())],
     }
 }

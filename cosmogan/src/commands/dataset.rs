@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use clap::Args;
-use serde::Serialize;
 
 use super::write_json;
 use crate::data::{MapWriter, crops};
@@ -12,11 +11,11 @@ use crate::error::{Error, Result};
 use crate::files::{cannot_write, create_folder, refuse_foreign, require_space, sha256_of};
 use crate::interrupt;
 use crate::progress::Progress;
+use crate::provenance::{BoxRecord, DatasetManifest, MANIFEST, SetRecord};
 use crate::simulate::nbody::{BoxSettings, NBodyBox};
 
 /// The names of sets, and of their files.
 const SETS: [&str; 4] = ["training", "validation", "development", "auxiliary"];
-const MANIFEST: &str = "dataset.json";
 
 /// Cut boxes of `simulate --method nbody` into training, validation, development and auxiliary sets
 #[derive(Debug, Args)]
@@ -56,39 +55,6 @@ pub(super) struct DatasetArguments {
     seed: u64,
 }
 
-/// What `dataset.json` holds.
-#[derive(Serialize)]
-struct Manifest {
-    format: &'static str,
-    version: &'static str,
-    maps_per_box: u64,
-    map_pixels: usize,
-    map_side_degrees: f64,
-    crop_pixels: usize,
-    crop_side_degrees: f64,
-    crops_per_map: usize,
-    seed: u64,
-    sets: Vec<SetRecord>,
-}
-
-#[derive(Serialize)]
-struct SetRecord {
-    set: &'static str,
-    file: String,
-    crops: usize,
-    sha256: String,
-    boxes: Vec<BoxRecord>,
-}
-
-#[derive(Serialize)]
-struct BoxRecord {
-    folder: PathBuf,
-    /// Cosmology, seed and sizes.
-    settings: BoxSettings,
-    /// Of the box's manifest, which holds the hashes of its planes.
-    manifest_sha256: String,
-}
-
 type Set = (&'static str, Vec<(PathBuf, NBodyBox)>);
 
 impl DatasetArguments {
@@ -116,9 +82,9 @@ impl DatasetArguments {
         for (set, boxes) in &sets {
             records.push(self.write_set(set, boxes, &mut index, &mut progress)?);
         }
-        let manifest = Manifest {
-            format: "cosmogan dataset 1",
-            version: env!("CARGO_PKG_VERSION"),
+        let manifest = DatasetManifest {
+            format: DatasetManifest::FORMAT.to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
             maps_per_box: self.maps_per_box,
             map_pixels: self.pixels,
             map_side_degrees: self.side_degrees,
@@ -271,7 +237,7 @@ impl DatasetArguments {
         }
         writer.finish()?;
         Ok(SetRecord {
-            set,
+            set: set.to_owned(),
             file: file_name(set),
             crops: count,
             sha256: sha256_of(&path)?,

@@ -1,5 +1,6 @@
 //! `cosmogan demo`: the whole way in a few minutes, from simulated maps to a report.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -103,6 +104,7 @@ impl DemoArguments {
                     nearest_neighbours(&from_trained, training.path())?,
                     interpolations(&trained.generator, SEED)?,
                 ],
+                origins: BTreeMap::new(),
                 provenance: provenance(&trained, started),
             },
             &folder,
@@ -166,7 +168,7 @@ fn trained(
         model,
         training: Preset::Tiny.training(),
         seed: SEED,
-        data: DataIdentity::of(maps),
+        data: DataIdentity::of(maps)?,
     };
     // A demonstration starts anew every time; what is removed is an earlier demonstration's and no other run's.
     let checkpoint = run.checkpoint();

@@ -1,5 +1,6 @@
 //! `cosmogan evaluate`: generated maps against real ones, as a page and as numbers.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -7,10 +8,12 @@ use clap::Args;
 use super::figures::{interpolations, nearest_neighbours};
 use super::generate::{Latents, generate};
 use super::maker::{self, MapMaker};
+use super::origins::Origins;
 use crate::data::MapSet;
 use crate::device::DeviceArguments;
 use crate::error::{Error, Result};
 use crate::files::refuse_foreign;
+use crate::provenance::Provenance;
 use crate::report::{self, Comparison, MapFigure, Sample, Summary, TrainingCurve};
 use crate::stats::Edges;
 use crate::stats::two_sample::Bootstrap;
@@ -42,7 +45,7 @@ pub(super) struct EvaluateArguments {
     /// JSON file with l_edges or nu_edges, lists of bin edges
     #[arg(long, value_name = "EDGES.json")]
     edges: Option<PathBuf>,
-    /// Side of a map in degrees [default: what the real maps' FITS header says]
+    /// Side of a map in degrees [default: what the real maps' FITS header or dataset.json says]
     #[arg(long, value_name = "DEGREES", allow_negative_numbers = true)]
     side_degrees: Option<f64>,
     /// Folder for report.html, metrics.json, pictures and plots
@@ -62,6 +65,13 @@ impl EvaluateArguments {
         let real = MapSet::read(&self.real)?;
         let auxiliary = self.auxiliary.as_deref().map(MapSet::read).transpose()?;
         let generator = self.generator()?;
+        let origins = Origins::read(
+            &real,
+            auxiliary.as_ref(),
+            self.training.as_deref(),
+            self.weights.as_deref(),
+        )?;
+        origins.require_apart(&self.real)?;
         let generated = match (&self.fake, &generator) {
             (Some(path), _) => MapSet::read(path)?,
             (None, Some((path, generator))) => self.generated(path, &**generator, real.count())?,
@@ -79,7 +89,8 @@ impl EvaluateArguments {
             auxiliary: auxiliary.as_ref(),
             untrained: None,
         };
-        let side_degrees = side_degrees(self.side_degrees, &real)?;
+        let side_degrees = side_degrees(self.side_degrees.or(origins.side_degrees()), &real)?;
+        origins.require_side(side_degrees)?;
         samples.require_comparable(side_degrees)?;
         let mut figures = Vec::new();
         if let Some(path) = &self.training {
@@ -98,6 +109,7 @@ impl EvaluateArguments {
             },
             training: None,
             figures,
+            origins: origins.named(),
             provenance: self.provenance(),
         };
         let summary = compare(samples, setting, &self.out)?;
@@ -228,6 +240,8 @@ pub(super) struct Setting<'a> {
     pub(super) training: Option<TrainingCurve>,
     /// More maps to show.
     pub(super) figures: Vec<MapFigure>,
+    /// What is known of the boxes behind the maps.
+    pub(super) origins: BTreeMap<String, Provenance>,
     pub(super) provenance: Vec<(String, String)>,
 }
 
@@ -253,6 +267,7 @@ pub(super) fn compare(
         untrained: samples.untrained.map(|maps| sample("untrained", maps)),
         training: setting.training,
         figures: setting.figures,
+        origins: setting.origins,
         provenance: setting.provenance,
     }
     .write(folder)

@@ -10,6 +10,7 @@ mod figures;
 mod generate;
 mod kernels;
 mod maker;
+mod origins;
 mod profile;
 mod shapes;
 mod simulate;

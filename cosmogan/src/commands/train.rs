@@ -1,6 +1,6 @@
 //! `cosmogan train`: maps in, a generator out.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
@@ -94,7 +94,8 @@ impl TrainArguments {
                 .seed
                 .or(earlier.as_ref().map(|earlier| earlier.seed))
                 .unwrap_or(0),
-            data: DataIdentity::of(&maps),
+            data: DataIdentity::of(&maps)?
+                .or_as_known(earlier.as_ref().map(|earlier| &earlier.data)),
         };
         eprintln!(
             "training on {} maps of {size}×{size} on {}",
@@ -102,9 +103,12 @@ impl TrainArguments {
             backend.description(),
             size = model.output_size,
         );
+        if let Some(provenance) = &identity.data.provenance {
+            eprintln!("{}: {provenance}", self.data.display());
+        }
         interrupt::listen();
         let options = RunOptions {
-            folder: self.out,
+            folder: self.out.clone(),
             identity,
             length: length.unwrap_or(Length::Epochs(training.epochs)),
             log_every: self.log_every,
@@ -113,20 +117,39 @@ impl TrainArguments {
         };
         let selection = match &self.select {
             None => None,
-            Some(path) => Some(Selection::new(
-                SelectionOptions {
-                    epochs: self.select_epochs,
-                    every: self.select_every,
-                    maps: self.select_maps as usize,
-                },
-                &MapSet::read(path)?,
-                model.output_size,
-                options.identity.seed,
-                &folder.best(),
-            )?),
+            Some(path) => Some(self.selection(path, &options.identity, &folder)?),
         };
         run::train(&options, &maps, selection, &backend)?;
         Ok(())
+    }
+
+    /// Scores by the maps at `path`, which must not show the matter that the networks of `run` are trained on.
+    fn selection(&self, path: &Path, run: &RunIdentity, folder: &RunFolder) -> Result<Selection> {
+        let selection = Selection::new(
+            SelectionOptions {
+                epochs: self.select_epochs,
+                every: self.select_every,
+                maps: self.select_maps as usize,
+            },
+            &MapSet::read(path)?,
+            run.model.output_size,
+            run.seed,
+            &folder.best(),
+        )?;
+        let both = (&run.data.provenance, &selection.development().provenance);
+        if let (Some(training), Some(development)) = both
+            && let Some(seed) = development.shared_box(training)
+        {
+            return Err(Error::file(
+                path,
+                format!(
+                    "has maps of the box of seed {seed}, as has {}",
+                    self.data.display()
+                ),
+                "give --select maps of other boxes",
+            ));
+        }
+        Ok(selection)
     }
 
     /// What the flags say, if anything.

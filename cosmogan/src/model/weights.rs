@@ -8,12 +8,16 @@ use std::sync::Arc;
 use cosmogan_engine::backend::Backend;
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
+use serde::de::DeserializeOwned;
 
 use super::network::Network;
 use super::specification::NetworkKind;
 use super::tensor_file::{CONFIG_KEY, TensorFile, refuse_strangers};
 use crate::error::{Error, Result};
 use crate::files::write_atomically;
+
+/// The entry of a configuration that says what maps a network was trained on.
+pub(crate) const DATA_ENTRY: &str = "data";
 
 /// Reads a whole file.
 ///
@@ -56,24 +60,22 @@ pub fn from_bytes(
 /// # Errors
 /// Where the file cannot be written.
 pub fn save(network: &Network, path: &Path) -> Result<()> {
-    save_described(network, path, network.config().to_json())
+    save_with(network, path, None)
 }
 
-/// Saves a network as [`save`] does, with one more entry in its configuration, which readers of weights pass over.
+/// Saves a network as [`save`] does, with more entries in its configuration, which readers of weights pass over.
 ///
 /// # Errors
 /// Where the file cannot be written.
 pub(crate) fn save_with(
     network: &Network,
     path: &Path,
-    (key, entry): (&str, serde_json::Value),
+    entries: impl IntoIterator<Item = (&'static str, serde_json::Value)>,
 ) -> Result<()> {
     let mut described = serde_json::json!(network.config());
-    described[key] = entry;
-    save_described(network, path, described.to_string())
-}
-
-fn save_described(network: &Network, path: &Path, config: String) -> Result<()> {
+    for (key, entry) in entries {
+        described[key] = entry;
+    }
     let downloaded = network.download()?;
     let tensors = downloaded.iter().map(|(tensor, values)| {
         (
@@ -82,7 +84,29 @@ fn save_described(network: &Network, path: &Path, config: String) -> Result<()> 
             values.as_slice(),
         )
     });
-    write_tensors(path, tensors, (CONFIG_KEY, config))
+    write_tensors(path, tensors, (CONFIG_KEY, described.to_string()))
+}
+
+/// What the weights at `path` say under `key` in their configuration, if they do.
+///
+/// # Errors
+/// Where the file cannot be read, or the entry is not of this kind.
+pub(crate) fn entry<T: DeserializeOwned>(path: &Path, key: &str) -> Result<Option<T>> {
+    let bytes = read_file(path)?;
+    let file = TensorFile::parse(path, &bytes)?;
+    let refused = |error: serde_json::Error| {
+        let problem = format!("`{key}` in its `{CONFIG_KEY}` is damaged: {error}");
+        Error::file(path, problem, "use weights that this program wrote")
+    };
+    let Some(config) = file.metadata(CONFIG_KEY) else {
+        return Ok(None);
+    };
+    let mut config: serde_json::Value = serde_json::from_str(config).map_err(refused)?;
+    let found = config.get_mut(key).map(serde_json::Value::take);
+    found
+        .map(serde_json::from_value)
+        .transpose()
+        .map_err(refused)
 }
 
 /// Writes float32 tensors, each a name, its extents and its values, to a safetensors file.

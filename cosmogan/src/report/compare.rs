@@ -1,5 +1,6 @@
 //! Real maps against generated ones: everything that is measured and tested.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -15,6 +16,7 @@ use super::significance::{Measured, Tests, paper_rows};
 use super::summary::{SampleSummary, Summary};
 use super::write;
 use crate::error::{Error, Result};
+use crate::provenance::Provenance;
 use crate::stats::two_sample::Bootstrap;
 use crate::stats::{
     CorrelationMatrix, CovarianceRatios, Distribution, Edges, Estimators, Moments, PixelBins,
@@ -75,6 +77,8 @@ pub struct Comparison<'a> {
     pub training: Option<TrainingCurve>,
     /// More maps to show.
     pub figures: Vec<MapFigure>,
+    /// What manifests say of the boxes behind the maps, by what the maps are.
+    pub origins: BTreeMap<String, Provenance>,
     /// Command, seed, weights, cosmology …: pairs of what and which.
     pub provenance: Vec<(String, String)>,
 }
@@ -306,6 +310,7 @@ impl Comparison<'_> {
             thresholds: thresholds(estimators, drawn),
             training: self.training.as_ref().map(TrainingCurve::averaged),
             figures: self.figures.clone(),
+            origins: self.origins.clone(),
             provenance,
         }
     }

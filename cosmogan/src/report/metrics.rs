@@ -1,5 +1,7 @@
 //! The content of the page, for programs: `metrics.json`.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::compare::MapFigure;
@@ -7,6 +9,7 @@ use super::digits::significant;
 use super::plots::{Distributions, PixelHistograms, SpectrumBands, ThresholdBands, TrainingCurve};
 use super::significance::{PaperRow, Tests};
 use super::summary::Summary;
+use crate::provenance::Provenance;
 use crate::stats::{CorrelationMatrix, CovarianceRatios, Interval};
 
 /// Everything the page shows, as numbers.
@@ -59,6 +62,9 @@ pub struct Metrics {
     /// What the other figures show, without their maps.
     #[serde(default)]
     pub figures: Vec<MapFigure>,
+    /// The boxes behind the maps, by what the maps are, where manifests tell.
+    #[serde(default)]
+    pub origins: BTreeMap<String, Provenance>,
     /// Where everything came from: pairs of what and which.
     pub provenance: Vec<(String, String)>,
 }

@@ -106,6 +106,7 @@ pub(super) fn write(comparison: &Comparison<'_>, metrics: &Metrics, folder: &Pat
     }
     page.heading("Where this came from");
     page.pairs(&metrics.provenance);
+    add_origins(&mut page, metrics);
 
     let mut json = serde_json::to_vec(&metrics)
         .map_err(|error| Error::file(folder.join("metrics.json"), error, "report this as a bug"))?;
@@ -301,6 +302,30 @@ fn add_paper_table(page: &mut Page, metrics: &Metrics) {
         names: &["paper", "generated", &metrics.yardstick, "one origin"],
         sections: &sections,
     });
+}
+
+/// The boxes behind the maps, where any are known.
+fn add_origins(page: &mut Page, metrics: &Metrics) {
+    if metrics.origins.is_empty() {
+        return;
+    }
+    page.heading("Simulated boxes behind the maps");
+    page.paragraph(
+        "What the manifests of data sets say, checked by the SHA-256 of each file that is here. Boxes of one seed are one \
+         universe; sets that are to be independent share none. Of maps that are not listed nothing is known.",
+    );
+    let pairs: Vec<(String, String)> = metrics
+        .origins
+        .iter()
+        .map(|(maps, provenance)| (capitalised(maps), provenance.to_string()))
+        .collect();
+    page.pairs(&pairs);
+}
+
+fn capitalised(text: &str) -> String {
+    let mut characters = text.chars();
+    let first = characters.next().map(char::to_uppercase);
+    first.into_iter().flatten().chain(characters).collect()
 }
 
 /// At most `count` of `items`, evenly spaced: neighbours are often pieces of the same sky.

@@ -16,8 +16,9 @@ use crate::error::{Error, Result};
 use crate::model::network::{Network, download, upload};
 use crate::model::preset::TrainingConfig;
 use crate::model::tensor_file::TensorFile;
-use crate::model::weights::{read_file, write_tensors};
+use crate::model::weights::{DATA_ENTRY, read_file, write_tensors};
 use crate::model::{ModelConfig, NetworkKind, TensorSpecification};
+use crate::provenance::Provenance;
 
 const KEY: &str = "cosmogan.checkpoint";
 const FIRST: &str = "adam_first";
@@ -37,27 +38,56 @@ pub struct RunIdentity {
     pub data: DataIdentity,
 }
 
-/// Enough of a data set to notice that another one was given.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Enough of a data set to notice that another one was given, and where it came from. Equal where the maps are.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct DataIdentity {
     /// Number of maps.
     pub count: usize,
     /// A hash of all values in order, as 16 hexadecimal digits.
     pub fingerprint: String,
+    /// Their origin, where a manifest beside them says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provenance: Option<Provenance>,
+}
+
+impl PartialEq for DataIdentity {
+    fn eq(&self, other: &Self) -> bool {
+        (self.count, &self.fingerprint) == (other.count, &other.fingerprint)
+    }
 }
 
 impl DataIdentity {
-    /// The identity of `maps`: a 64-bit FNV-1a hash over the bits of each value.
-    pub fn of(maps: &MapSet) -> Self {
+    /// The identity of `maps`: a 64-bit FNV-1a hash over the bits of each value, and what the manifest beside their file
+    /// says.
+    ///
+    /// # Errors
+    /// Where that manifest is damaged, or their file is not the one that it describes.
+    pub fn of(maps: &MapSet) -> Result<Self> {
         const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
         const PRIME: u64 = 0x0100_0000_01b3;
         let hash = maps.values().iter().fold(OFFSET, |hash, value| {
             (hash ^ u64::from(value.to_bits())).wrapping_mul(PRIME)
         });
-        Self {
+        let dims = [maps.count(), maps.height(), maps.width()];
+        Ok(Self {
             count: maps.count(),
             fingerprint: format!("{hash:016x}"),
+            provenance: Provenance::of(maps.path(), dims)?,
+        })
+    }
+
+    /// With the origin that `earlier` knows of the same maps, where their manifest is no longer beside them.
+    pub fn or_as_known(mut self, earlier: Option<&Self>) -> Self {
+        if let Some(earlier) = earlier.filter(|earlier| **earlier == self) {
+            self.provenance = self.provenance.or_else(|| earlier.provenance.clone());
         }
+        self
+    }
+
+    /// What weights that were trained on these maps say of them, as an entry of their configuration.
+    pub(crate) fn entry(&self) -> Option<(&'static str, serde_json::Value)> {
+        let provenance = self.provenance.as_ref()?;
+        Some((DATA_ENTRY, serde_json::json!(provenance)))
     }
 }
 

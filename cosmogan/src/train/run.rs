@@ -322,8 +322,9 @@ impl Run<'_> {
         self.measure_average()?;
         let generator = Self::shown(&self.averaged, &self.trainer);
         let selection = self.selection.as_mut();
+        let data = &self.options.identity.data;
         selection
-            .map(|selection| selection.consider(generator, done, &self.folder.best()))
+            .map(|selection| selection.consider(generator, done, data, &self.folder.best()))
             .transpose()
     }
 
@@ -440,10 +441,13 @@ impl Run<'_> {
         self.measure_average()?;
         let folder = &self.folder;
         checkpoint::save(&folder.checkpoint(), &self.trainer, &self.options.identity)?;
-        weights::save(self.trainer.generator(), &folder.generator())?;
-        weights::save(self.trainer.discriminator(), &folder.discriminator())?;
+        let data = &self.options.identity.data;
+        let save =
+            |network: &Network, path: PathBuf| weights::save_with(network, &path, data.entry());
+        save(self.trainer.generator(), folder.generator())?;
+        save(self.trainer.discriminator(), folder.discriminator())?;
         if let Some((_, average)) = &self.averaged {
-            weights::save(average, &folder.average())?;
+            save(average, folder.average())?;
         }
         if let Some(best) = self.selection.as_ref().and_then(Selection::best) {
             let scores = SelectionCurve {

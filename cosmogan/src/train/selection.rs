@@ -11,8 +11,7 @@ use crate::error::{Error, Result};
 use crate::model::latents::normals;
 use crate::model::network::Network;
 use crate::model::sampler::generate;
-use crate::model::tensor_file::{CONFIG_KEY, TensorFile};
-use crate::model::weights::{self, read_file};
+use crate::model::weights;
 use crate::rng::Purpose;
 use crate::stats::{ChiSquared, PowerSpectrum};
 
@@ -51,15 +50,13 @@ impl Selected {
     /// # Errors
     /// Where the file cannot be read or does not say how it was chosen.
     pub fn read(path: &Path) -> Result<Self> {
-        let bytes = read_file(path)?;
-        let file = TensorFile::parse(path, &bytes)?;
-        let described: serde_json::Value =
-            serde_json::from_str(file.metadata(CONFIG_KEY).unwrap_or("{}"))
-                .map_err(|error| Error::file(path, error, REMEDY))?;
-        serde_json::from_value(described["selection"].clone())
-            .map_err(|_| Error::file(path, "does not say how it was chosen", REMEDY))
+        let selected = weights::entry(path, SELECTION_ENTRY)?;
+        selected.ok_or_else(|| Error::file(path, "does not say how it was chosen", REMEDY))
     }
 }
+
+/// The entry of a configuration that holds [`Selected`].
+pub(crate) const SELECTION_ENTRY: &str = "selection";
 
 /// What to do about a best generator that was chosen otherwise.
 const REMEDY: &str = "select as that run did, or move this file away";
@@ -114,7 +111,7 @@ impl Selection {
         let reference = ChiSquared::new(&spectra.iter().map(Vec::as_slice).collect::<Vec<_>>());
         let mut selection = Self {
             options,
-            development: DataIdentity::of(development),
+            development: DataIdentity::of(development)?,
             power,
             reference,
             seed,
@@ -151,11 +148,22 @@ impl Selection {
         self.best.as_ref()
     }
 
-    /// Scores `generator` after step `step`, and saves it to `path` if it is the best so far.
+    /// The development maps.
+    pub fn development(&self) -> &DataIdentity {
+        &self.development
+    }
+
+    /// Scores `generator` after step `step` of training on `data`, and saves it to `path` if it is the best so far.
     ///
     /// # Errors
     /// Where the device fails or the file cannot be written.
-    pub fn consider(&mut self, generator: &Network, step: u64, path: &Path) -> Result<f64> {
+    pub fn consider(
+        &mut self,
+        generator: &Network,
+        step: u64,
+        data: &DataIdentity,
+        path: &Path,
+    ) -> Result<f64> {
         let score = self.score(generator)?;
         if self.best.as_ref().is_none_or(|best| score < best.score) {
             let selected = Selected {
@@ -164,7 +172,8 @@ impl Selection {
                 maps: self.options.maps,
                 development: self.development.clone(),
             };
-            weights::save_with(generator, path, ("selection", serde_json::json!(selected)))?;
+            let chosen = (SELECTION_ENTRY, serde_json::json!(selected));
+            weights::save_with(generator, path, [chosen].into_iter().chain(data.entry()))?;
             self.best = Some(selected);
         }
         Ok(score)

@@ -1,0 +1,281 @@
+//! What is known of the maps of one file, short enough to go with every checkpoint: no folder of any machine is in it.
+
+use std::fmt::{self, Write as _};
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::manifest::{DatasetManifest, MANIFEST};
+use crate::error::{Error, Result};
+use crate::files::{folder_of, sha256_of};
+use crate::simulate::Cosmology;
+use crate::simulate::nbody::BoxSettings;
+
+/// The origin of the maps of a file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Provenance {
+    /// `training`, `validation`, `development` or `auxiliary`.
+    pub set: String,
+    /// Name of the file.
+    pub file: String,
+    /// SHA-256 of the whole file, in hexadecimal.
+    pub sha256: String,
+    /// Maps in the file.
+    pub count: usize,
+    /// Pixels on a side of each.
+    pub pixels: usize,
+    /// Side of each in degrees.
+    pub side_degrees: f64,
+    /// How they were cut from larger maps.
+    pub cut: Cut,
+    /// Larger maps of each box.
+    pub maps_per_box: u64,
+    /// Version of the program that made the file.
+    pub version: String,
+    /// What all boxes have in common.
+    pub simulation: Simulation,
+    /// The boxes, in order.
+    pub boxes: Vec<BoxOrigin>,
+}
+
+/// How crops were cut from maps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cut {
+    /// Pixels on a side of a map.
+    pub map_pixels: usize,
+    /// Crops of each map.
+    pub per_map: usize,
+    /// Seed of their positions.
+    pub seed: u64,
+}
+
+/// The settings of a box without its seed; see [`BoxSettings`].
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Simulation {
+    /// The universe.
+    pub cosmology: Cosmology,
+    /// z_s.
+    pub source_redshift: f64,
+    /// Particles on a side.
+    pub particles: usize,
+    /// Points of the force mesh on a side.
+    pub mesh: usize,
+    /// Side of the box in Mpc/h.
+    pub box_side: f64,
+    /// Steps to the present.
+    pub steps: usize,
+}
+
+/// What tells one box from another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BoxOrigin {
+    /// Seed of the initial field.
+    pub seed: u64,
+    /// Of the box's manifest, which holds the hashes of its planes.
+    pub manifest_sha256: String,
+}
+
+impl Provenance {
+    /// What the manifest beside the file of maps at `path` says of it; nothing where none lies there, or none that names
+    /// the file. The file has `dims`: maps, rows and columns. All of it is read, once, for its SHA-256.
+    ///
+    /// # Errors
+    /// Where the manifest cannot be read or is damaged, or the file is not the one that it describes.
+    pub fn of(path: &Path, dims: [usize; 3]) -> Result<Option<Self>> {
+        let beside = folder_of(path).join(MANIFEST);
+        let Some(manifest) = DatasetManifest::read(&beside)? else {
+            return Ok(None);
+        };
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let Some(provenance) = Self::named(&manifest, &name) else {
+            return Ok(None);
+        };
+        let refused = |problem: String| {
+            Error::file(
+                path,
+                problem,
+                format!("make the data set again, or move {MANIFEST} away"),
+            )
+        };
+        let Self { count, pixels, .. } = provenance;
+        if dims != [count, pixels, pixels] {
+            let [maps, height, width] = dims;
+            return Err(refused(format!(
+                "holds {maps} maps of {height}×{width} pixels where {MANIFEST} beside it says {count} of {pixels}×{pixels}"
+            )));
+        }
+        if sha256_of(path)? != provenance.sha256 {
+            return Err(refused(format!(
+                "is not the file that {MANIFEST} beside it describes: its SHA-256 is another"
+            )));
+        }
+        Ok(Some(provenance))
+    }
+
+    fn named(manifest: &DatasetManifest, file: &str) -> Option<Self> {
+        let set = manifest.sets.iter().find(|set| set.file == file)?;
+        let boxes = set.boxes.iter().map(|of_box| BoxOrigin {
+            seed: of_box.settings.seed,
+            manifest_sha256: of_box.manifest_sha256.clone(),
+        });
+        Some(Self {
+            set: set.set.clone(),
+            file: set.file.clone(),
+            sha256: set.sha256.clone(),
+            count: set.crops,
+            pixels: manifest.crop_pixels,
+            side_degrees: manifest.crop_side_degrees,
+            cut: Cut {
+                map_pixels: manifest.map_pixels,
+                per_map: manifest.crops_per_map,
+                seed: manifest.seed,
+            },
+            maps_per_box: manifest.maps_per_box,
+            version: manifest.version.clone(),
+            simulation: Simulation::of(&set.boxes.first()?.settings),
+            boxes: boxes.collect(),
+        })
+    }
+
+    /// The seed of a box that both have maps of. Boxes of one seed count as one whatever their other settings are, as they
+    /// do when a data set is made.
+    pub fn shared_box(&self, other: &Self) -> Option<u64> {
+        let mut seeds = self.boxes.iter().map(|of_box| of_box.seed);
+        seeds.find(|&seed| other.boxes.iter().any(|of_box| of_box.seed == seed))
+    }
+}
+
+impl Simulation {
+    fn of(settings: &BoxSettings) -> Self {
+        let BoxSettings {
+            cosmology,
+            source_redshift,
+            seed: _,
+            particles,
+            mesh,
+            box_side,
+            steps,
+        } = *settings;
+        Self {
+            cosmology,
+            source_redshift,
+            particles,
+            mesh,
+            box_side,
+            steps,
+        }
+    }
+}
+
+impl fmt::Display for Provenance {
+    /// One line for a page or a terminal.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Cut {
+            map_pixels,
+            per_map,
+            seed,
+        } = self.cut;
+        write!(
+            formatter,
+            "{} set, {} crops of {}² pixels and {:.4}° a side, {per_map} from each of {} maps of {map_pixels}² (seed {seed})",
+            self.set,
+            self.count,
+            self.pixels,
+            self.side_degrees,
+            self.boxes.len() as u64 * self.maps_per_box,
+        )?;
+        let Simulation {
+            cosmology,
+            source_redshift,
+            particles,
+            mesh,
+            box_side,
+            steps,
+        } = &self.simulation;
+        write!(
+            formatter,
+            "; {} of {box_side} Mpc/h ({particles}³ particles, mesh {mesh}³, {steps} steps), z_s {source_redshift}, Ωm {}, \
+             Ωb {}, h {}, σ8 {}, n_s {}, w {}",
+            self.seeds(),
+            cosmology.omega_m,
+            cosmology.omega_b,
+            cosmology.hubble,
+            cosmology.sigma8,
+            cosmology.spectral_index,
+            cosmology.dark_energy
+        )?;
+        write!(
+            formatter,
+            "; made by version {}, SHA-256 {}",
+            self.version, self.sha256
+        )
+    }
+}
+
+impl Provenance {
+    /// Which boxes, with neighbours as ranges.
+    fn seeds(&self) -> String {
+        let mut seeds: Vec<u64> = self.boxes.iter().map(|of_box| of_box.seed).collect();
+        seeds.sort_unstable();
+        let ranges = seeds.chunk_by(|a, b| a.checked_add(1) == Some(*b));
+        let mut text = match seeds.len() {
+            1 => "box of seed".to_owned(),
+            _ => "boxes of seeds".to_owned(),
+        };
+        for (index, range) in ranges.enumerate() {
+            let comma = if index == 0 { "" } else { "," };
+            let _ = match range {
+                [first, .., last] => write!(text, "{comma} {first}–{last}"),
+                [only] => write!(text, "{comma} {only}"),
+                [] => Ok(()),
+            };
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn provenance(seeds: &[u64]) -> Provenance {
+        Provenance {
+            set: "training".to_owned(),
+            file: "training.npy".to_owned(),
+            sha256: "0".repeat(64),
+            count: 10,
+            pixels: 256,
+            side_degrees: 0.866,
+            cut: Cut {
+                map_pixels: 1024,
+                per_map: 5,
+                seed: 3,
+            },
+            maps_per_box: 1,
+            version: "0.1.0".to_owned(),
+            simulation: Simulation::of(&BoxSettings::default()),
+            boxes: seeds
+                .iter()
+                .map(|&seed| BoxOrigin {
+                    seed,
+                    manifest_sha256: "1".repeat(64),
+                })
+                .collect(),
+        }
+    }
+
+    #[test]
+    fn boxes_are_named_in_ranges_and_compared_by_seed() {
+        assert_eq!(
+            provenance(&[9, 1, 3, 2, 7]).seeds(),
+            "boxes of seeds 1–3, 7, 9"
+        );
+        assert_eq!(
+            provenance(&[u64::MAX]).seeds(),
+            format!("box of seed {}", u64::MAX)
+        );
+        let shared = |a: &[u64], b: &[u64]| provenance(a).shared_box(&provenance(b));
+        assert_eq!(shared(&[1, 2], &[3, 4]), None);
+        assert_eq!(shared(&[1, 2], &[3, 2]), Some(2));
+    }
+}
