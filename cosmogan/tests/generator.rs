@@ -20,7 +20,8 @@ use cosmogan::model::{NetworkKind, sampler, weights};
 use cosmogan_engine::backend::Backend;
 use cosmogan_engine::backend::cpu::CpuBackend;
 
-use support::{cosmogan, small_networks, small_run, succeed, text};
+use half::f16;
+use support::{cosmogan, refused, small_networks, small_run, succeed, text};
 
 fn golden(name: &str) -> PathBuf {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../oracle/golden");
@@ -337,4 +338,73 @@ fn the_environment_chooses_instructions() {
             assert_eq!(MapSet::read(&out).unwrap().values(), expected);
         }
     }
+}
+
+#[test]
+fn compressed_weights_are_those_rounded_to_half_precision() {
+    let folder = tempfile::tempdir().unwrap();
+    let (whole, small) = (
+        golden("four_generator0.safetensors"),
+        folder.path().join("small"),
+    );
+    let arguments = ["compress", "--weights", text(&whole), "--out", text(&small)];
+    let said = String::from_utf8(succeed(&arguments).stdout).unwrap();
+    assert!(said.contains("standard deviations"), "{said}");
+
+    let (before, after) = (fs::read(&whole).unwrap(), fs::read(&small).unwrap());
+    assert!(after.len() < before.len() * 6 / 10, "{}", after.len());
+    let (first, second) = (
+        TensorFile::parse(&whole, &before).unwrap(),
+        TensorFile::parse(&small, &after).unwrap(),
+    );
+    let kind = NetworkKind::Generator;
+    assert_eq!(first.config(kind).unwrap(), second.config(kind).unwrap());
+    let mut rounded = 0;
+    for name in first.names() {
+        let (dims, expected) = first.get(name).unwrap().unwrap();
+        let found = second.get(name).unwrap().unwrap();
+        // Vectors stay in single precision.
+        let stored = |value: f64| match dims.len() {
+            1 => value,
+            _ => f64::from(f16::from_f32(value as f32)),
+        };
+        let expected: Vec<f64> = expected.into_iter().map(stored).collect();
+        assert_eq!(found, (dims.clone(), expected), "{name}");
+        rounded += usize::from(dims.len() > 1);
+    }
+    assert_eq!(rounded, 1 + 4);
+
+    // The generator alone and the tape read it alike.
+    let generator = Generator::load(&small).unwrap();
+    let vectors = latents(1, 0..2, generator.latent_width());
+    let backend: Arc<dyn Backend> = Arc::new(CpuBackend::new());
+    let network = weights::load(&small, kind, &backend).unwrap();
+    let maps = generator.generate(&vectors).unwrap();
+    let other = sampler::generate(&network, &vectors).unwrap();
+    let values: Vec<f64> = maps.iter().map(|&value| value.into()).collect();
+    let worst = maps
+        .iter()
+        .zip(&other)
+        .map(|(map, other)| (map - other).abs());
+    assert!(f64::from(worst.fold(0.0, f32::max)) < 1e-4 * deviation(&values));
+}
+
+#[test]
+fn what_half_precision_cannot_hold_is_not_compressed() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut bytes = fs::read(golden("two_generator0.safetensors")).unwrap();
+    let header = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    for value in bytes[header..].chunks_exact_mut(4) {
+        let weight = f32::from_le_bytes(value.try_into().unwrap());
+        value.copy_from_slice(&(weight * 1e7).to_le_bytes());
+    }
+    let (large, out) = (folder.path().join("large"), folder.path().join("out"));
+    fs::write(&large, &bytes).unwrap();
+    let compress = |weights: &Path, needles: &[&str]| {
+        let arguments = ["compress", "--weights", text(weights), "--out", text(&out)];
+        refused(&arguments, 1, needles);
+        assert!(!out.exists());
+    };
+    compress(&large, &["large", "65,504"]);
+    compress(&folder.path().join("nothing"), &["nothing"]);
 }

@@ -9,10 +9,18 @@ mod support;
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Stdio};
+use std::sync::Arc;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use support::{cosmogan, small_run, succeed, text};
+use cosmogan::data::MapSet;
+use cosmogan::model::preset::with_overrides;
+use cosmogan::model::tensor_file::TensorFile;
+use cosmogan::model::{Network, NetworkKind, Preset};
+use cosmogan_engine::backend::Backend;
+use cosmogan_engine::backend::cpu::CpuBackend;
+
+use support::{cosmogan, small_run, succeed, text, write_npy};
 
 const STEPS: &str = "120";
 
@@ -165,7 +173,7 @@ fn ctrl_c_saves_and_resume_goes_on() {
         .unwrap();
     assert!(interrupt.success());
     assert_eq!(child.wait().unwrap().code(), Some(130));
-    let lines = result(&stopped).2.len();
+    let lines = result(&stopped).1.len();
     assert!((5..2000).contains(&lines), "stopped after {lines} steps");
     // Settings that are not repeated are those of the run.
     succeed(&[
@@ -223,5 +231,63 @@ fn a_seed_means_the_same_maps_in_any_batch_and_count() {
             expected[..found.len()],
             "--count {count} --batch {batch}"
         );
+    }
+}
+
+/// The layers that touch maps begin and move as if maps were larger, and no others: the discriminator sees of small maps
+/// what it sees of large ones, and Adam's first step moves some weight of each tensor by very nearly its step size.
+#[test]
+fn small_maps_are_learnt_as_if_they_were_larger() {
+    const SCALE: f32 = 8.0;
+    const LEARNING_RATE: f64 = 2e-4;
+    let folder = tempfile::tempdir().unwrap();
+    let (config, data) = small_run(folder.path(), 8);
+    let larger = folder.path().join("larger.npy");
+    let maps = MapSet::read(&data).unwrap();
+    let values: Vec<f32> = maps.values().iter().map(|value| SCALE * value).collect();
+    write_npy(&larger, "(8, 16, 16)", &values);
+    let scaled = folder.path().join("scaled.toml");
+    let plain = fs::read_to_string(&config).unwrap();
+    fs::write(&scaled, format!("{plain}map_scale = {SCALE:.1}\n")).unwrap();
+
+    let run = |name: &str, config: &Path, data: &Path| {
+        let run = folder.path().join(name);
+        succeed(
+            &[
+                &arguments(config, data, &run, "1")[..],
+                &["--device", "cpu"],
+            ]
+            .concat(),
+        );
+        let checkpoint = run.join("checkpoint.safetensors");
+        (result(&run).1[0]["d_loss_real"].clone(), checkpoint)
+    };
+    let (seen_of_larger, _) = run("larger", &config, &larger);
+    let (seen, checkpoint) = run("scaled", &scaled, &data);
+    assert_eq!(seen, seen_of_larger);
+
+    let bytes = fs::read(&checkpoint).unwrap();
+    let after = TensorFile::parse(&checkpoint, &bytes).unwrap();
+    let backend: Arc<dyn Backend> = Arc::new(CpuBackend::new());
+    let (model, _) = with_overrides(Preset::Paper, &config).unwrap();
+    for kind in [NetworkKind::Generator, NetworkKind::Discriminator] {
+        let initial = Network::initial(kind, model, 3, &backend).unwrap();
+        for (tensor, before) in initial.download().unwrap() {
+            let factor = match tensor.name.as_str() {
+                "conv0.weight" => SCALE,
+                "deconv2.weight" | "deconv2.bias" => 1.0 / SCALE,
+                _ => 1.0,
+            };
+            if !tensor.role.is_trained() {
+                continue;
+            }
+            let name = format!("{}.{}", kind.name(), tensor.name);
+            let after = after.expect(&name, &tensor.file_dims).unwrap();
+            let steps = before.iter().zip(after);
+            let steps = steps.map(|(before, after)| (f64::from(before * factor) - after).abs());
+            let step = steps.fold(0.0, f64::max) / (LEARNING_RATE * f64::from(factor));
+            // Weights near one are rounded to 2⁻²⁴, which is 3e-4 of a step.
+            assert!((0.99..1.001).contains(&step), "{name}: {step} step sizes");
+        }
     }
 }

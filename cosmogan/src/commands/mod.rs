@@ -1,5 +1,6 @@
 //! The command line: one file per subcommand, each thin.
 
+mod compress;
 mod crop;
 mod dataset;
 mod demo;
@@ -42,6 +43,7 @@ enum Command {
     Crop(crop::CropArguments),
     Dataset(dataset::DatasetArguments),
     Train(train::TrainArguments),
+    Compress(compress::CompressArguments),
     Generate(generate::GenerateArguments),
     Stats(stats::StatsArguments),
     Evaluate(evaluate::EvaluateArguments),
@@ -66,6 +68,7 @@ impl Cli {
             Command::Crop(arguments) => arguments.run(),
             Command::Dataset(arguments) => arguments.run(),
             Command::Train(arguments) => arguments.run(),
+            Command::Compress(arguments) => arguments.run(),
             Command::Generate(arguments) => arguments.run(),
             Command::Stats(arguments) => arguments.run(),
             Command::Evaluate(arguments) => arguments.run(),

@@ -9,7 +9,7 @@ use crate::model::tensor_file::TensorFile;
 
 /// The generator in a file, without batch normalisation.
 pub(super) fn description<'a>(
-    file: &TensorFile<'a>,
+    file: &'a TensorFile<'_>,
     config: &ModelConfig,
 ) -> Result<Description<'a>> {
     let (latent, coarse) = (config.z_dim, config.coarse_size());

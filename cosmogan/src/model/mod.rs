@@ -3,6 +3,7 @@
 //! What the generator alone needs is here without the feature `program`; the rest comes with it.
 
 pub mod config;
+mod half;
 mod json;
 pub mod latents;
 mod layout;
@@ -29,4 +30,6 @@ pub use config::ModelConfig;
 pub use network::{Mode, Network};
 #[cfg(feature = "program")]
 pub use preset::Preset;
+#[cfg(feature = "program")]
+pub(crate) use specification::tensors;
 pub use specification::{NetworkKind, Role, TensorSpecification};

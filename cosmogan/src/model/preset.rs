@@ -9,6 +9,10 @@ use serde::{Deserialize, Serialize};
 use super::config::ModelConfig;
 use crate::error::{Error, Result};
 
+fn one() -> f64 {
+    1.0
+}
+
 /// Everything that decides the course of a training run, besides the data and the seed.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TrainingConfig {
@@ -26,6 +30,10 @@ pub struct TrainingConfig {
     pub epsilon: f64,
     /// Probability that the labels of a step are flipped in the discriminator's loss.
     pub flip_labels: f64,
+    /// The two layers that touch maps, the generator's last and the discriminator's first, begin and learn as if maps were
+    /// multiplied by this.
+    #[serde(default = "one")]
+    pub map_scale: f64,
     /// Decay of the generator's moving average from step to step; 0 keeps none.
     #[serde(default)]
     pub average: f64,
@@ -47,11 +55,13 @@ impl TrainingConfig {
         if self.batch < 2 {
             return Some("batch must be at least 2: batch normalisation compares maps".to_owned());
         }
-        if !(self.learning_rate > 0.0 && self.learning_rate.is_finite()) {
-            return Some(format!(
-                "learning_rate must be positive, not {}",
-                self.learning_rate
-            ));
+        for (name, value) in [
+            ("learning_rate", self.learning_rate),
+            ("map_scale", self.map_scale),
+        ] {
+            if !(value > 0.0 && value.is_finite()) {
+                return Some(format!("{name} must be positive, not {value}"));
+            }
         }
         for (name, beta) in [("beta1", self.beta1), ("beta2", self.beta2)] {
             if !(0.0..1.0).contains(&beta) {
@@ -114,6 +124,7 @@ impl Preset {
             beta2: 0.999,
             epsilon: 1e-8,
             flip_labels: 0.01,
+            map_scale: 1.0,
             average: 0.0,
         }
     }
@@ -136,6 +147,7 @@ struct Overrides {
     beta2: Option<f64>,
     epsilon: Option<f64>,
     flip_labels: Option<f64>,
+    map_scale: Option<f64>,
     average: Option<f64>,
 }
 
@@ -154,7 +166,7 @@ pub fn with_overrides(preset: Preset, path: &Path) -> Result<(ModelConfig, Train
         Error::file(
             path,
             format!("line {line}: {message}"),
-            "keys are output_size, layers, gf_dim, df_dim, z_dim, c_dim, batch, epochs, learning_rate, beta1, beta2, epsilon, flip_labels, average",
+            "keys are output_size, layers, gf_dim, df_dim, z_dim, c_dim, batch, epochs, learning_rate, beta1, beta2, epsilon, flip_labels, map_scale, average",
         )
     })?;
     let base = preset.model();
@@ -175,6 +187,7 @@ pub fn with_overrides(preset: Preset, path: &Path) -> Result<(ModelConfig, Train
         beta2: overrides.beta2.unwrap_or(base.beta2),
         epsilon: overrides.epsilon.unwrap_or(base.epsilon),
         flip_labels: overrides.flip_labels.unwrap_or(base.flip_labels),
+        map_scale: overrides.map_scale.unwrap_or(base.map_scale),
         average: overrides.average.unwrap_or(base.average),
     };
     match model.problem().or_else(|| training.problem()) {

@@ -83,7 +83,7 @@ impl TensorSpecification {
 }
 
 /// All tensors of a network in PyTorch's order.
-pub(super) fn tensors(kind: NetworkKind, config: &ModelConfig) -> Vec<TensorSpecification> {
+pub(crate) fn tensors(kind: NetworkKind, config: &ModelConfig) -> Vec<TensorSpecification> {
     match kind {
         NetworkKind::Generator => generator(config),
         NetworkKind::Discriminator => discriminator(config),

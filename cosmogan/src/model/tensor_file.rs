@@ -1,5 +1,6 @@
 //! Tensors in a safetensors file, where it lies in memory.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ops::Range;
 use std::path::Path;
@@ -7,6 +8,7 @@ use std::path::Path;
 use tinyjson::JsonValue;
 
 use super::config::ModelConfig;
+use super::half::widened;
 use super::json;
 use super::specification::{NetworkKind, tensors};
 use crate::error::{Error, Result};
@@ -15,10 +17,11 @@ use crate::error::{Error, Result};
 pub const CONFIG_KEY: &str = "cosmogan.config";
 
 /// A safetensors file in memory, parsed: eight bytes with the length of the header, the header in JSON, and the values.
+/// Those stay where they are, but for tensors of float16: with one of them in it, a file is copied, widened to float32.
 #[derive(Debug)]
 pub struct TensorFile<'a> {
     path: &'a Path,
-    values: &'a [u8],
+    values: Cow<'a, [u8]>,
     tensors: HashMap<String, Tensor>,
     metadata: HashMap<String, String>,
 }
@@ -71,6 +74,10 @@ impl<'a> TensorFile<'a> {
                 .ok_or_else(|| refused(&format!("tensor `{name}` does not lie in it")))?;
             tensors.insert(name, tensor);
         }
+        let mut values = Cow::Borrowed(values);
+        if tensors.values().any(Tensor::is_half) {
+            values = Cow::Owned(widen(&values, tensors.values_mut()));
+        }
         Ok(Self {
             path,
             values,
@@ -94,7 +101,7 @@ impl<'a> TensorFile<'a> {
         self.tensors.keys().map(String::as_str).collect()
     }
 
-    /// Extents and values of a tensor of float32 or float64, if there is one of that name.
+    /// Extents and values of a tensor of floating point numbers, if there is one of that name.
     ///
     /// # Errors
     /// Where it has another type.
@@ -135,11 +142,12 @@ impl<'a> TensorFile<'a> {
         }
     }
 
-    /// Values of a float32 tensor that must be there with these extents, where they lie in the file.
+    /// Values of a tensor of float32 or float16 that must be there with these extents, as float32: where they lie in the
+    /// file, unless they were widened.
     ///
     /// # Errors
     /// As of [`expect`](Self::expect), and where it has another type.
-    pub fn expect_in_place(&self, name: &str, dims: &[usize]) -> Result<&'a [[u8; 4]]> {
+    pub fn expect_in_place(&self, name: &str, dims: &[usize]) -> Result<&[[u8; 4]]> {
         let tensor = self.require_extents(name, dims)?;
         if tensor.dtype != "F32" {
             return Err(self.refuse_type(name, &tensor.dtype));
@@ -177,7 +185,7 @@ impl<'a> TensorFile<'a> {
         Error::file(
             self.path,
             format!("tensor `{name}` has type {dtype}"),
-            "store weights as float32",
+            "store weights as float32 or float16",
         )
     }
 
@@ -266,6 +274,33 @@ impl<'a> TensorFile<'a> {
             c_dim,
         })
     }
+}
+
+impl Tensor {
+    fn is_half(&self) -> bool {
+        self.dtype == "F16"
+    }
+}
+
+/// All values, those of half precision in single, and from now on at these places.
+fn widen<'t>(values: &[u8], tensors: impl Iterator<Item = &'t mut Tensor>) -> Vec<u8> {
+    let mut widened_values = Vec::new();
+    for tensor in tensors {
+        let bytes = &values[tensor.bytes.clone()];
+        let start = widened_values.len();
+        if tensor.is_half() {
+            let (halves, _) = bytes.as_chunks::<2>();
+            let wide = halves
+                .iter()
+                .map(|bytes| widened(u16::from_le_bytes(*bytes)));
+            widened_values.extend(wide.flat_map(f32::to_le_bytes));
+            tensor.dtype = "F32".to_owned();
+        } else {
+            widened_values.extend_from_slice(bytes);
+        }
+        tensor.bytes = start..widened_values.len();
+    }
+    widened_values
 }
 
 /// What the header says of a tensor; nothing where that is incomplete or does not fit into so many bytes.

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use cosmogan_engine::backend::Backend;
+use half::f16;
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use serde::de::DeserializeOwned;
@@ -109,33 +110,63 @@ pub(crate) fn entry<T: DeserializeOwned>(path: &Path, key: &str) -> Result<Optio
         .map_err(refused)
 }
 
+/// How the values of a tensor are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Storage {
+    /// float32.
+    Single,
+    /// float16, but for vectors: there are few values in those, and some are variances.
+    Half,
+}
+
+impl Storage {
+    fn of(self, dims: &[usize], values: &[f32]) -> (Dtype, Vec<u8>) {
+        if self == Self::Half && dims.len() > 1 {
+            let halves = values.iter().map(|&value| f16::from_f32(value));
+            return (Dtype::F16, halves.flat_map(f16::to_le_bytes).collect());
+        }
+        let bytes = values.iter().flat_map(|value| value.to_le_bytes());
+        (Dtype::F32, bytes.collect())
+    }
+}
+
 /// Writes float32 tensors, each a name, its extents and its values, to a safetensors file.
+///
+/// # Errors
+/// As [`write_stored`].
+pub fn write_tensors<'a>(
+    path: &Path,
+    tensors: impl IntoIterator<Item = (String, Vec<usize>, &'a [f32])>,
+    metadata: (&str, String),
+) -> Result<()> {
+    write_stored(path, Storage::Single, tensors, metadata)
+}
+
+/// Writes tensors, each a name, its extents and its values, to a safetensors file.
 ///
 /// There is one metadata entry only: the format's library writes several in random order, and the same run is to
 /// give the same bytes.
 ///
 /// # Errors
 /// Where the file cannot be written.
-pub fn write_tensors<'a>(
+pub fn write_stored<'a>(
     path: &Path,
+    storage: Storage,
     tensors: impl IntoIterator<Item = (String, Vec<usize>, &'a [f32])>,
     (key, entry): (&str, String),
 ) -> Result<()> {
     let metadata = HashMap::from([(key.to_owned(), entry)]);
-    let owned: Vec<(String, Vec<usize>, Vec<u8>)> = tensors
+    let owned: Vec<_> = tensors
         .into_iter()
         .map(|(name, dims, values)| {
-            let bytes = values
-                .iter()
-                .flat_map(|value| value.to_le_bytes())
-                .collect();
-            (name, dims, bytes)
+            let stored = storage.of(&dims, values);
+            (name, dims, stored)
         })
         .collect();
     let bytes = owned
         .iter()
-        .map(|(name, dims, bytes)| {
-            TensorView::new(Dtype::F32, dims.clone(), bytes).map(|view| (name.as_str(), view))
+        .map(|(name, dims, (dtype, bytes))| {
+            TensorView::new(*dtype, dims.clone(), bytes).map(|view| (name.as_str(), view))
         })
         .collect::<std::result::Result<Vec<_>, _>>()
         .and_then(|views| safetensors::serialize(views, Some(metadata)))

@@ -4,6 +4,7 @@ pub mod average;
 pub mod batches;
 pub mod checkpoint;
 pub mod log;
+mod map_scale;
 pub mod run;
 pub mod selection;
 pub mod step;

@@ -14,6 +14,7 @@ use super::average::Average;
 use super::batches::Batches;
 use super::checkpoint::{self, RunIdentity};
 use super::log::{self, Log, LogLine, is_sound, mean_probability};
+use super::map_scale::MapScale;
 use super::selection::Selection;
 use super::step::{RealMaps, StepInputs, StepReport, Trainer};
 use crate::data::MapSet;
@@ -141,12 +142,16 @@ pub fn train(
         refuse_other_run(&folder.checkpoint(), identity)?;
         checkpoint::load(&folder.checkpoint(), backend)?
     } else {
-        let network = |kind| Network::initial(kind, identity.model, identity.seed, backend);
+        let network = |kind| {
+            let network = Network::initial(kind, identity.model, identity.seed, backend)?;
+            MapScale(identity.training.map_scale).initial(network)
+        };
         let trainer = Trainer::new(
             network(NetworkKind::Generator)?,
             network(NetworkKind::Discriminator)?,
             identity.training.adam(),
-        )?;
+        )?
+        .with_map_scale(identity.training.map_scale);
         match identity.training.average {
             0.0 => trainer,
             decay => trainer.with_average(Average::new(network(NetworkKind::Generator)?, decay)),

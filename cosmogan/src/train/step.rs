@@ -16,9 +16,10 @@ use cosmogan_engine::backend::launch::Recording;
 use cosmogan_engine::{Shape, Tape, Tensor, Variable};
 
 use super::average::Average;
+use super::map_scale::MapScale;
 use crate::error::{Error, Result};
 use crate::model::network::{Mode, Network, RunningUpdate};
-use crate::model::{discriminator, generator};
+use crate::model::{TensorSpecification, discriminator, generator};
 
 const REAL: f32 = 1.0;
 const FAKE: f32 = 0.0;
@@ -81,7 +82,7 @@ struct DeviceInputs {
     table: Tensor,
     latents: Tensor,
     /// What changes in Adam from step to step.
-    adam: Tensor,
+    adam: [Tensor; MapScale::GROUPS],
     /// The scalar 1: the gradient of a loss with respect to itself.
     one: Tensor,
 }
@@ -136,6 +137,7 @@ pub struct Trainer {
     pub(crate) generator_moments: Vec<Moments>,
     pub(crate) discriminator_moments: Vec<Moments>,
     pub(crate) adam: AdamSettings,
+    map_scale: MapScale,
     pub(crate) steps_done: u64,
     /// The generator's moving average, where one is kept.
     average: Option<Average>,
@@ -161,6 +163,7 @@ impl Trainer {
             generator,
             discriminator,
             adam,
+            map_scale: MapScale(1.0),
             steps_done: 0,
             average: None,
             backend,
@@ -169,6 +172,15 @@ impl Trainer {
             report: None,
             replay: Replay::Cold,
         })
+    }
+
+    /// The same, with Adam's steps for maps of this scale.
+    #[must_use]
+    pub fn with_map_scale(self, scale: f64) -> Self {
+        Self {
+            map_scale: MapScale(scale),
+            ..self
+        }
     }
 
     /// The same, with a moving average of the generator that follows it from step to step.
@@ -295,7 +307,6 @@ impl Trainer {
         let maps = Shape::from([batch, size, size, config.c_dim]);
         let z_dim = self.generator.config().z_dim;
         let latents = Shape::from([inputs.latents.len() / z_dim, z_dim]);
-        let adam = self.adam.state(self.steps_done + 1);
 
         let backend = &self.backend;
         let mut placed = match self.inputs.take() {
@@ -310,13 +321,19 @@ impl Trainer {
                     maps: backend.empty(maps)?,
                     table: backend.empty(Shape::from([batch, 4]))?,
                     latents: backend.empty(latents)?,
-                    adam: backend.empty(Shape::from([2]))?,
+                    adam: [
+                        backend.empty(Shape::from([2]))?,
+                        backend.empty(Shape::from([2]))?,
+                        backend.empty(Shape::from([2]))?,
+                    ],
                     one: backend.upload(Shape::from([]), &[1.0])?,
                 }
             }
         };
         backend.write(&mut placed.latents, inputs.latents)?;
-        backend.write(&mut placed.adam, &adam)?;
+        for (settings, state) in self.adam_by_group().into_iter().zip(&mut placed.adam) {
+            backend.write(state, &settings.state(self.steps_done + 1))?;
+        }
         match (inputs.maps, &self.data) {
             (RealMaps::Values(values), _) => backend.write(&mut placed.maps, values)?,
             (RealMaps::Kept(numbers), Some(data)) => {
@@ -383,6 +400,9 @@ impl Trainer {
         self.discriminator.update_running(&updates.real)?;
         self.discriminator.update_running(&updates.fake)?;
         self.generator.update_running(&updates.generator)?;
+        let config = *self.generator.config();
+        let settings = self.adam_by_group();
+        let mut groups = [const { Vec::new() }; MapScale::GROUPS];
         let operands = operands(
             &mut self.generator,
             &mut self.generator_moments,
@@ -392,14 +412,22 @@ impl Trainer {
             &mut self.discriminator,
             &mut self.discriminator_moments,
             &outcome.discriminator_gradients,
-        ))
-        .collect();
-        let step = AdamStep {
-            settings: self.adam,
-            state: &inputs.adam,
-            operands,
-        };
-        step.run(&*self.backend)?;
+        ));
+        for (specification, operand) in operands {
+            groups[self.map_scale.group(&specification.name, &config)].push(operand);
+        }
+        let groups = groups.into_iter().zip(settings).zip(&inputs.adam);
+        for ((operands, settings), state) in groups {
+            if operands.is_empty() {
+                continue;
+            }
+            let step = AdamStep {
+                settings,
+                state,
+                operands,
+            };
+            step.run(&*self.backend)?;
+        }
         if let Some(average) = &mut self.average {
             average.follow(&self.generator)?;
         }
@@ -460,6 +488,13 @@ impl Trainer {
         Ok((outcome, updates))
     }
 
+    fn adam_by_group(&self) -> [AdamSettings; MapScale::GROUPS] {
+        self.map_scale.factors().map(|factor| AdamSettings {
+            learning_rate: self.adam.learning_rate * factor,
+            ..self.adam
+        })
+    }
+
     fn squared_norm(&self, gradients: &[Tensor]) -> Result<Tensor> {
         let mut sum = self.backend.empty(Shape::from([]))?;
         self.backend.squared_norm(gradients, &mut sum)?;
@@ -498,13 +533,16 @@ fn operands<'a>(
     network: &'a mut Network,
     moments: &'a mut [Moments],
     gradients: &'a [Tensor],
-) -> impl Iterator<Item = AdamOperand<'a>> {
+) -> impl Iterator<Item = (&'a TensorSpecification, AdamOperand<'a>)> {
     network.trained_mut().zip(moments).zip(gradients).map(
-        |(((_, parameter), moments), gradient)| AdamOperand {
-            parameter,
-            gradient,
-            first: &mut moments.first,
-            second: &mut moments.second,
+        |(((specification, parameter), moments), gradient)| {
+            let operand = AdamOperand {
+                parameter,
+                gradient,
+                first: &mut moments.first,
+                second: &mut moments.second,
+            };
+            (specification, operand)
         },
     )
 }
