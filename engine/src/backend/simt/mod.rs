@@ -9,7 +9,10 @@
 //! * touches what another thread writes without a barrier between them, in shared or in global memory;
 //! * waits at a barrier, or in a warp operation, that not all others come to;
 //! * reads a box that TMA brings without having waited for it, lets one land where somebody may still read, or waits for
-//!   an mbarrier that nobody is left to complete.
+//!   an mbarrier that nobody is left to complete;
+//! * multiplies otherwise than the other warps of its warpgroup;
+//!
+//! and before it begins if it needs more shared memory than the smallest GPU has on which such kernels run.
 //!
 //! Threads and blocks run in an order that depends on a seed: results must not. It is some hundred times slower than the
 //! CPU backend, and made for proof, not for work.
