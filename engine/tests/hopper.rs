@@ -260,6 +260,13 @@ fn a_launch_with_too_little_shared_memory() {
 }
 
 #[test]
+fn a_launch_with_more_shared_memory_than_there_is() {
+    assert_eq!(run(0, 0, 227 << 10).unwrap(), expected());
+    let problem = run(0, 0, (227 << 10) + 1).unwrap_err();
+    assert!(problem.contains("is given 232449"), "{problem}");
+}
+
+#[test]
 fn tensors_that_the_hardware_does_not_take() {
     let launcher = SimtLauncher::new(0).unwrap();
     let right = TensorMap {

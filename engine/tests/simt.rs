@@ -90,6 +90,10 @@ extern "C" __global__ void copy(const float* x, float* y) {
 "#;
 
 static KERNELS: [Kernel; 2] = [kernel("reverse", "reverse.cu"), kernel("copy", "copy.cu")];
+static TILED: Kernel = Kernel {
+    tier: Tier::Tiled,
+    ..kernel("copy", "copy.cu")
+};
 
 const fn kernel(name: &'static str, source: &'static str) -> Kernel {
     Kernel {
@@ -270,6 +274,68 @@ fn arguments_that_do_not_fit_the_kernel() {
         .launch_source(REVERSE, &launch, &arguments)
         .unwrap_err();
     assert!(refused.to_string().contains("[8, 8] bytes"), "{refused}");
+}
+
+/// A kernel may declare 48 KiB, wherever they are, and others of its source do not count.
+#[test]
+fn more_shared_memory_than_a_gpu_has() {
+    const SOURCE: &str = r#"
+extern "C" __global__ void copy(const float* x, float* y) {
+    __shared__ float first[BYTES / 4];
+    first[threadIdx.x] = x[threadIdx.x];
+    __shared__ float second[128];
+    second[threadIdx.x] = first[threadIdx.x];
+    y[threadIdx.x] = second[threadIdx.x];
+}
+extern "C" __global__ void other(float* y) {
+    __shared__ float array[1 << 12];
+    array[threadIdx.x] = y[threadIdx.x];
+}
+"#;
+    let bench = Bench::new(0);
+    let run = |kernel: &'static Kernel, first: u32, given: u32| {
+        let launch = Launch {
+            kernel,
+            module: Module {
+                source: "copy.cu",
+                constants: vec![("BYTES", first)],
+            },
+            grid: [1, 1, 1],
+            block: [32, 1, 1],
+            shared_bytes: given,
+            work: Work::default(),
+        };
+        let arguments = Arguments::new()
+            .address(bench.x.address())
+            .address(bench.y.address());
+        let outcome = bench.launcher.launch_source(SOURCE, &launch, &arguments);
+        outcome.map_err(|error| error.to_string())
+    };
+    let rest = (48 << 10) - 512;
+    let plain = &KERNELS[1];
+    run(plain, rest, 0).unwrap();
+    run(plain, rest - 128, 128).unwrap();
+    run(&TILED, rest, 51 << 10).unwrap();
+    for (refused, words) in [
+        (
+            run(plain, rest, 1),
+            "declares 49152 bytes of shared memory and is given 1, and a block has 49152",
+        ),
+        (
+            run(&TILED, rest, (51 << 10) + 1),
+            "is given 52225, and a block has 101376",
+        ),
+        (
+            run(&TILED, rest + 128, 0),
+            "declares 49280 bytes of shared memory, and may declare 49152",
+        ),
+    ] {
+        let refused = refused.unwrap_err();
+        assert!(
+            refused.contains("kernel copy") && refused.contains(words),
+            "{refused}"
+        );
+    }
 }
 
 #[test]
