@@ -164,7 +164,10 @@ fn prepare(operator: &Operator) -> Option<Job> {
         }
         Operator::Conv2d(_)
         | Operator::ConvTranspose2d(_)
-        | Operator::BatchNormInference { .. } => {
+        | Operator::BatchNormInference { .. }
+        | Operator::Add { .. }
+        | Operator::SquaredNorm { .. }
+        | Operator::Gather(_) => {
             return None;
         }
     })

@@ -14,8 +14,13 @@ use cosmogan_engine::backend::launch::LaunchBackend;
 use cosmogan_engine::backend::simt::SimtLauncher;
 use cosmogan_engine::backend::{Backend, Precision};
 use cosmogan_engine::inference::InstructionSet;
-use cosmogan_oracle::Case;
+use cosmogan_kernels::convolution::ConvShape;
+use cosmogan_kernels::pack::Operand;
+use cosmogan_kernels::{
+    Launch, MANIFEST, Work, implicit_gemm_hopper, implicit_gemm_hopper_wgrad, modules_for,
+};
 use cosmogan_oracle::cases::{Kind, Model};
+use cosmogan_oracle::{Case, Operator};
 use proptest::prelude::any;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 
@@ -230,6 +235,59 @@ fn tiled_kernels_at_the_shapes_of_hopper_kernels() {
     let device = LaunchBackend::new(Arc::new(launcher), Precision::Bf16).unwrap();
     let device: Arc<dyn Backend> = Arc::new(device.without_hopper());
     at_given_shapes(&device, Precision::Bf16, &parse(&FOR_HOPPER[..1]));
+}
+
+/// On the smallest GPU that each kernel runs on, at the paper's batch and all others: shared memory does not depend on it.
+#[test]
+fn the_papers_launches_fit_in_shared_memory() {
+    let launcher = SimtLauncher::new(0).unwrap();
+    let fits = |launch: &Launch| launcher.check_shared_memory(launch).unwrap();
+    let shapes: Vec<ConvShape> = Case::model_set(&Model::PAPER, 64, 0)
+        .into_iter()
+        .filter_map(|case| match case.operator {
+            Operator::Conv2d(shape) | Operator::ConvTranspose2d(shape) => Some(shape),
+            _ => None,
+        })
+        .map(|shape| ConvShape {
+            batch: shape.batch,
+            input: shape.input,
+            channels: shape.input_channels,
+            output: shape.output,
+            outputs: shape.output_channels,
+            kernel: shape.kernel,
+            stride: shape.stride,
+            begin: shape.begin,
+        })
+        .collect();
+    let mut hopper = 0;
+    for operand in [Operand::F32, Operand::Tf32, Operand::Bf16] {
+        for shape in &shapes {
+            let products = [
+                implicit_gemm_hopper::fprop(operand, shape, 132).map(|plan| plan.launch),
+                implicit_gemm_hopper::dgrad(operand, shape, 132).map(|plan| plan.launch),
+                implicit_gemm_hopper_wgrad::wgrad(operand, shape, 132).map(|plan| plan.launch),
+            ];
+            hopper += products.iter().flatten().map(fits).count();
+        }
+        // All others are given nothing.
+        for module in modules_for(operand) {
+            let mine = MANIFEST
+                .iter()
+                .filter(|kernel| kernel.source == module.source);
+            for kernel in mine {
+                fits(&Launch {
+                    kernel,
+                    module: module.clone(),
+                    grid: [1; 3],
+                    block: [1; 3],
+                    shared_bytes: 0,
+                    work: Work::default(),
+                });
+            }
+        }
+    }
+    // Three shapes of each network have channels that fill a tile, in bf16 for three products and in tf32 for two.
+    assert_eq!(hopper, 2 * 3 * (3 + 2));
 }
 
 #[test]

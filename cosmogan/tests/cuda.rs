@@ -21,18 +21,12 @@ struct Machine {
 
 impl Machine {
     fn new() -> Self {
-        Self::with(&[])
-    }
-
-    /// The same, with the pretended libraries compiled with `options`.
-    fn with(options: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/fake_cuda.cpp");
         let library = folder.path().join("libcuda.so.1");
         let compiled = Command::new("c++")
             .args(["-std=c++17", "-O1", "-shared", "-fPIC", "-o"])
             .args([&library, &source])
-            .args(options)
             .status()
             .unwrap();
         assert!(compiled.success());
@@ -118,9 +112,25 @@ fn a_gpu_is_taken_and_named() {
     for words in [
         "CUDA 13.0",
         "Imaginary 0, compute capability 9.0",
+        "plain, tiled, Hopper kernels",
         "libnvrtc.so.13",
         "auto means cuda:0",
     ] {
+        assert!(report.contains(words), "{words} is not in: {report}");
+    }
+    for (capability, words) in [
+        (
+            "75",
+            "plain kernels; no tiled ones: Imaginary 0 has compute capability 7.5",
+        ),
+        (
+            "80",
+            "plain, tiled kernels; no Hopper ones: Imaginary 0 has compute capability 8.0",
+        ),
+        ("61", "no kernels: the GPU has compute capability 6.1"),
+    ] {
+        let doctor = machine.run(&["doctor"], &[("FAKE_CAPABILITY", capability)]);
+        let report = String::from_utf8(doctor.stdout).unwrap();
         assert!(report.contains(words), "{words} is not in: {report}");
     }
 }
@@ -209,8 +219,6 @@ fn hopper_kernels_are_taken_where_they_can_be() {
     assert_eq!(verify(&machine, "auto", "80"), [false, false]);
     // PTX for the newest that the compiler knows: it is not of compute capability 9.0.
     assert_eq!(verify(&machine, "auto", "121"), [false, false]);
-    let old = Machine::with(&["-DWITHOUT_TENSOR_MAPS"]);
-    assert_eq!(verify(&old, "auto", "90"), [false, false]);
 }
 
 #[test]
@@ -310,6 +318,8 @@ fn a_profile_holds_what_driver_and_compiler_say() {
     expect_line(&output, &["closed with 0 bytes in use"]);
     let table = String::from_utf8(output.stdout).unwrap();
     for words in [
+        "tiled kernels run at",
+        "most of a Hopper kernel's tile empty",
         "NOT verified in this run",
         "caches emptied",
         "1500 MHz highest clock of a multiprocessor",
@@ -333,6 +343,24 @@ fn a_profile_holds_what_driver_and_compiler_say() {
     let kernels = kernels.filter(|event| event["cat"] == "kernel").count();
     let launches: usize = profile.rows.iter().map(|row| row.calls).sum();
     assert_eq!(kernels, launches);
+
+    // What keeps products from Hopper kernels is said.
+    for (flags, capability, words) in [
+        (
+            &["--tier", "tiled"][..],
+            "90",
+            "--tier keeps to other kernels",
+        ),
+        (&[], "80", "Imaginary 0 has compute capability 8.0"),
+    ] {
+        let arguments = [&arguments[..], flags].concat();
+        let output = machine.run(&arguments, &[("FAKE_CAPABILITY", capability)]);
+        let table = String::from_utf8(output.stdout).unwrap();
+        let mut lines = table.lines();
+        let said =
+            lines.any(|line| line.starts_with("tiled kernels run at") && line.contains(words));
+        assert!(said, "{words} is not in: {table}");
+    }
 
     // One kernel alone: its operator's others are launched before, and not with it.
     let mut arguments = vec![

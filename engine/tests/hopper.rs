@@ -68,13 +68,21 @@ extern "C" __global__ void product(const __grid_constant__ TensorMap a, const __
             unsigned long long descriptor = wgmma_operand(left + step, 0, stride);
             if (FAULT == 15) descriptor &= ~(3ull << 62);
             if (FAULT == 18 && lane == 3) descriptor += 2;
+            if (FAULT == 19 && warp == 1) descriptor += 2;
             wgmma<K_MAJOR>(sum, descriptor, wgmma_operand(left + HALF + step, 0, 8 * SLAB_BYTES));
         }
         wgmma_commit();
+        if (FAULT == 20 && warp == 2) wgmma_commit();
         if (FAULT == 10 && lane == 0) mbarrier_arrive(empty + stage);
         if (FAULT != 6) wgmma_wait<0>();
         if (FAULT != 4 && FAULT != 10 && lane == 0) mbarrier_arrive(empty + stage);
         if (FAULT == 14 && threadIdx.x == 0) mbarrier_arrive(full + stage);
+    }
+    if (FAULT == 21 && warp != 3) {
+        wgmma_fence();
+        wgmma<K_MAJOR>(sum, wgmma_operand(storage, 0, 8 * SLAB_BYTES), wgmma_operand(storage, 0, 8 * SLAB_BYTES));
+        wgmma_commit();
+        wgmma_wait<0>();
     }
     for (int i = 0; i < 32; ++i) {
         const int row = 16 * warp + lane / 4 + i / 2 % 2 * 8, column = i / 4 * 8 + lane % 4 * 2 + i % 2;
@@ -235,9 +243,27 @@ fn descriptors() {
 }
 
 #[test]
+fn warps_of_a_warpgroup_that_differ() {
+    let other = "the warps of its warpgroup differ: it ";
+    expect_fault(
+        19,
+        &[&format!("{other}multiplies by 64 columns, descriptors")],
+    );
+    expect_fault(20, &[&format!("{other}closes"), &format!("{other}waits")]);
+    expect_fault(21, &[&format!("{other}ends, where another multiplies")]);
+}
+
+#[test]
 fn a_launch_with_too_little_shared_memory() {
     let problem = run(0, 0, SHARED_BYTES - 1).unwrap_err();
     assert!(problem.contains("dynamic shared memory"), "{problem}");
+}
+
+#[test]
+fn a_launch_with_more_shared_memory_than_there_is() {
+    assert_eq!(run(0, 0, 227 << 10).unwrap(), expected());
+    let problem = run(0, 0, (227 << 10) + 1).unwrap_err();
+    assert!(problem.contains("is given 232449"), "{problem}");
 }
 
 #[test]

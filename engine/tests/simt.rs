@@ -90,6 +90,10 @@ extern "C" __global__ void copy(const float* x, float* y) {
 "#;
 
 static KERNELS: [Kernel; 2] = [kernel("reverse", "reverse.cu"), kernel("copy", "copy.cu")];
+static TILED: Kernel = Kernel {
+    tier: Tier::Tiled,
+    ..kernel("copy", "copy.cu")
+};
 
 const fn kernel(name: &'static str, source: &'static str) -> Kernel {
     Kernel {
@@ -272,6 +276,68 @@ fn arguments_that_do_not_fit_the_kernel() {
     assert!(refused.to_string().contains("[8, 8] bytes"), "{refused}");
 }
 
+/// A kernel may declare 48 KiB, wherever they are, and others of its source do not count.
+#[test]
+fn more_shared_memory_than_a_gpu_has() {
+    const SOURCE: &str = r#"
+extern "C" __global__ void copy(const float* x, float* y) {
+    __shared__ float first[BYTES / 4];
+    first[threadIdx.x] = x[threadIdx.x];
+    __shared__ float second[128];
+    second[threadIdx.x] = first[threadIdx.x];
+    y[threadIdx.x] = second[threadIdx.x];
+}
+extern "C" __global__ void other(float* y) {
+    __shared__ float array[1 << 12];
+    array[threadIdx.x] = y[threadIdx.x];
+}
+"#;
+    let bench = Bench::new(0);
+    let run = |kernel: &'static Kernel, first: u32, given: u32| {
+        let launch = Launch {
+            kernel,
+            module: Module {
+                source: "copy.cu",
+                constants: vec![("BYTES", first)],
+            },
+            grid: [1, 1, 1],
+            block: [32, 1, 1],
+            shared_bytes: given,
+            work: Work::default(),
+        };
+        let arguments = Arguments::new()
+            .address(bench.x.address())
+            .address(bench.y.address());
+        let outcome = bench.launcher.launch_source(SOURCE, &launch, &arguments);
+        outcome.map_err(|error| error.to_string())
+    };
+    let rest = (48 << 10) - 512;
+    let plain = &KERNELS[1];
+    run(plain, rest, 0).unwrap();
+    run(plain, rest - 128, 128).unwrap();
+    run(&TILED, rest, 51 << 10).unwrap();
+    for (refused, words) in [
+        (
+            run(plain, rest, 1),
+            "declares 49152 bytes of shared memory and is given 1, and a block has 49152",
+        ),
+        (
+            run(&TILED, rest, (51 << 10) + 1),
+            "is given 52225, and a block has 101376",
+        ),
+        (
+            run(&TILED, rest + 128, 0),
+            "declares 49280 bytes of shared memory, and may declare 49152",
+        ),
+    ] {
+        let refused = refused.unwrap_err();
+        assert!(
+            refused.contains("kernel copy") && refused.contains(words),
+            "{refused}"
+        );
+    }
+}
+
 #[test]
 fn a_source_that_does_not_compile() {
     let bench = Bench::new(0);
@@ -287,105 +353,4 @@ fn a_source_that_does_not_compile() {
         "{problem}"
     );
     assert!(!problem.contains('\n'), "{problem}");
-}
-
-/// Operators without a case in the oracle, on the kernels and on the processor.
-mod backends {
-    use std::sync::Arc;
-
-    use cosmogan_engine::Shape;
-    use cosmogan_engine::backend::cpu::CpuBackend;
-    use cosmogan_engine::backend::launch::LaunchBackend;
-    use cosmogan_engine::backend::simt::SimtLauncher;
-    use cosmogan_engine::backend::{Backend, Precision};
-
-    fn backends() -> [Box<dyn Backend>; 2] {
-        let launcher = Arc::new(SimtLauncher::new(0).unwrap());
-        [
-            Box::new(LaunchBackend::new(launcher, Precision::F32).unwrap()),
-            Box::new(CpuBackend::checked()),
-        ]
-    }
-
-    fn values(length: usize) -> Vec<f32> {
-        (0..length)
-            .map(|i| ((i * 7919 + length) % 1009) as f32 / 504.5 - 1.0)
-            .collect()
-    }
-
-    /// Its terms and their sum are bounded here.
-    #[test]
-    fn a_norm_over_several_tensors() {
-        let lengths = [1usize, 37, 4096, 9001];
-        let exact: f64 = lengths
-            .iter()
-            .flat_map(|&length| values(length))
-            .map(|value| f64::from(value).powi(2))
-            .sum();
-        // A product, 16 additions in a lane, 5 and 3 among lanes and warps; the total is rounded once.
-        let bound = 26.0 * f64::from(f32::EPSILON / 2.0) * exact;
-        for device in backends() {
-            let tensors: Vec<_> = lengths
-                .iter()
-                .map(|&length| {
-                    device
-                        .upload(Shape::from([length]), &values(length))
-                        .unwrap()
-                })
-                .collect();
-            let mut sum = device.empty(Shape::from([])).unwrap();
-            device.squared_norm(&tensors, &mut sum).unwrap();
-            let found = f64::from(device.download(&sum).unwrap()[0]);
-            assert!(
-                (found - exact).abs() <= bound,
-                "{found} for {exact} ± {bound}"
-            );
-        }
-    }
-
-    #[test]
-    fn crops_are_where_the_table_says() {
-        let (maps, height, width, channels) = (5, 11, 13, 2);
-        let (rows, columns) = (4, 7);
-        let data = values(maps * height * width * channels);
-        // The last two would leave their maps: they are moved inside.
-        let table = [
-            [0, 0, 0, 0],
-            [4, 7, 6, 1],
-            [2, 3, 5, 0],
-            [2, 3, 5, 1],
-            [9, 9, 1, 0],
-            [1, 2, 12, 1],
-        ];
-        let inside = |line: [usize; 4]| {
-            [
-                line[0].min(maps - 1),
-                line[1].min(height - rows),
-                line[2].min(width - columns),
-                line[3],
-            ]
-        };
-        let mut expected = Vec::new();
-        for [map, top, left, mirrored] in table.map(inside) {
-            for i in 0..rows {
-                for j in 0..columns {
-                    let column = left + if mirrored == 1 { columns - 1 - j } else { j };
-                    let first = ((map * height + top + i) * width + column) * channels;
-                    expected.extend(&data[first..first + channels]);
-                }
-            }
-        }
-        let lines: Vec<f32> = table.iter().flatten().map(|&value| value as f32).collect();
-        for device in backends() {
-            let data = device.upload(Shape::from([maps, height, width, channels]), &data);
-            let lines = device
-                .upload(Shape::from([table.len(), 4]), &lines)
-                .unwrap();
-            let mut crops = device
-                .empty(Shape::from([table.len(), rows, columns, channels]))
-                .unwrap();
-            device.gather(&data.unwrap(), &lines, &mut crops).unwrap();
-            assert_eq!(device.download(&crops).unwrap(), expected);
-        }
-    }
 }

@@ -104,6 +104,16 @@ __device__ inline void wgmma_wait() {
 
 #define SUMS_4(sum, i) "+f"(sum[i]), "+f"(sum[i + 1]), "+f"(sum[i + 2]), "+f"(sum[i + 3])
 #define SUMS_16(sum, i) SUMS_4(sum, i), SUMS_4(sum, i + 4), SUMS_4(sum, i + 8), SUMS_4(sum, i + 12)
+
+// Keeps what is done to sums on its side of this place. To a compiler a product is over where it begins: it could use sums
+// before a wait that does not name them, or clear them behind the fence.
+__device__ inline void hold_sums(float (&sum)[32]) { asm volatile("" : SUMS_16(sum, 0), SUMS_16(sum, 16)::"memory"); }
+template <class Sums, int COUNT>
+__device__ inline void hold_sums(Sums (&sums)[COUNT]) {
+#pragma unroll
+    for (int i = 0; i < COUNT; ++i) hold_sums(sums[i]);
+}
+
 #if OPERAND_BITS == 16
 #define WGMMA_TYPES "k16.f32.bf16.bf16"
 #define WGMMA_MAJORS(major) ", " major ", " major

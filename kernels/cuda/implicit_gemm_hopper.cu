@@ -73,6 +73,7 @@ struct Phases {
 template <int COLUMNS>
 __device__ inline void multiply_slabs(Stages& stages, int slabs, float (&sum)[PRODUCTS_M][TILE_N / 64][32],
                                       int warpgroup) {
+    hold_sums(sum);
     for (int slab = 0; slab < slabs; ++slab) {
         stages.wait();
         const unsigned char* const a = stages.memory() + warpgroup * (PRODUCTS_M * 64 * SLAB_BYTES);
@@ -100,6 +101,7 @@ __device__ inline void multiply_slabs(Stages& stages, int slabs, float (&sum)[PR
         stages.advance();
     }
     wgmma_wait<0>();
+    hold_sums(sum);
     if (slabs > 0) stages.release(1);
 }
 

@@ -101,6 +101,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
     for (int index = blockIdx.x; index < tiles; index += gridDim.x) {
         const Tile tile = tile_at(s, p, index);
         float sum[PRODUCTS_M][TILE_N / 64][32] = {};
+        hold_sums(sum);
         for (int slab = tile.first; slab < tile.last; ++slab) {
             stages.wait();
             const unsigned char* const a = stages.memory() + warpgroup * (PRODUCTS_M * BLOCK_BYTES);
@@ -124,6 +125,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
             stages.advance();
         }
         wgmma_wait<0>();
+        hold_sums(sum);
         if (tile.last > tile.first) stages.release(1);
 
         float* const to = partials + (long long)tile.slice * s.taps() * s.channels * s.outputs;

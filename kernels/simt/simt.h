@@ -98,27 +98,37 @@ void __tsan_func_exit(void*) {}
 #define __forceinline__ inline
 #define __launch_bounds__(...)
 
-// Statics of one section, each behind a guard that the executor is told of. Blocks run one after another.
+// Statics of one section, each beside a guard that the executor is told of. Blocks run one after another. A guard says whose
+// array it is, declared or given by the launch: the executor looks for the mark, and adds up what a kernel declares.
+struct SimtGuard {
+    char mark[16] = {};
+    char function[112] = {};
+
+    constexpr SimtGuard(const char* kind, const char* name) {
+        for (int i = 0; i < 15 && kind[i] != 0; ++i) mark[i] = kind[i];
+        for (int i = 0; i < 111 && name[i] != 0; ++i) function[i] = name[i];
+    }
+};
 #define SIMT_SECTION __attribute__((section("simt_shared"), used, aligned(128)))
 #define SIMT_JOIN_(a, b) a##b
 #define SIMT_JOIN(a, b) SIMT_JOIN_(a, b)
-#define SIMT_SHARED(guard)                \
-    static SIMT_SECTION char guard[128];  \
-    simt_declare_guard(guard);            \
+#define SIMT_SHARED(guard, kind)                              \
+    static SIMT_SECTION SimtGuard guard = {kind, __func__};   \
+    simt_declare_guard(&guard);                               \
     static SIMT_SECTION
-#define __shared__ SIMT_SHARED(SIMT_JOIN(simt_guard_, __COUNTER__))
+#define __shared__ SIMT_SHARED(SIMT_JOIN(simt_guard_, __COUNTER__), "simt declares")
 
-SIMT_UNCHECKED inline void simt_declare_guard(const char* guard) {
-    simt_hooks.guard(simt_hooks.executor, (uintptr_t)guard, 128);
+SIMT_UNCHECKED inline void simt_declare_guard(const SimtGuard* guard) {
+    simt_hooks.guard(simt_hooks.executor, (uintptr_t)guard, sizeof *guard);
 }
 
 // What the kernels of a source share, of which the launch must give so many bytes. Static: the variables of an inline
 // function would be those of the first module that has one of this name.
-#define SIMT_DYNAMIC_SHARED(function, bytes)                                     \
-    static unsigned char* function() {                                           \
-        simt_need_shared(bytes);                                                 \
-        __shared__ unsigned char storage[bytes] __attribute__((aligned(1024))); \
-        return storage;                                                          \
+#define SIMT_DYNAMIC_SHARED(function, bytes)                                                          \
+    static unsigned char* function() {                                                                \
+        simt_need_shared(bytes);                                                                      \
+        SIMT_SHARED(guard, "simt is given") unsigned char storage[bytes] __attribute__((aligned(1024))); \
+        return storage;                                                                               \
     }
 SIMT_UNCHECKED inline void simt_need_shared(uint32_t bytes) { simt_hooks.dynamic_shared(simt_hooks.executor, bytes); }
 

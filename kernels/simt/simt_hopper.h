@@ -32,6 +32,8 @@ template <int PENDING>
 SIMT_UNCHECKED void wgmma_wait() {
     SIMT_HOOK(wgmma_wait, PENDING);
 }
+template <class Sums>
+SIMT_UNCHECKED void hold_sums(Sums&) {}
 template <int MAJOR>
 SIMT_UNCHECKED void wgmma(float (&sum)[32], unsigned long long a, unsigned long long b) {
     static_assert(MAJOR == K_MAJOR || OPERAND_BITS == 16, "operands of 32 bits are K-major");

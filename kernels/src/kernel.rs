@@ -15,6 +15,22 @@ pub enum Tier {
     Hopper,
 }
 
+/// Bytes of shared memory that a kernel may declare: on any GPU, what is beyond has to be given by the launch.
+pub const DECLARED_SHARED_BYTES: u32 = 48 << 10;
+
+impl Tier {
+    /// Bytes of shared memory that a block may have on every GPU that the tier runs on, declared and given by the launch
+    /// (CUDA C++ programming guide, "Technical specifications per compute capability").
+    pub const fn shared_bytes(self) -> u32 {
+        match self {
+            Self::Plain => 48 << 10,
+            // 163 KiB on 8.0, and 99 KiB on 8.6 and 8.9.
+            Self::Tiled => 99 << 10,
+            Self::Hopper => 227 << 10,
+        }
+    }
+}
+
 /// One `__global__` function.
 #[derive(Debug)]
 pub struct Kernel {

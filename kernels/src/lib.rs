@@ -36,6 +36,6 @@ pub mod single_channel;
 mod sources;
 pub mod tensor_map;
 
-pub use kernel::{Kernel, Launch, Module, Tier, Work};
+pub use kernel::{DECLARED_SHARED_BYTES, Kernel, Launch, Module, Tier, Work};
 pub use manifest::{MANIFEST, hopper_launches_for, modules, modules_for};
 pub use sources::{HEADERS, SIMT_HEADERS, source};

@@ -295,6 +295,29 @@ proptest! {
     }
 
     #[test]
+    fn sums_in_single_precision(seed in any::<u64>()) {
+        let case = Case::random(Kind::SquaredNorm, seed);
+        let operands = case.operands();
+        let expected = case.expected(&Arithmetic::f32(), usize::MAX);
+        let mut squares: Vec<(f32, f32)> = get(&operands, "x").iter().map(|&x| (x as f32, x as f32)).collect();
+        let error = compare(&expected, "sum", &[sum(&squares, Order::Pairwise)]);
+        prop_assert!(error <= 1.0, "{case}: {error}");
+        // The largest term is missed.
+        squares.sort_by(|(a, _), (b, _)| a.abs().total_cmp(&b.abs()));
+        squares.pop();
+        prop_assert!(compare(&expected, "sum", &[sum(&squares, Order::Pairwise)]) > 1.0, "{case}");
+
+        let case = Case::random(Kind::Add, seed);
+        let operands = case.operands();
+        let expected = case.expected(&Arithmetic::f32(), usize::MAX);
+        let pairs = || get(&operands, "x").iter().zip(get(&operands, "other"));
+        let y: Vec<f32> = pairs().map(|(&x, &other)| x as f32 + other as f32).collect();
+        prop_assert!(compare(&expected, "y", &y) <= 1.0);
+        let wrong: Vec<f32> = pairs().map(|(&x, &other)| x as f32 + 1.001 * other as f32).collect();
+        prop_assert!(y.len() < 8 || compare(&expected, "y", &wrong) > 1.0);
+    }
+
+    #[test]
     fn elementwise_functions_in_single_precision(seed in any::<u64>()) {
         let case = Case::random(Kind::Tanh, seed);
         let operands = case.operands();

@@ -75,6 +75,10 @@ fn nonsense_is_refused_with_a_reason() {
         ("relu length=4", "seed"),
         ("relu length 4", "length"),
         (
+            "gather n=1 h=4 w=4 c=1 crops=1 rows=5 columns=1 seed=0",
+            "larger than the maps",
+        ),
+        (
             "conv2d n=1 h=1 w=1 c=1 k=1 kernel=5x5 stride=1x1 pad=0,0,0,0 seed=0",
             "nothing",
         ),

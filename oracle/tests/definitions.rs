@@ -5,8 +5,9 @@ use cosmogan_oracle::operators::activation::Activation;
 use cosmogan_oracle::operators::adam::Adam;
 use cosmogan_oracle::operators::batch_norm::{self, Channel};
 use cosmogan_oracle::operators::convolution::Convolution;
+use cosmogan_oracle::operators::gather::Gather;
 use cosmogan_oracle::operators::linear::Linear;
-use cosmogan_oracle::operators::{bce, bias};
+use cosmogan_oracle::operators::{add, bce, bias, squared_norm};
 use cosmogan_oracle::{Arithmetic, Bounded};
 
 const F32: Arithmetic = Arithmetic::f32();
@@ -163,4 +164,33 @@ fn adam() {
     let updated = settings.update([1.0, 0.0, 0.0], 2.0, &F32);
     assert_eq!((updated.first.value, updated.second.value), (1.0, 1.0));
     assert_relative_eq!(updated.parameter.value, 1.0 - 0.2 / 3.0);
+}
+
+#[test]
+fn sums() {
+    assert_eq!(add::forward(2.0, -5.0, &F32).value, -3.0);
+    assert_eq!(add::gradient(7.0), Bounded::exact(7.0));
+    assert_eq!(squared_norm::forward(&[3.0, -4.0], &F32).value, 25.0);
+}
+
+#[test]
+fn crops() {
+    // Two maps of 2×3 pixels; crops of one row and two columns.
+    let shape = Gather {
+        maps: 2,
+        size: [2, 3],
+        channels: 1,
+        crops: 3,
+        crop: [1, 2],
+    };
+    // As it is; mirrored; and beyond the last map, row and column, which is moved inside.
+    let table = [
+        [0.0, 1.0, 0.0, 0.0],
+        [1.0, 0.0, 1.0, 1.0],
+        [2.0, 2.0, 3.0, 0.0],
+    ];
+    let from: Vec<usize> = (0..6)
+        .map(|element| shape.source(&table.concat(), element))
+        .collect();
+    assert_eq!(from, [3, 4, 8, 7, 10, 11]);
 }

@@ -12,8 +12,9 @@ use proptest::prelude::*;
 const F32: Arithmetic = Arithmetic::f32();
 
 /// Operands that have a gradient, and what it is called.
-const GRADIENTS: [(&str, &str); 5] = [
+const GRADIENTS: [(&str, &str); 6] = [
     ("x", "dx"),
+    ("other", "dother"),
     ("weight", "dweight"),
     ("bias", "dbias"),
     ("scale", "dscale"),

@@ -7,9 +7,10 @@ use cosmogan_engine::backend::Backend;
 use cosmogan_engine::backend::cache::Cache;
 use cosmogan_engine::backend::cpu::CpuBackend;
 use cosmogan_engine::backend::cuda::nvrtc::{Nvrtc, candidates};
-use cosmogan_engine::backend::cuda::{self, CudaInventory};
+use cosmogan_engine::backend::cuda::{self, CudaDevice, CudaInventory};
 use cosmogan_engine::backend::launch::Launcher;
 use cosmogan_engine::backend::simt::SimtLauncher;
+use cosmogan_kernels::Tier;
 
 use crate::device::DeviceArguments;
 use crate::error::Result;
@@ -30,8 +31,9 @@ impl DoctorArguments {
         println!("cores      {cores}");
         println!("cpu        {}", CpuBackend::new().description());
         let inventory = cuda::inventory();
-        print_driver(&inventory);
-        print_nvrtc(inventory.as_ref().ok());
+        let nvrtc = Nvrtc::find(inventory.as_ref().ok().map(|found| found.driver[0]));
+        print_driver(&inventory, nvrtc.as_ref().ok());
+        print_nvrtc(&nvrtc);
         print_cache();
         match SimtLauncher::new(0) {
             Ok(launcher) => println!("simt       {}", launcher.description()),
@@ -43,7 +45,7 @@ impl DoctorArguments {
     }
 }
 
-fn print_driver(inventory: &cosmogan_engine::Result<CudaInventory>) {
+fn print_driver(inventory: &cosmogan_engine::Result<CudaInventory>, nvrtc: Option<&Nvrtc>) {
     match inventory {
         Ok(inventory) => {
             let [major, minor] = inventory.driver;
@@ -58,14 +60,32 @@ fn print_driver(inventory: &cosmogan_engine::Result<CudaInventory>) {
                     device.multiprocessors,
                     device.memory as f64 / f64::from(1 << 30)
                 );
+                if let Some(nvrtc) = nvrtc {
+                    println!("           {}", tiers(device, nvrtc));
+                }
             }
         }
         Err(error) => println!("cuda       {error}"),
     }
 }
 
-fn print_nvrtc(inventory: Option<&CudaInventory>) {
-    let found = Nvrtc::find(inventory.map(|inventory| inventory.driver[0]));
+/// Which tiers of kernels a GPU runs, and why not the next one.
+fn tiers(device: &CudaDevice, nvrtc: &Nvrtc) -> String {
+    let target = match nvrtc.target(device.capability) {
+        Ok(target) => target,
+        Err(error) => return format!("no kernels: {error}"),
+    };
+    let mut runs = "plain".to_owned();
+    for (tier, name) in [(Tier::Tiled, "tiled"), (Tier::Hopper, "Hopper")] {
+        if let Some(lack) = device.lack(tier, &target) {
+            return format!("{runs} kernels; no {name} ones: {lack}");
+        }
+        runs = format!("{runs}, {name}");
+    }
+    format!("{runs} kernels")
+}
+
+fn print_nvrtc(found: &cosmogan_engine::Result<Nvrtc>) {
     match found {
         Ok(nvrtc) => {
             let architectures: Vec<_> = nvrtc

@@ -45,9 +45,9 @@ pub(super) struct VerifyArguments {
     /// Seed of all operands and of the random cases
     #[arg(long, default_value_t = 0, conflicts_with = "reference")]
     seed: u64,
-    /// Check one case only, as printed in the table
+    /// Check this case only, as printed in the table; may be given several times
     #[arg(long, value_name = "LINE", conflicts_with = "reference")]
-    case: Option<String>,
+    case: Vec<String>,
     /// Replay the reference sets in this folder instead
     #[arg(long, value_name = "DIR")]
     reference: Option<PathBuf>,
@@ -119,15 +119,17 @@ impl VerifyArguments {
     }
 
     fn cases(&self) -> Result<Vec<Case>> {
-        if let Some(line) = &self.case {
-            let case = line.parse().map_err(|problem: String| {
-                Error::usage(
-                    "--case",
-                    problem,
-                    "paste a line of the table, from the operator's name to the seed",
-                )
-            })?;
-            return Ok(vec![case]);
+        if !self.case.is_empty() {
+            let parse = |line: &String| {
+                line.parse().map_err(|problem: String| {
+                    Error::usage(
+                        "--case",
+                        problem,
+                        "paste a line of the table, from the operator's name to the seed",
+                    )
+                })
+            };
+            return self.case.iter().map(parse).collect();
         }
         if self.batch == 0 {
             return Err(Error::usage("--batch", "0 maps", "give 1 or more"));

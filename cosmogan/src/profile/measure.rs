@@ -43,6 +43,7 @@ impl Settings {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             device: device.description(),
             precision: device.precision().to_string(),
+            hopper_lack: device.hopper_lack().map(str::to_owned),
             subject: self.subject.clone(),
             model: self.model,
             batch: self.batch,

@@ -18,6 +18,9 @@ pub struct Profile {
     pub device: String,
     /// What matrix products multiply.
     pub precision: String,
+    /// Why no product ran on a Hopper kernel, where kernels were launched and none could be one.
+    #[serde(default)]
+    pub hopper_lack: Option<String>,
     /// What ran: `generator`, `discriminator`, `step`, or one operator with its extents.
     pub subject: String,
     /// The model, where one ran.

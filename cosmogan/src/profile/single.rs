@@ -72,7 +72,7 @@ impl Single {
         Ok(Self { operator, kernel })
     }
 
-    /// The case of the oracle that contains this operator; `None` for what is checked as part of others alone.
+    /// The case of the oracle that contains this operator; `None` for padding as wide as the window, which it does not take.
     pub fn case(&self) -> Option<Case> {
         let extents = self.operator.extents;
         let line = match (self.operator.kind, extents) {
@@ -80,16 +80,18 @@ impl Single {
             (Kind::Linear | Kind::LinearDgrad | Kind::LinearWgrad, _) => {
                 format!("linear {extents}")
             }
-            (
-                Kind::BatchStatistics | Kind::Normalise | Kind::NormaliseGradient,
-                Extents::Images {
-                    batch,
-                    size: [height, width],
-                    channels,
-                },
-            ) => format!(
-                "batch_norm_training rows={} channels={channels} slope={LEAKY_SLOPE}",
-                batch * height * width
+            // Of the smallest layer that has one.
+            (Kind::BiasGradient, _) => {
+                let [rows, channels] = matrix(extents);
+                format!("linear rows={rows} inputs=1 outputs={channels}")
+            }
+            (Kind::BatchStatistics | Kind::Normalise | Kind::NormaliseGradient, _) => {
+                let [rows, channels] = matrix(extents);
+                format!("batch_norm_training rows={rows} channels={channels} slope={LEAKY_SLOPE}")
+            }
+            (Kind::UpdateRunning, _) => format!(
+                "batch_norm_training rows=2 channels={} slope={LEAKY_SLOPE}",
+                length(extents)
             ),
             (Kind::Relu | Kind::ReluGradient, _) => format!("relu length={}", length(extents)),
             (Kind::LeakyRelu | Kind::LeakyReluGradient, _) => {
@@ -103,7 +105,12 @@ impl Single {
                 "adam length={} rate=0.0002 beta1=0.5 beta2=0.999 epsilon=0.00000001 step=1000",
                 length(extents)
             ),
-            _ => return None,
+            (Kind::Add, _) => format!("add length={}", length(extents)),
+            (Kind::SquaredNorm, _) => format!("squared_norm length={}", length(extents)),
+            (Kind::Gather, _) => {
+                let [n, h, w, c] = dims(extents)[..].try_into().ok()?;
+                format!("gather n={n} h={h} w={w} c={c} crops={n} rows={h} columns={w}")
+            }
         };
         format!("{line} seed=1").parse().ok()
     }
@@ -332,6 +339,13 @@ fn dims(extents: Extents) -> Vec<usize> {
     }
 }
 
+/// Rows and channels of what runs over channels.
+fn matrix(extents: Extents) -> [usize; 2] {
+    let dims = dims(extents);
+    let channels = dims.last().copied().unwrap_or(1);
+    [dims.iter().product::<usize>() / channels.max(1), channels]
+}
+
 fn length(extents: Extents) -> usize {
     dims(extents).iter().product()
 }
@@ -362,9 +376,9 @@ mod tests {
             let samples = device.finish().unwrap();
             assert_eq!(samples.len(), 1, "{}", kind.name());
             assert_eq!(samples[0].operator, single.operator);
-            if let Some(case) = single.case() {
-                assert!(case.operations() > 0.0);
-            }
+            // A copy has no operations; everything else has.
+            let case = single.case().unwrap();
+            assert_eq!(case.operations() > 0.0, kind != Kind::Gather);
         }
     }
 

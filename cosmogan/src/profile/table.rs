@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use cosmogan_kernels::convolution;
+use cosmogan_kernels::{Kernel, convolution, implicit_gemm};
 
 use super::record::{Conditions, Profile, Row};
 
@@ -252,17 +252,37 @@ fn columns(profile: &Profile) -> Vec<Column> {
 
 fn notes(profile: &Profile) -> Vec<String> {
     let mut notes = Vec::new();
-    let plain: Vec<&str> = profile
-        .rows
-        .iter()
-        .filter(|row| is_fallback(row))
-        .map(|row| row.operator.as_str())
-        .collect();
-    if !plain.is_empty() {
-        notes.push(format!(
-            "plain kernels run at {}: no other takes these shapes, or --tier keeps to plain ones",
-            plain.join(", ")
-        ));
+    let mut say = |tier: &str, kernels: &[&Kernel], why: &str| {
+        let operators = operators_on(kernels, profile);
+        if !operators.is_empty() {
+            notes.push(format!("{tier} kernels run at {operators}: {why}"));
+        }
+    };
+    say(
+        "plain",
+        &[
+            &convolution::FPROP,
+            &convolution::DGRAD,
+            &convolution::WGRAD,
+        ],
+        "no other takes these shapes, or --tier keeps to plain ones",
+    );
+    // Hopper kernels multiply nothing in f32, and tf32 along channels alone.
+    let all = [
+        &implicit_gemm::FPROP,
+        &implicit_gemm::DGRAD,
+        &implicit_gemm::WGRAD,
+    ];
+    let small =
+        "they would leave most of a Hopper kernel's tile empty, or TMA cannot step through them";
+    match (profile.precision.as_str(), &profile.hopper_lack) {
+        ("f32", _) => {}
+        (_, Some(lack)) => say("tiled", &all, lack),
+        ("tf32", None) => {
+            say("tiled", &all[..2], small);
+            say("tiled", &all[2..], "wgmma cannot read tf32 across pixels");
+        }
+        (_, None) => say("tiled", &all, small),
     }
     if profile.ceilings.is_none() {
         return notes;
@@ -288,15 +308,19 @@ fn notes(profile: &Profile) -> Vec<String> {
     notes
 }
 
-/// Whether a product runs on the kernel that takes every shape.
-fn is_fallback(row: &Row) -> bool {
-    let plain = [
-        &convolution::FPROP,
-        &convolution::DGRAD,
-        &convolution::WGRAD,
-    ];
-    let kernel = row.kernel.as_ref();
-    kernel.is_some_and(|kernel| plain.iter().any(|plain| plain.name == kernel.name))
+/// The operators that run on these kernels, in the order of the table.
+fn operators_on(kernels: &[&Kernel], profile: &Profile) -> String {
+    let is_on = |row: &&Row| {
+        let name = row.kernel.as_ref().map(|kernel| kernel.name.as_str());
+        kernels.iter().any(|kernel| name == Some(kernel.name))
+    };
+    let operators: Vec<&str> = profile
+        .rows
+        .iter()
+        .filter(is_on)
+        .map(|row| row.operator.as_str())
+        .collect();
+    operators.join(", ")
 }
 
 /// `value` with three significant digits.

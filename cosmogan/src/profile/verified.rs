@@ -41,6 +41,9 @@ impl Target {
                         Operator::BatchNormTraining { .. }
                             | Operator::BceWithLogits { .. }
                             | Operator::Adam { .. }
+                            | Operator::Add { .. }
+                            | Operator::SquaredNorm { .. }
+                            | Operator::Gather(_)
                     )
             }
             Self::Step => !matches!(operator, Operator::BatchNormInference { .. }),

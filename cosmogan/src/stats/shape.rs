@@ -106,29 +106,131 @@ fn mirrored(map: &[f32], side: usize) -> Vec<f32> {
 
 #[cfg(test)]
 mod tests {
+    use std::f64::consts::TAU;
+
     use super::*;
-    use crate::rng::{Normals, Purpose, stream};
+
+    /// Waves along both axes, κ = a·cos(kr) + b·cos(kc) at the middles of pixels, whose functionals can be added up.
+    struct Waves {
+        /// Pixels of the map and of what smoothing leaves of it.
+        pixels: usize,
+        side: usize,
+        /// In radians a pixel.
+        k: f64,
+    }
+
+    /// Their squares add up to 2, so that κ has a standard deviation of 1; no value lies on a threshold.
+    const AMPLITUDES: [f64; 2] = [1.2, 0.748_331_477_354_788_3];
+
+    impl Waves {
+        /// `periods` waves on the inner pixels: whole ones, so that the mean is 0, and even about all edges, so that mirroring
+        /// continues them.
+        fn new(pixels: usize, side: usize, periods: usize) -> Self {
+            let k = TAU * periods as f64 / side as f64;
+            Self { pixels, side, k }
+        }
+
+        fn phase(&self, index: usize) -> f64 {
+            let margin = (self.pixels - self.side) / 2;
+            self.k * (index as f64 - margin as f64 + 0.5)
+        }
+
+        fn at(&self, row: usize, column: usize) -> f64 {
+            AMPLITUDES[0] * self.phase(row).cos() + AMPLITUDES[1] * self.phase(column).cos()
+        }
+
+        fn map(&self) -> Vec<f32> {
+            let indices = 0..self.pixels * self.pixels;
+            let values = indices.map(|index| self.at(index / self.pixels, index % self.pixels));
+            values.map(|value| value as f32).collect()
+        }
+
+        /// |∇κ|/4 and the genus density at an inner pixel, both with central differences, for which a wave's derivative has the
+        /// factor sin k; and how far both may be off where values are off by `error`.
+        fn densities(&self, row: usize, column: usize, error: f64) -> [[f64; 2]; 2] {
+            let rate = self.k.sin();
+            let [row, column] = [row, column].map(|index| self.phase(index));
+            let slopes = [AMPLITUDES[0] * row.sin(), AMPLITUDES[1] * column.sin()];
+            let curvatures = [AMPLITUDES[0] * row.cos(), AMPLITUDES[1] * column.cos()];
+            let steepness = rate * slopes[0].hypot(slopes[1]);
+            let genus = rate.powi(4) / TAU / steepness.powi(2)
+                * (slopes[0].powi(2) * curvatures[1] + slopes[1].powi(2) * curvatures[0]);
+            // A slope is half a difference, a second derivative a quarter of four values. The genus density is a second derivative
+            // along the contour over 2π: with the direction off by δ, it is off by 2δ times the largest, and by their own errors.
+            let direction = 2_f64.sqrt() * error / (steepness - 2_f64.sqrt() * error);
+            let largest = rate.powi(2) * AMPLITUDES[0] + 2.0 * error;
+            let genus_error = (2.0 * direction * largest + 2.0 * error) / TAU;
+            [
+                [steepness / 4.0, 2_f64.sqrt() * error / 4.0],
+                [genus, genus_error],
+            ]
+        }
+    }
 
     #[test]
-    fn a_gaussian_field_has_the_functionals_of_theory_on_any_pixels() {
-        // White noise smoothed with a Gaussian of scale s: ⟨|∇κ|²⟩ = σ²/s², so that (Tomita 1986)
-        // V1·s = e^{−ν²/2}/(8·√2) and V2·s² = ν·e^{−ν²/2}/(2π)^{3/2}/2.
+    fn waves_have_the_functionals_of_their_definition_on_any_pixels() {
         let estimator = ShapeEstimator::new(2.0).expect("a scale");
-        for (pixels, side_degrees) in [(600, 5.0), (1200, 5.0)] {
-            let mut normals = Normals::new(stream(1, Purpose::Simulation, pixels as u64));
-            let map: Vec<f32> = (0..pixels * pixels)
-                .map(|_| normals.draw() as f32)
-                .collect();
-            let shape = estimator.measure(&map, pixels, side_degrees).expect("room");
-            assert!(shape.smoothed.skewness().abs() < 0.15);
-            for (index, nu) in estimator.thresholds().into_iter().enumerate() {
-                let fall = (-0.5 * nu * nu).exp();
-                let density = fall / std::f64::consts::TAU.sqrt();
-                let length = fall / (8.0 * std::f64::consts::SQRT_2);
-                let genus = nu * fall / std::f64::consts::TAU.powf(1.5) / 2.0;
-                assert!((shape.density[index] - density).abs() < 0.04, "{nu}");
-                assert!((shape.functionals[1][index] - length).abs() < 0.01, "{nu}");
-                assert!((shape.functionals[2][index] - genus).abs() < 0.01, "{nu}");
+        // The same two waves, of which smoothing takes the same part, on pixels of 1′ and of 0.5′; 8 pixels of margin and 16.
+        for (pixels, side, side_degrees) in [(96, 80, 1.6), (192, 160, 1.6)] {
+            let scale = 2.0 / (60.0 * side_degrees / pixels as f64);
+            let waves = Waves::new(pixels, side, 5);
+            let shape = (estimator.measure(&waves.map(), pixels, side_degrees)).expect("room");
+
+            // Rounded to f32; summed twice over the kernel, whose weights are rounded and add up to 1; divided by the deviation,
+            // which is what smoothing leaves of it, so that errors grow by as much; rounded again. Mean and deviation are off by
+            // no more than the values, which they are functions of, are.
+            let u = f64::from(f32::EPSILON) / 2.0;
+            let taps = (2 * ((pixels - side) / 2) + 1) as f64;
+            let size = AMPLITUDES[0] + AMPLITUDES[1];
+            let left = shape.smoothed.standard_deviation();
+            let smoothed = (2.0 * (taps + 2.0) + 1.0) * u * size / left;
+            let error = 1.01 * (smoothed * (2.0 + size) + u * size);
+            let theory = (-0.5 * (waves.k * scale).powi(2)).exp();
+            // The kernel ends at four deviations: what it lacks, 1 − erf(4/√2) of its weight, is as much more elsewhere.
+            assert!((left - theory).abs() < 2.0 * 6.4e-5, "{left} {theory}");
+            // The margins are a whole wave together.
+            assert!(shape.unsmoothed.mean().abs() <= 1.01 * u * size);
+            let unsmoothed = shape.unsmoothed.standard_deviation();
+            assert!((unsmoothed - 1.0).abs() <= 1.01 * u * size);
+
+            let edges = linear_edges(-3.0, 6.0, 37);
+            let total = (side * side) as f64;
+            let mut expected = vec![[[0.0; 2]; 2]; 36];
+            let (mut counts, mut above) = (vec![0.0; 36], vec![0.0; 36]);
+            for index in 0..side * side {
+                let [row, column] = [index / side, index % side].map(|at| at + (pixels - side) / 2);
+                let value = waves.at(row, column);
+                // No pixel could be on either side of an edge or of a bin's middle.
+                let nearest = (8.0 * value).round() / 8.0;
+                assert!((value - nearest).abs() > error, "{value}");
+                let bin = ((value + 3.0) / 0.25) as usize;
+                counts[bin] += 1.0;
+                for (middle, above) in middles(&edges).into_iter().zip(&mut above) {
+                    *above += f64::from(u8::from(value >= middle));
+                }
+                let densities = waves.densities(row, column, error);
+                for (sum, density) in expected[bin].iter_mut().zip(densities) {
+                    sum[0] += density[0];
+                    sum[1] += density[1];
+                }
+            }
+            // Sums of as many terms in f64 besides, none of which comes to more than 1.
+            let added = total * f64::EPSILON;
+            for bin in 0..36 {
+                let near = |found: f64, expected: f64, bound: f64| {
+                    let bound = bound + added;
+                    assert!(
+                        (found - expected).abs() <= bound,
+                        "{bin}: {found} {expected} {bound}"
+                    );
+                };
+                near(shape.density[bin], counts[bin] / total / 0.25, 0.0);
+                near(shape.functionals[0][bin], above[bin] / total, 0.0);
+                for (which, unit) in [(0, scale), (1, scale * scale)] {
+                    let [sum, bound] = expected[bin][which].map(|sum| unit * sum / total / 0.25);
+                    near(shape.functionals[1 + which][bin], sum, bound);
+                    assert!(bound <= 0.01 * unit * waves.k.powi(1 + which as i32));
+                }
             }
         }
         assert!(estimator.measure(&[0.5; 64], 8, 5.0).is_none());

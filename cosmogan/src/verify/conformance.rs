@@ -170,6 +170,18 @@ pub fn compute(case: &Case, backend: &Arc<dyn Backend>) -> Result<Outputs> {
             ]))
         }
         Operator::Adam { settings, .. } => job.adam(&settings),
+        Operator::Add { .. } => {
+            let [x, other] = job.parameters(["x", "other"])?;
+            let y = job.tape.add(&x, &other)?;
+            job.differentiate(y, &[("dx", &x), ("dother", &other)])
+        }
+        Operator::SquaredNorm { length } => job.squared_norm(length),
+        Operator::Gather(shape) => {
+            let (maps, table) = (job.tensor("x")?, job.tensor("table")?);
+            let mut crops = backend.empty(Shape::from(shape.crop_dims()))?;
+            backend.gather(&maps, &table, &mut crops)?;
+            Ok(HashMap::from([("y", job.download(&crops)?)]))
+        }
     }
 }
 
@@ -183,12 +195,15 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
-    fn tensor(&self, name: &str) -> Result<Tensor> {
-        let operand = self
-            .operands
-            .iter()
+    fn operand(&self, name: &str) -> &Operand {
+        let mut operands = self.operands.iter();
+        operands
             .find(|operand| operand.name == name)
-            .expect("a case makes every operand that its operator reads");
+            .expect("a case makes every operand that its operator reads")
+    }
+
+    fn tensor(&self, name: &str) -> Result<Tensor> {
+        let operand = self.operand(name);
         // The oracle's operands are exactly representable.
         let values: Vec<f32> = operand.values.iter().map(|&value| value as f32).collect();
         Ok(self
@@ -249,6 +264,21 @@ impl Job<'_> {
             outputs.insert(name, self.download(tensor)?);
         }
         Ok(outputs)
+    }
+
+    /// In two tensors, a short and a long one, where there are values for both.
+    fn squared_norm(&self, length: usize) -> Result<Outputs> {
+        let operand = &self.operand("x").values;
+        let values: Vec<f32> = operand.iter().map(|&value| value as f32).collect();
+        let (short, long) = values.split_at(length / 8);
+        let tensors = [short, long]
+            .into_iter()
+            .filter(|values| !values.is_empty())
+            .map(|values| self.backend.upload(Shape::from([values.len()]), values))
+            .collect::<cosmogan_engine::Result<Vec<_>>>()?;
+        let mut sum = self.backend.empty(Shape::from([]))?;
+        self.backend.squared_norm(&tensors, &mut sum)?;
+        Ok(HashMap::from([("sum", self.download(&sum)?)]))
     }
 
     fn adam(&self, settings: &Adam) -> Result<Outputs> {

@@ -166,7 +166,6 @@ int cuFuncSetAttribute(void*, int attribute, int value) {
     dynamic_shared = value > dynamic_shared ? value : dynamic_shared;
     return 0;
 }
-#ifndef WITHOUT_TENSOR_MAPS
 // What the driver asks of a tensor of bf16 or f32 in boxes with a swizzle of 128 bytes.
 int cuTensorMapEncodeTiled(void* map, int type, unsigned rank, void* address, const uint64_t* extents,
                            const uint64_t* strides, const unsigned* boxes, const unsigned* steps, int interleave,
@@ -185,7 +184,6 @@ int cuTensorMapEncodeTiled(void* map, int type, unsigned rank, void* address, co
     if (setting("FAKE_TRACE", 0)) fprintf(stderr, "described a tensor of %u axes\n", rank);
     return 0;
 }
-#endif
 int cuLaunchKernel(void*, unsigned x, unsigned y, unsigned z, unsigned width, unsigned height, unsigned depth,
                    unsigned shared, void*, void** arguments, void**) {
     if ((int)shared > dynamic_shared) abort();

@@ -31,6 +31,7 @@ pub struct Profiled {
     highest: Tier,
     /// On a device that takes kernels: where launches are written down.
     launcher: Option<Arc<ProfiledLauncher>>,
+    hopper_lack: Option<String>,
 }
 
 impl Profiled {
@@ -42,6 +43,7 @@ impl Profiled {
             precision: Precision::F32,
             highest: Tier::Plain,
             launcher: None,
+            hopper_lack: None,
         }
     }
 
@@ -60,6 +62,7 @@ impl Profiled {
         let backend = LaunchBackend::new(Arc::clone(&launcher) as Arc<dyn Launcher>, precision)?
             .up_to(highest);
         Ok(Self {
+            hopper_lack: backend.hopper_lack().map(str::to_owned),
             inner: Arc::new(backend),
             profiler,
             precision,
@@ -89,6 +92,11 @@ impl Profiled {
     /// What products multiply.
     pub fn precision(&self) -> Precision {
         self.precision
+    }
+
+    /// Why no product runs on a Hopper kernel, where kernels are launched and [`LaunchBackend::hopper_lack`] says so.
+    pub fn hopper_lack(&self) -> Option<&str> {
+        self.hopper_lack.as_deref()
     }
 
     /// Begins a new list.

@@ -5,8 +5,9 @@ use crate::operators::activation::Activation;
 use crate::operators::adam::Adam;
 use crate::operators::batch_norm::{self, Channel};
 use crate::operators::convolution::{Convolution, Method, Methods};
+use crate::operators::gather::Gather;
 use crate::operators::linear::Linear;
-use crate::operators::{bce, bias};
+use crate::operators::{add, bce, bias, squared_norm};
 use crate::{Arithmetic, Bounded, Expected};
 
 impl Case {
@@ -71,6 +72,11 @@ impl Case {
             Operator::Activation { activation, length } => job.activation(activation, length),
             Operator::BceWithLogits { length, target } => job.bce(length, target),
             Operator::Adam { settings, length } => job.adam(&settings, length),
+            Operator::Add { length } => job.add(length),
+            Operator::SquaredNorm { .. } => vec![job.evaluate("sum", &[], |_| {
+                squared_norm::forward(job.get("x"), arithmetic)
+            })],
+            Operator::Gather(shape) => job.gather(&shape),
         }
     }
 }
@@ -296,6 +302,25 @@ impl Job<'_> {
                 bce::gradient(x[element], target, length, dloss[0], self.arithmetic)
             }),
         ]
+    }
+
+    fn add(&self, length: usize) -> Vec<Expected> {
+        let (x, other, dy) = (self.get("x"), self.get("other"), self.get("dy"));
+        let gradient = |name| self.evaluate(name, &[length], |element| add::gradient(dy[element]));
+        vec![
+            self.evaluate("y", &[length], |element| {
+                add::forward(x[element], other[element], self.arithmetic)
+            }),
+            gradient("dx"),
+            gradient("dother"),
+        ]
+    }
+
+    fn gather(&self, shape: &Gather) -> Vec<Expected> {
+        let (x, table) = (self.get("x"), self.get("table"));
+        vec![self.evaluate("y", &shape.crop_dims(), |element| {
+            Bounded::exact(x[shape.source(table, element)])
+        })]
     }
 
     fn adam(&self, settings: &Adam, length: usize) -> Vec<Expected> {

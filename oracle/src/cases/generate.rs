@@ -5,6 +5,7 @@ use crate::Random;
 use crate::operators::activation::Activation;
 use crate::operators::adam::Adam;
 use crate::operators::convolution::Convolution;
+use crate::operators::gather::Gather;
 use crate::operators::linear::Linear;
 
 use super::LEAKY_SLOPE;
@@ -32,11 +33,17 @@ pub enum Kind {
     BceWithLogits,
     /// One optimiser step.
     Adam,
+    /// The elementwise sum.
+    Add,
+    /// The sum of squares.
+    SquaredNorm,
+    /// Crops of maps.
+    Gather,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 13] = [
         Self::Linear,
         Self::Conv2d,
         Self::ConvTranspose2d,
@@ -47,6 +54,9 @@ impl Kind {
         Self::Tanh,
         Self::BceWithLogits,
         Self::Adam,
+        Self::Add,
+        Self::SquaredNorm,
+        Self::Gather,
     ];
 }
 
@@ -149,6 +159,22 @@ impl Case {
                 },
                 length: random.between(1, 300),
             },
+            Kind::Add => Operator::Add {
+                length: random.between(1, 300),
+            },
+            Kind::SquaredNorm => Operator::SquaredNorm {
+                length: random.between(1, 9000),
+            },
+            Kind::Gather => {
+                let size = [random.between(1, 12), random.between(1, 12)];
+                Operator::Gather(Gather {
+                    maps: random.between(1, 4),
+                    size,
+                    channels: random.between(1, 3),
+                    crops: random.between(1, 5),
+                    crop: size.map(|extent| random.between(1, extent)),
+                })
+            }
         };
         Self { operator, seed }
     }
@@ -244,7 +270,29 @@ impl Case {
                 }
                 operands
             }
+            Operator::Add { length } => vec![
+                normal("x", &[length], 0.1, 1.0),
+                normal("other", &[length], 0.0, 1.0),
+                normal("dy", &[length], 0.05, 1.0),
+            ],
+            Operator::SquaredNorm { length } => vec![normal("x", &[length], 0.1, 1.0)],
+            Operator::Gather(shape) => {
+                let maps = normal("x", &shape.map_dims(), 0.0, 1.0);
+                vec![maps, gather_table(&shape, &mut random)]
+            }
         }
+    }
+}
+
+/// Lines of random crops, of which some would leave their map, or are of none.
+fn gather_table(shape: &Gather, random: &mut Random) -> Operand {
+    let most = [shape.maps, shape.size[0], shape.size[1], 1];
+    Operand {
+        name: "table",
+        dims: vec![shape.crops, 4],
+        values: (0..4 * shape.crops)
+            .map(|index| random.between(0, most[index % 4]) as f64)
+            .collect(),
     }
 }
 

@@ -12,6 +12,7 @@ mod text;
 use crate::operators::activation::Activation;
 use crate::operators::adam::Adam;
 use crate::operators::convolution::Convolution;
+use crate::operators::gather::Gather;
 use crate::operators::linear::Linear;
 
 pub use generate::Kind;
@@ -72,6 +73,18 @@ pub enum Operator {
         /// Number of parameters.
         length: usize,
     },
+    /// The elementwise sum of two tensors.
+    Add {
+        /// Number of elements of each.
+        length: usize,
+    },
+    /// The sum of squares over one or several tensors.
+    SquaredNorm {
+        /// Number of elements in all.
+        length: usize,
+    },
+    /// Crops of maps.
+    Gather(Gather),
 }
 
 /// An operator, its shape, and the seed of its operands.
@@ -95,7 +108,7 @@ pub struct Operand {
 }
 
 impl Case {
-    /// Arithmetic operations of the forward pass, multiplications and additions, without multiplied zeros.
+    /// Arithmetic operations of the forward pass, multiplications and additions, without multiplied zeros; 0 of a copy.
     pub fn operations(&self) -> f64 {
         match self.operator {
             Operator::Linear(linear) => {
@@ -108,7 +121,9 @@ impl Case {
             }
             Operator::BatchNormTraining { rows, channels, .. } => 7.0 * (rows * channels) as f64,
             Operator::BatchNormInference { rows, channels, .. } => 2.0 * (rows * channels) as f64,
-            Operator::Activation { length, .. } => length as f64,
+            Operator::Activation { length, .. } | Operator::Add { length } => length as f64,
+            Operator::SquaredNorm { length } => 2.0 * length as f64,
+            Operator::Gather(_) => 0.0,
             Operator::BceWithLogits { length, .. } => 6.0 * length as f64,
             Operator::Adam { length, .. } => 12.0 * length as f64,
         }
@@ -197,6 +212,39 @@ impl Case {
                     length: half(length),
                     target,
                 });
+            }
+            Operator::Add { length } => {
+                try_operator(Operator::Add {
+                    length: half(length),
+                });
+            }
+            Operator::SquaredNorm { length } => {
+                try_operator(Operator::SquaredNorm {
+                    length: half(length),
+                });
+            }
+            Operator::Gather(shape) => {
+                for changed in [
+                    Gather {
+                        maps: half(shape.maps),
+                        ..shape
+                    },
+                    Gather {
+                        size: shape.size.map(half),
+                        crop: shape.crop.map(half),
+                        ..shape
+                    },
+                    Gather {
+                        channels: half(shape.channels),
+                        ..shape
+                    },
+                    Gather {
+                        crops: half(shape.crops),
+                        ..shape
+                    },
+                ] {
+                    try_operator(Operator::Gather(changed));
+                }
             }
             Operator::Adam { settings, length } => {
                 try_operator(Operator::Adam {

@@ -4,6 +4,7 @@ use super::{Case, LEAKY_SLOPE, Operator};
 use crate::operators::activation::Activation;
 use crate::operators::adam::Adam;
 use crate::operators::convolution::Convolution;
+use crate::operators::gather::Gather;
 use crate::operators::linear::Linear;
 
 /// Extents of a generator and a discriminator, as in the configuration of weight files.
@@ -105,6 +106,21 @@ impl Case {
             },
             length: model.z_dim * first * coarse * coarse,
         });
+        // The gradients of real and of generated maps, of the last convolution's weights; the norm of the gradients of the
+        // largest tensor; and a batch out of the training maps.
+        operators.push(Operator::Add {
+            length: WINDOW * WINDOW * channels * (channels / 2).max(1),
+        });
+        operators.push(Operator::SquaredNorm {
+            length: model.z_dim * first * coarse * coarse,
+        });
+        operators.push(Operator::Gather(Gather {
+            maps: 2 * batch,
+            size: [model.output_size; 2],
+            channels: model.c_dim,
+            crops: batch,
+            crop: [model.output_size; 2],
+        }));
 
         let mut cases: Vec<Self> = Vec::new();
         for operator in operators {
@@ -131,6 +147,9 @@ fn push_normalised(operators: &mut Vec<Operator>, rows: usize, channels: usize, 
     });
 }
 
+/// Rows and columns of the window of every convolution.
+const WINDOW: usize = 5;
+
 /// The model's convolution: 5×5, stride 2, one zero before and two after, so that the image halves exactly.
 fn halving(
     batch: usize,
@@ -143,7 +162,7 @@ fn halving(
         input_channels,
         output: [size / 2; 2],
         output_channels,
-        kernel: [5; 2],
+        kernel: [WINDOW; 2],
         stride: [2; 2],
         begin: [1; 2],
     }

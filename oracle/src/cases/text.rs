@@ -8,6 +8,7 @@ use super::{Case, LEAKY_SLOPE, Operator};
 use crate::operators::activation::Activation;
 use crate::operators::adam::Adam;
 use crate::operators::convolution::Convolution;
+use crate::operators::gather::Gather;
 use crate::operators::linear::Linear;
 
 impl fmt::Display for Case {
@@ -75,6 +76,20 @@ impl fmt::Display for Case {
                     "adam length={length} rate={learning_rate} beta1={beta1} beta2={beta2} epsilon={epsilon} step={step}"
                 )?;
             }
+            Operator::Add { length } => write!(formatter, "add length={length}")?,
+            Operator::SquaredNorm { length } => {
+                write!(formatter, "squared_norm length={length}")?;
+            }
+            Operator::Gather(Gather {
+                maps,
+                size: [height, width],
+                channels,
+                crops,
+                crop: [rows, columns],
+            }) => write!(
+                formatter,
+                "gather n={maps} h={height} w={width} c={channels} crops={crops} rows={rows} columns={columns}"
+            )?,
         }
         write!(formatter, " seed={}", self.seed)
     }
@@ -154,6 +169,9 @@ impl FromStr for Case {
                 },
                 length: length()?,
             },
+            "add" => Operator::Add { length: length()? },
+            "squared_norm" => Operator::SquaredNorm { length: length()? },
+            "gather" => Operator::Gather(fields.gather()?),
             _ => return Err(format!("there is no operator `{name}`")),
         };
         Ok(Self {
@@ -196,6 +214,20 @@ impl Fields<'_> {
         values
             .and_then(|values| values.try_into().ok())
             .ok_or_else(|| format!("`{name}={text}` is not {N} numbers separated by `{separator}`"))
+    }
+
+    fn gather(&self) -> Result<Gather, String> {
+        let shape = Gather {
+            maps: self.positive("n")?,
+            size: [self.positive("h")?, self.positive("w")?],
+            channels: self.positive("c")?,
+            crops: self.positive("crops")?,
+            crop: [self.positive("rows")?, self.positive("columns")?],
+        };
+        if shape.crop[0] > shape.size[0] || shape.crop[1] > shape.size[1] {
+            return Err("crops must not be larger than the maps".to_owned());
+        }
+        Ok(shape)
     }
 
     fn convolution(&self, from_input: bool) -> Result<Convolution, String> {

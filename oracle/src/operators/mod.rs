@@ -5,9 +5,12 @@
 
 pub mod activation;
 pub mod adam;
+pub mod add;
 pub mod batch_norm;
 pub mod bce;
 pub mod bias;
 pub mod convolution;
+pub mod gather;
 pub mod linear;
 pub mod minimal_filtering;
+pub mod squared_norm;

@@ -1,6 +1,7 @@
 //! Maps from an N-body simulation, whose box stays on disk.
 
 use std::fs;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -109,6 +110,7 @@ pub(super) fn run(arguments: &SimulateArguments) -> Result<()> {
         (folder_of(out), map_bytes),
     ])?;
     let mut writer = MapWriter::create(out, maps as usize, pixels, pixels, Some(side_degrees))?;
+    interrupt::listen();
     simulate(&mut simulated, &settings, &folder)?;
 
     let power = PowerSpectrum::new(
@@ -123,17 +125,7 @@ pub(super) fn run(arguments: &SimulateArguments) -> Result<()> {
     let mut spectrum = vec![0.0; BINS];
     let mut moments = Moments::default();
     let mut progress = Progress::new("ray-tracing", maps);
-    let at_once = NBodyBox::maps_at_once(pixels);
-    let mut first = 0;
-    while first < maps {
-        if interrupt::requested() {
-            return Err(Error::Interrupted(format!(
-                "run the same command again; the box in {} is kept, its maps are made anew",
-                folder.display()
-            )));
-        }
-        let last = (first + at_once).min(maps);
-        let chunk = simulated.maps(first..last, pixels, side_degrees)?;
+    let take = |chunk: Vec<Vec<f32>>| {
         let slices: Vec<&[f32]> = chunk.iter().map(Vec::as_slice).collect();
         moments = moments.and(&Moments::of_all(&slices));
         for measured in power.measure_all(&slices) {
@@ -144,8 +136,17 @@ pub(super) fn run(arguments: &SimulateArguments) -> Result<()> {
         for map in &chunk {
             writer.push(map)?;
         }
-        progress.advance(last - first, "");
-        first = last;
+        progress.advance(chunk.len() as u64, "");
+        Ok(())
+    };
+    let at_once = NBodyBox::maps_at_once(pixels);
+    let trace = |range| simulated.maps(range, pixels, side_degrees);
+    let is_whole = in_chunks(maps, at_once, interrupt::requested, trace, take)?;
+    if !is_whole {
+        return Err(Error::Interrupted(format!(
+            "run the same command again; the box in {} is kept, its maps are made anew",
+            folder.display()
+        )));
     }
     writer.finish()?;
     progress.finish(format_args!("written to {}", out.display()));
@@ -154,6 +155,26 @@ pub(super) fn run(arguments: &SimulateArguments) -> Result<()> {
     let theory = ConvergencePower::new(&settings.cosmology, settings.source_redshift);
     print_spectrum(&power, &spectrum, &theory);
     Ok(())
+}
+
+/// Makes `count` maps, `at_once` at a time, and hands them on, until `stop` says that it is enough: whether all were made.
+fn in_chunks<Maps>(
+    count: u64,
+    at_once: u64,
+    stop: impl Fn() -> bool,
+    make: impl Fn(Range<u64>) -> Result<Maps>,
+    mut take: impl FnMut(Maps) -> Result<()>,
+) -> Result<bool> {
+    let mut first = 0;
+    while first < count {
+        if stop() {
+            return Ok(false);
+        }
+        let last = (first + at_once).min(count);
+        take(make(first..last)?)?;
+        first = last;
+    }
+    Ok(true)
 }
 
 /// Bytes of memory in this machine, where Linux tells.
@@ -171,7 +192,6 @@ fn simulate(simulated: &mut NBodyBox, settings: &BoxSettings, folder: &Path) -> 
         eprintln!("the box in {} is complete", folder.display());
         return simulated.simulate(|_| Ok(()));
     }
-    interrupt::listen();
     let steps = settings.steps as u64;
     let mut progress = None;
     simulated.simulate(|report| {
@@ -234,4 +254,30 @@ fn print_spectrum(power: &PowerSpectrum, spectrum: &[f64], theory: &ConvergenceP
             })
             .collect(),
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::{Cell, RefCell};
+
+    use super::*;
+
+    #[test]
+    fn rays_are_traced_until_somebody_asks_to_stop() {
+        let run = |stop_after: usize| {
+            let (asked, made) = (Cell::new(0), RefCell::new(Vec::new()));
+            let stop = || asked.replace(asked.get() + 1) == stop_after;
+            let take = |range| {
+                made.borrow_mut().push(range);
+                Ok(())
+            };
+            let is_whole = in_chunks(7, 3, stop, Ok, take).expect("nothing fails");
+            (is_whole, made.into_inner())
+        };
+        assert_eq!(run(9), (true, vec![0..3, 3..6, 6..7]));
+        // A chunk under way is finished; maps that are all made are kept.
+        assert_eq!(run(2), (false, vec![0..3, 3..6]));
+        assert_eq!(run(3), (true, vec![0..3, 3..6, 6..7]));
+        assert_eq!(run(0), (false, vec![]));
+    }
 }

@@ -3,6 +3,7 @@
 use std::ffi::{CStr, c_char};
 use std::panic;
 
+use cosmogan_kernels::Tier;
 use cudarc::driver::{result, sys};
 
 use crate::error::{Error, Result};
@@ -31,7 +32,31 @@ pub struct CudaDevice {
     pub multiprocessors: i32,
 }
 
-/// The oldest CUDA whose driver has everything that is called here.
+impl CudaDevice {
+    /// Why kernels of `tier` do not run on this GPU where NVRTC compiles for `target`, in one line; `None` where they do.
+    pub fn lack(&self, tier: Tier, target: &str) -> Option<String> {
+        let has = format!(
+            "{} has compute capability {}.{}",
+            self.name,
+            self.capability / 10,
+            self.capability % 10
+        );
+        match tier {
+            Tier::Tiled if self.capability < 80 => {
+                Some(format!("{has}, and tensor cores are used from 8.0 on"))
+            }
+            Tier::Hopper if self.capability != 90 => {
+                Some(format!("{has}, and Hopper kernels are for 9.0 alone"))
+            }
+            Tier::Hopper if target != "sm_90" => Some(format!(
+                "NVRTC compiles for {target} and not for sm_90, which Hopper kernels need"
+            )),
+            Tier::Plain | Tier::Tiled | Tier::Hopper => None,
+        }
+    }
+}
+
+/// The oldest CUDA whose driver has everything that is called here, the description of tensors for TMA included.
 const OLDEST_DRIVER: i32 = 12;
 
 /// Whether a driver is installed.

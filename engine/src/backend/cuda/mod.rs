@@ -146,18 +146,9 @@ impl Shared {
         format!("{}{accelerated}", self.target)
     }
 
-    /// The multiprocessors that Hopper kernels run on, or why they cannot be used.
-    fn hopper_kernels(&self) -> std::result::Result<usize, String> {
-        let device = &self.device;
-        if device.capability != 90 || self.target != "sm_90" {
-            return Err(format!("{} is not of compute capability 9.0", device.name));
-        }
-        if !tensor_map::is_supported() {
-            return Err(
-                "the driver cannot describe tensors; install one for CUDA 12 or later".to_owned(),
-            );
-        }
-        Ok(usize::try_from(device.multiprocessors).unwrap_or(1).max(1))
+    /// Whether kernels of `tier` run here, or why they do not.
+    fn allows(&self, tier: Tier) -> std::result::Result<(), String> {
+        self.device.lack(tier, &self.target).map_or(Ok(()), Err)
     }
 
     /// The handle of a kernel, compiled and loaded on first use.
@@ -243,20 +234,15 @@ impl Launcher for CudaLauncher {
     }
 
     fn tiled_kernels(&self) -> std::result::Result<(), String> {
-        let device = &self.0.device;
-        if device.capability >= 80 {
-            return Ok(());
-        }
-        Err(format!(
-            "{} has compute capability {}.{}, and tensor cores are used from 8.0 on; use --precision f32",
-            device.name,
-            device.capability / 10,
-            device.capability % 10
-        ))
+        self.0
+            .allows(Tier::Tiled)
+            .map_err(|lack| format!("{lack}; use --precision f32"))
     }
 
     fn hopper_kernels(&self) -> std::result::Result<usize, String> {
-        self.0.hopper_kernels()
+        self.0.allows(Tier::Hopper)?;
+        let multiprocessors = self.0.device.multiprocessors;
+        Ok(usize::try_from(multiprocessors).unwrap_or(1).max(1))
     }
 
     fn tensor_map(&self, map: &TensorMap, address: u64) -> Result<[u8; 128]> {

@@ -7,12 +7,6 @@ use cudarc::driver::sys;
 use super::device::describe;
 use crate::error::{Error, Result};
 
-/// Whether the driver can describe tensors: from CUDA 12 on.
-pub(super) fn is_supported() -> bool {
-    // SAFETY: the driver is loaded, and the symbol is looked up but not called.
-    unsafe { sys::culib().get::<*const ()>(b"cuTensorMapEncodeTiled\0") }.is_ok()
-}
-
 /// `map` at `address`.
 pub(super) fn encode(map: &TensorMap, address: u64) -> Result<[u8; 128]> {
     map.check().map_err(|problem| {

@@ -32,6 +32,8 @@ pub struct LaunchBackend {
     tiled: bool,
     /// The multiprocessors that Hopper kernels run on, where there are any.
     hopper: Option<usize>,
+    /// Why there are none, where there are none.
+    hopper_lack: Option<String>,
     /// Whether fresh memory is filled with NaN, so that an element that no kernel writes is noticed.
     poisoned: bool,
     /// Tells this backend's memory from that of any other.
@@ -50,12 +52,16 @@ impl LaunchBackend {
         if precision != Precision::F32 {
             able.map_err(Error::Device)?;
         }
-        let hopper = launcher.hopper_kernels().ok();
+        let (hopper, hopper_lack) = match launcher.hopper_kernels() {
+            Ok(multiprocessors) => (Some(multiprocessors), None),
+            Err(lack) => (None, Some(lack)),
+        };
         let backend = Self {
             launcher,
             precision,
             tiled,
             hopper,
+            hopper_lack,
             poisoned: false,
             id: NEXT.fetch_add(1, Ordering::Relaxed),
         };
@@ -80,8 +86,10 @@ impl LaunchBackend {
     /// The same without Hopper kernels: what GPUs of other generations run.
     #[must_use]
     pub fn without_hopper(self) -> Self {
+        let kept = || "--tier keeps to other kernels".to_owned();
         Self {
             hopper: None,
+            hopper_lack: self.hopper_lack.or_else(|| Some(kept())),
             ..self
         }
     }
@@ -101,10 +109,14 @@ impl LaunchBackend {
     pub fn plain(self) -> Self {
         Self {
             tiled: false,
-            hopper: None,
             precision: Precision::F32,
-            ..self
+            ..self.without_hopper()
         }
+    }
+
+    /// Why no product runs on a Hopper kernel here, in one line; `None` where those that fill its tiles do.
+    pub fn hopper_lack(&self) -> Option<&str> {
+        self.hopper_lack.as_deref()
     }
 
     /// What products multiply.

@@ -11,7 +11,7 @@ use super::hooks::hooks;
 use super::library::{Call, Module, Position};
 use super::memory::{Epoch, FIRST_EPOCH, Moment, Region};
 use super::tma::Pipelines;
-use super::wgmma::Products;
+use super::wgmma::{Products, WARPGROUP, Warpgroup};
 
 pub(super) const WARP: usize = 32;
 const STACK_BYTES: usize = 128 << 10;
@@ -76,6 +76,7 @@ pub(super) struct Executor {
     /// Bytes of it that the launch gives, besides what the kernel declares.
     pub(super) dynamic_shared: u32,
     pub(super) pipelines: Pipelines,
+    pub(super) warpgroups: Vec<Warpgroup>,
     pub(super) guards: Vec<(u64, u64)>,
     /// Which region was accessed last: the next access is likely to be there.
     recent: usize,
@@ -115,6 +116,7 @@ impl Executor {
             shared: Region::new(0, 0, true),
             dynamic_shared: 0,
             pipelines: Pipelines::default(),
+            warpgroups: Vec::new(),
             guards: Vec::new(),
             recent: 0,
             fault: None,
@@ -312,6 +314,9 @@ unsafe fn run_block(
         this.block_began = this.epoch;
         this.threads.clear();
         this.pipelines = Pipelines::new(count);
+        this.warpgroups.clear();
+        this.warpgroups
+            .resize_with(count.div_ceil(WARPGROUP), Warpgroup::default);
         while this.stacks.len() < count {
             let stack = DefaultStack::new(STACK_BYTES)
                 .map_err(|error| (0, format!("no memory for its stack: {error}")))?;
@@ -408,6 +413,10 @@ unsafe fn run_block(
     }
     if let Some(thread) = threads.iter().position(|thread| thread.products.is_busy()) {
         return Err((thread, "it ends while a product is under way".to_owned()));
+    }
+    // SAFETY: no coroutine runs.
+    if let Some(unfinished) = unsafe { &*executor }.unfinished_warp() {
+        return Err(unfinished);
     }
     // SAFETY: no coroutine runs.
     if unsafe { &(*executor).pipelines }.is_busy() {

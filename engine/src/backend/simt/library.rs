@@ -1,4 +1,4 @@
-//! A compiled module in memory: its kernels, and the variables through which it talks to the executor.
+//! A compiled module in memory: its kernels, their shared memory, and the variables through which it talks to the executor.
 
 use std::ffi::{CStr, CString, c_char, c_void};
 
@@ -54,6 +54,15 @@ pub(super) struct Module {
     pub(super) position: *mut Position,
     /// Where its shared arrays lie; empty if it has none.
     pub(super) shared: (u64, u64),
+    declared: Vec<Declared>,
+}
+
+/// A shared array that a function declares.
+#[derive(Debug)]
+struct Declared {
+    function: String,
+    /// Rounded up to a multiple of a guard's.
+    bytes: u64,
 }
 
 // SAFETY: the pointers lead into the library's own variables, which live as long as the library, and an executor uses a
@@ -75,8 +84,23 @@ impl Module {
             hooks: expect(&library, c"simt_hooks")? as *mut Hooks,
             position: expect(&library, c"simt_position")? as *mut Position,
             shared: (start, stop),
+            // SAFETY: the linker says that the section lies there, and its guards have been initialised.
+            declared: unsafe { declared(start, stop) },
             library,
         })
+    }
+
+    /// Bytes of shared memory that a kernel declares, and functions that it may call.
+    pub(super) fn declared_bytes(&self, kernel: &str) -> u64 {
+        let is_another = |name: &str| {
+            let symbol = CString::new(format!("simt_call_{name}")).unwrap_or_default();
+            name != kernel && address(&self.library, &symbol).is_some()
+        };
+        let mine = self
+            .declared
+            .iter()
+            .filter(|array| !is_another(&array.function));
+        mine.map(|array| array.bytes).sum()
     }
 
     /// The kernel's entry, once its parameters have the sizes of the arguments.
@@ -105,6 +129,45 @@ impl Module {
         }
         Ok(call)
     }
+}
+
+/// `struct SimtGuard` of `simt.h`: a mark and the name of a function, each ended by 0.
+const GUARD: u64 = 128;
+const MARK: usize = 16;
+
+/// The arrays between `start` and `stop` that kernels declare: compilers put variables in the order of the source, each behind
+/// its guard, or in the opposite one.
+///
+/// # Safety
+/// A module's shared memory must lie there.
+unsafe fn declared(start: u64, stop: u64) -> Vec<Declared> {
+    let text = |bytes: &[u8]| {
+        let name = bytes.split(|&byte| byte == 0).next().unwrap_or_default();
+        String::from_utf8_lossy(name).into_owned()
+    };
+    let mut guards = Vec::new();
+    for at in (start..stop).step_by(GUARD as usize) {
+        // SAFETY: the section consists of variables that are aligned to the size of a guard.
+        let bytes = unsafe { std::slice::from_raw_parts(at as *const u8, GUARD as usize) };
+        let mark = text(&bytes[..MARK]);
+        if mark == "simt declares" || mark == "simt is given" {
+            guards.push((at, mark == "simt declares", text(&bytes[MARK..])));
+        }
+    }
+    let is_first = guards.first().is_some_and(|(at, ..)| *at == start);
+    let array = |(index, (at, is_declared, function)): (usize, &(u64, bool, String))| {
+        let bytes = if is_first {
+            guards.get(index + 1).map_or(stop, |(next, ..)| *next) - at - GUARD
+        } else {
+            let before = index.checked_sub(1).map(|before| guards[before].0 + GUARD);
+            at - before.unwrap_or(start)
+        };
+        is_declared.then(|| Declared {
+            function: function.clone(),
+            bytes,
+        })
+    };
+    guards.iter().enumerate().filter_map(array).collect()
 }
 
 fn address(library: &Library, name: &CStr) -> Option<u64> {

@@ -9,7 +9,10 @@
 //! * touches what another thread writes without a barrier between them, in shared or in global memory;
 //! * waits at a barrier, or in a warp operation, that not all others come to;
 //! * reads a box that TMA brings without having waited for it, lets one land where somebody may still read, or waits for
-//!   an mbarrier that nobody is left to complete.
+//!   an mbarrier that nobody is left to complete;
+//! * multiplies otherwise than the other warps of its warpgroup;
+//!
+//! and before it begins if it needs more shared memory than the smallest GPU has on which such kernels run.
 //!
 //! Threads and blocks run in an order that depends on a seed: results must not. It is some hundred times slower than the
 //! CPU backend, and made for proof, not for work.
@@ -27,8 +30,8 @@ use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use cosmogan_kernels::Launch;
 use cosmogan_kernels::tensor_map::TensorMap;
+use cosmogan_kernels::{DECLARED_SHARED_BYTES, Launch};
 
 use self::compile::Compiler;
 use self::executor::{Executor, Job};
@@ -93,6 +96,17 @@ impl SimtLauncher {
         state.modules.keys().map(|module| module.source).collect()
     }
 
+    /// Whether the shared memory of a launch fits every GPU that its kernel runs on, without running it.
+    ///
+    /// # Errors
+    /// Where it does not, or the kernel does not compile.
+    pub fn check_shared_memory(&self, launch: &Launch) -> Result<()> {
+        let source = cosmogan_kernels::source(launch.kernel.source);
+        let mut state = self.0.lock();
+        let module = self.0.module(&mut state.modules, source, launch)?;
+        check_shared(launch, module.declared_bytes(launch.kernel.name))
+    }
+
     /// Launches a kernel from a source of the caller's, e.g. one with a planted fault.
     ///
     /// # Errors
@@ -111,16 +125,8 @@ impl SimtLauncher {
         let State {
             executor, modules, ..
         } = &mut *state;
-        let module = match modules.entry(launch.module.clone()) {
-            Entry::Occupied(entry) => entry.into_mut(),
-            Entry::Vacant(entry) => {
-                let bytes = self
-                    .0
-                    .compiler
-                    .build(&self.0.cache, &launch.module, source)?;
-                entry.insert(library::Module::load(&bytes)?)
-            }
-        };
+        let module = self.0.module(modules, source, launch)?;
+        check_shared(launch, module.declared_bytes(launch.kernel.name))?;
         let mut arguments = arguments.clone();
         let call = module.kernel(launch.kernel.name, &arguments.sizes())?;
         let mut pointers = arguments.pointers();
@@ -138,6 +144,22 @@ impl SimtLauncher {
 }
 
 impl Shared {
+    /// The module of a launch, compiled and loaded on first use.
+    fn module<'a>(
+        &self,
+        modules: &'a mut HashMap<cosmogan_kernels::Module, library::Module>,
+        source: &str,
+        launch: &Launch,
+    ) -> Result<&'a library::Module> {
+        Ok(match modules.entry(launch.module.clone()) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => {
+                let bytes = self.compiler.build(&self.cache, &launch.module, source)?;
+                entry.insert(library::Module::load(&bytes)?)
+            }
+        })
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -267,6 +289,25 @@ impl SimtLauncher {
             ))),
         }
     }
+}
+
+/// Refuses a launch that needs more shared memory than the smallest GPU of its tier has.
+fn check_shared(launch: &Launch, declared: u64) -> Result<()> {
+    let (kernel, given) = (launch.kernel, u64::from(launch.shared_bytes));
+    let room = u64::from(kernel.tier.shared_bytes());
+    if declared + given > room {
+        return Err(Error::Device(format!(
+            "kernel {} declares {declared} bytes of shared memory and is given {given}, and a block has {room} where {:?} kernels run",
+            kernel.name, kernel.tier
+        )));
+    }
+    if declared > u64::from(DECLARED_SHARED_BYTES) {
+        return Err(Error::Device(format!(
+            "kernel {} declares {declared} bytes of shared memory, and may declare {DECLARED_SHARED_BYTES}; let the launch give it",
+            kernel.name
+        )));
+    }
+    Ok(())
 }
 
 const GUARD_WORDS: usize = 16;

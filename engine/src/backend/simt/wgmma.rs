@@ -1,8 +1,12 @@
 //! Products of a warpgroup, which read their operands from shared memory where descriptors say.
 //!
 //! A product is computed when it is waited for and not before. Until then its sums are NaN, and what it reads must stay.
+//!
+//! A warp computes its own rows, when it waits for them. What all four warps of a warpgroup must agree in, the first of them to
+//! wait writes down, and the others are compared with.
 
 use std::collections::VecDeque;
+use std::fmt;
 
 use super::executor::{Executor, WARP};
 use super::tma::{CHUNK, swizzled};
@@ -10,6 +14,8 @@ use super::tma::{CHUNK, swizzled};
 /// Rows of a product that belong to one warp; a warpgroup has four.
 const ROWS: usize = 16;
 const WARPS: usize = 4;
+/// Threads of a warpgroup.
+pub(super) const WARPGROUP: usize = WARPS * WARP;
 
 /// One product, as one thread asked for it.
 #[derive(Clone, Debug)]
@@ -54,6 +60,78 @@ impl Product {
 
     fn value_bytes(&self) -> u64 {
         if self.bits == 16 { 2 } else { 4 }
+    }
+}
+
+/// What every warp of a warpgroup does in the same order (PTX ISA: `.aligned`, and one descriptor for all threads).
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Step {
+    Multiply {
+        columns: usize,
+        operands: [u64; 2],
+        transposed: bool,
+    },
+    Commit,
+    Wait(usize),
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Multiply {
+                columns,
+                operands: [rows, others],
+                transposed,
+            } => write!(
+                formatter,
+                "multiplies by {columns} columns, descriptors {rows:#x} and {others:#x}{}",
+                if *transposed { ", transposed" } else { "" }
+            ),
+            Self::Commit => formatter.write_str("closes a group of products"),
+            Self::Wait(pending) => {
+                write!(formatter, "waits for all but {pending} groups of products")
+            }
+        }
+    }
+}
+
+/// The steps of a warpgroup that not all of its warps have made.
+#[derive(Debug, Default)]
+pub(super) struct Warpgroup {
+    steps: VecDeque<Step>,
+    /// Steps that all warps have made.
+    over: usize,
+    /// Steps that each has made.
+    made: [usize; WARPS],
+}
+
+impl Warpgroup {
+    /// Takes in the next step of `warp`, which must be that of the others.
+    fn step(&mut self, warp: usize, step: Step) -> Result<(), String> {
+        let at = self.made[warp] - self.over;
+        match self.steps.get(at) {
+            None => self.steps.push_back(step),
+            Some(expected) if *expected != step => {
+                return Err(format!(
+                    "the warps of its warpgroup differ: it {step}, where another {expected}"
+                ));
+            }
+            Some(_) => {}
+        }
+        self.made[warp] += 1;
+        while self.made.iter().all(|&made| made > self.over) {
+            self.steps.pop_front();
+            self.over += 1;
+        }
+        Ok(())
+    }
+
+    /// The warp that ends before others, and what these did next.
+    fn unfinished(&self) -> Option<(usize, String)> {
+        let next = self.steps.front()?;
+        let warp = self.made.iter().position(|&made| made == self.over)?;
+        let problem = format!("the warps of its warpgroup differ: it ends, where another {next}");
+        Some((warp, problem))
     }
 }
 
@@ -106,10 +184,22 @@ impl Products {
 }
 
 impl Executor {
+    /// The first thread of a warp that ends before others of its warpgroup.
+    pub(super) fn unfinished_warp(&self) -> Option<(usize, String)> {
+        let mut groups = self.warpgroups.iter().enumerate();
+        groups.find_map(|(group, warps)| {
+            let (warp, problem) = warps.unfinished()?;
+            // A block may end in the middle of a warpgroup.
+            let thread = (group * WARPS + warp) * WARP;
+            Some((thread.min(self.threads.len() - 1), problem))
+        })
+    }
+
     /// Computes what a warp waits for: all but the last `pending` groups of products.
     pub(super) fn finish_products(&mut self, warp: usize, pending: usize) -> Result<(), String> {
         let lanes = warp * WARP..((warp + 1) * WARP).min(self.threads.len());
         let heard = self.pipelines.heard_by_warp(warp);
+        let (group, place) = (warp / WARPS, warp % WARPS);
         while self.threads[lanes.start].products.groups.len() > pending {
             let mut groups = Vec::new();
             for lane in lanes.clone() {
@@ -124,11 +214,19 @@ impl Executor {
                 if !groups.iter().all(same) || groups.len() != WARP {
                     return Err("the lanes of a warp multiply different operands".to_owned());
                 }
+                let step = Step::Multiply {
+                    columns: first.columns,
+                    operands: first.operands,
+                    transposed: first.transposed,
+                };
+                self.warpgroups[group].step(place, step)?;
                 let mut products: Vec<_> =
                     groups.iter_mut().map(|group| &mut group[index]).collect();
                 self.multiply(warp, &heard, &first, &mut products)?;
             }
+            self.warpgroups[group].step(place, Step::Commit)?;
         }
+        self.warpgroups[group].step(place, Step::Wait(pending))?;
         for lane in lanes {
             let products = &mut self.threads[lane].products;
             products.hide_again();

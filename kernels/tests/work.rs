@@ -1,0 +1,132 @@
+//! What launches of products are said to cost, against counts by hand.
+
+use cosmogan_kernels::convolution::{self, ConvShape};
+use cosmogan_kernels::pack::Operand;
+use cosmogan_kernels::{
+    Launch, Work, implicit_gemm, implicit_gemm_hopper, implicit_gemm_hopper_wgrad, single_channel,
+};
+
+/// The paper's convolution from 64 to 128 channels, at 64 maps.
+const PAPER: ConvShape = ConvShape {
+    batch: 64,
+    input: [128, 128],
+    channels: 64,
+    output: [64, 64],
+    outputs: 128,
+    kernel: [5, 5],
+    stride: [2, 2],
+    begin: [1, 1],
+};
+/// x 64·128·128·64, y 64·64·64·128, w 25·64·128.
+const PAPER_ELEMENTS: [f64; 3] = [67_108_864.0, 33_554_432.0, 204_800.0];
+/// 2·33,554,432·25·64.
+const PAPER_OPERATIONS: f64 = 107_374_182_400.0;
+
+/// Nothing here is a multiple of anything, and TMA takes it all the same.
+const ODD: ConvShape = ConvShape {
+    batch: 3,
+    input: [21, 13],
+    channels: 72,
+    output: [7, 12],
+    outputs: 131,
+    kernel: [4, 3],
+    stride: [3, 1],
+    begin: [0, 1],
+};
+/// x 3·21·13·72, y 3·7·12·131, w 12·72·131: without the channels that packing adds.
+const ODD_ELEMENTS: [f64; 3] = [58_968.0, 33_012.0, 113_184.0];
+/// 2·33,012·12·72.
+const ODD_OPERATIONS: f64 = 57_044_736.0;
+
+/// Operations, and bytes where the operands of a product have `bytes` bytes an element and its result, number `result` of x, y
+/// and w, four.
+fn count(operations: f64, elements: [f64; 3], result: usize, bytes: f64) -> Work {
+    let all: f64 = elements.iter().sum();
+    Work {
+        operations,
+        bytes: bytes * (all - elements[result]) + 4.0 * elements[result],
+    }
+}
+
+/// fprop, dgrad and wgrad, whose results are y, x and w.
+const RESULTS: [usize; 3] = [1, 0, 2];
+
+fn expect(launches: [Launch; 3], operations: f64, elements: [f64; 3], bytes: f64) {
+    for (launch, result) in launches.into_iter().zip(RESULTS) {
+        let expected = count(operations, elements, result, bytes);
+        assert_eq!(launch.work, expected, "{} {bytes}", launch.kernel.name);
+    }
+}
+
+#[test]
+fn products_cost_what_their_definition_says() {
+    for (shape, operations, elements) in [
+        (&PAPER, PAPER_OPERATIONS, PAPER_ELEMENTS),
+        (&ODD, ODD_OPERATIONS, ODD_ELEMENTS),
+    ] {
+        let plain = [
+            convolution::fprop(shape),
+            convolution::dgrad(shape),
+            convolution::wgrad(shape).0,
+        ];
+        expect(plain, operations, elements, 4.0);
+        for (operand, bytes) in [
+            (Operand::F32, 4.0),
+            (Operand::Tf32, 4.0),
+            (Operand::Bf16, 2.0),
+        ] {
+            let tiled = [
+                implicit_gemm::fprop(operand, shape),
+                implicit_gemm::dgrad(operand, shape),
+                implicit_gemm::wgrad(operand, shape).0,
+            ];
+            expect(tiled, operations, elements, bytes);
+        }
+        for (operand, bytes) in [(Operand::Tf32, 4.0), (Operand::Bf16, 2.0)] {
+            let fprop = implicit_gemm_hopper::fprop(operand, shape, 132).expect("a full tile");
+            let dgrad = implicit_gemm_hopper::dgrad(operand, shape, 132).expect("a full tile");
+            for (plan, result) in [(fprop, 1), (dgrad, 0)] {
+                let expected = count(operations, elements, result, bytes);
+                assert_eq!(plan.launch.work, expected, "{}", plan.launch.kernel.name);
+            }
+        }
+        let wgrad = implicit_gemm_hopper_wgrad::wgrad(Operand::Bf16, shape, 132);
+        let wgrad = wgrad.expect("a full tile").launch;
+        assert_eq!(wgrad.work, count(operations, elements, 2, 2.0));
+    }
+}
+
+#[test]
+fn products_of_single_channels_do_too() {
+    // The paper's first convolution: x 64·256·256, y 64·128·128·64, w 25·64; 2·67,108,864·25 operations.
+    let shape = ConvShape {
+        batch: 64,
+        input: [256, 256],
+        channels: 1,
+        output: [128, 128],
+        outputs: 64,
+        ..PAPER
+    };
+    let launches = [
+        single_channel::fprop(&shape),
+        single_channel::dgrad(&shape),
+        single_channel::wgrad(&shape).0,
+    ];
+    let elements = [4_194_304.0, 67_108_864.0, 1_600.0];
+    expect(launches, 3_355_443_200.0, elements, 4.0);
+    // x 2·37·141, y 2·19·71·37, w 25·37; 2·99,826·25 operations.
+    let odd = ConvShape {
+        batch: 2,
+        input: [37, 141],
+        output: [19, 71],
+        outputs: 37,
+        ..shape
+    };
+    let launches = [
+        single_channel::fprop(&odd),
+        single_channel::dgrad(&odd),
+        single_channel::wgrad(&odd).0,
+    ];
+    let elements = [10_434.0, 99_826.0, 925.0];
+    expect(launches, 4_991_300.0, elements, 4.0);
+}

@@ -1,0 +1,50 @@
+//! Crops of maps, copied bit by bit.
+
+/// Crops `[crops, rows, columns, C]` out of maps `[maps, H, W, C]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gather {
+    /// Number of maps.
+    pub maps: usize,
+    /// H and W.
+    pub size: [usize; 2],
+    /// C.
+    pub channels: usize,
+    /// Number of crops.
+    pub crops: usize,
+    /// Rows and columns of a crop, no more than a map has.
+    pub crop: [usize; 2],
+}
+
+impl Gather {
+    /// `[maps, H, W, C]`.
+    pub fn map_dims(&self) -> [usize; 4] {
+        [self.maps, self.size[0], self.size[1], self.channels]
+    }
+
+    /// `[crops, rows, columns, C]`.
+    pub fn crop_dims(&self) -> [usize; 4] {
+        [self.crops, self.crop[0], self.crop[1], self.channels]
+    }
+
+    /// Where in the maps element `element` of the crops comes from. A line of the table `[crops, 4]` is map, first row, first
+    /// column, and 1 for a crop that is mirrored left to right; a crop that would leave its map is moved inside.
+    pub fn source(&self, table: &[f64], element: usize) -> usize {
+        let (channel, pixel) = (element % self.channels, element / self.channels);
+        let [rows, columns] = self.crop;
+        let (column, row, crop) = (
+            pixel % columns,
+            pixel / columns % rows,
+            pixel / columns / rows,
+        );
+        let line = |field: usize, most: usize| (table[4 * crop + field] as usize).min(most);
+        let map = line(0, self.maps - 1);
+        let top = line(1, self.size[0] - rows);
+        let left = line(2, self.size[1] - columns);
+        let column = if line(3, 1) == 1 {
+            columns - 1 - column
+        } else {
+            column
+        };
+        ((map * self.size[0] + top + row) * self.size[1] + left + column) * self.channels + channel
+    }
+}
