@@ -127,7 +127,7 @@ impl Preset {
             epsilon: 1e-8,
             flip_labels: 0.01,
             map_scale: if is_paper { 1.0 } else { 20.0 },
-            average: if is_paper { 0.0 } else { 0.999 },
+            average: if is_paper { 0.0 } else { 0.99 },
         }
     }
 }
