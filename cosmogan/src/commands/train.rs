@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use crate::data::MapSet;
+use crate::data::{MapFile, Survey};
 use crate::device::DeviceArguments;
 use crate::error::{Error, Result};
 use crate::interrupt;
@@ -81,8 +81,16 @@ impl TrainArguments {
         let earlier = self.earlier_run(&folder)?;
         let (model, training) = self.configuration(earlier.as_ref())?;
         let backend = self.device.open()?;
-        let maps = MapSet::read(&self.data)?;
-        maps.require_trainable(model.output_size, model.c_dim)?;
+        let maps = MapFile::open(&self.data)?;
+        maps.require_extents(model.output_size, model.c_dim)?;
+        let survey = Survey::of(&maps)?;
+        if survey.beyond_one > 0 {
+            eprintln!(
+                "warning: {} of {} maps have a pixel outside [-1, 1], which the generator's tanh cannot reach",
+                survey.beyond_one,
+                maps.count()
+            );
+        }
         let identity = RunIdentity {
             model,
             training,
@@ -90,7 +98,7 @@ impl TrainArguments {
                 .seed
                 .or(earlier.as_ref().map(|earlier| earlier.seed))
                 .unwrap_or(0),
-            data: DataIdentity::of(&maps)?
+            data: DataIdentity::of(&maps, &survey)?
                 .or_as_known(earlier.as_ref().map(|earlier| &earlier.data)),
         };
         eprintln!(
@@ -127,7 +135,7 @@ impl TrainArguments {
                 every: self.select_every,
                 maps: self.select_maps as usize,
             },
-            &MapSet::read(path)?,
+            &MapFile::open(path)?,
             run.model.output_size,
             run.seed,
             &folder.best(),

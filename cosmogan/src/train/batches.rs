@@ -3,8 +3,9 @@
 
 use rand::RngExt;
 use rand::seq::SliceRandom;
+use rayon::prelude::*;
 
-use crate::data::MapSet;
+use crate::data::MapFile;
 use crate::error::{Error, Result};
 use crate::model::latents::normals;
 use crate::rng::{Purpose, stream};
@@ -12,7 +13,7 @@ use crate::rng::{Purpose, stream};
 /// Draws the inputs of every step of a run.
 #[derive(Debug)]
 pub struct Batches<'a> {
-    maps: &'a MapSet,
+    maps: &'a MapFile,
     batch: usize,
     seed: u64,
     z_dim: usize,
@@ -38,7 +39,7 @@ impl<'a> Batches<'a> {
     /// # Errors
     /// Where there are fewer maps than one batch takes.
     pub fn new(
-        maps: &'a MapSet,
+        maps: &'a MapFile,
         batch: usize,
         seed: u64,
         z_dim: usize,
@@ -71,10 +72,17 @@ impl<'a> Batches<'a> {
     }
 
     /// The values of maps by their numbers: `[N, S, S]`.
-    pub fn values(&self, maps: &[usize]) -> Vec<f32> {
-        maps.iter()
-            .flat_map(|&index| self.maps.map(index).iter().copied())
-            .collect()
+    ///
+    /// # Errors
+    /// Where the file cannot be read, or was cut short.
+    pub fn values(&self, maps: &[usize]) -> Result<Vec<f32>> {
+        let length = self.maps.height() * self.maps.width();
+        let mut values = vec![0.0; maps.len() * length];
+        values
+            .par_chunks_exact_mut(length)
+            .zip(maps)
+            .try_for_each(|(values, &map)| self.maps.read(map, values))?;
+        Ok(values)
     }
 
     /// The inputs of step `step`, counted from 0.

@@ -10,7 +10,7 @@ use cosmogan_engine::backend::Backend;
 use serde::{Deserialize, Serialize};
 
 use super::step::{Moments, Trainer};
-use crate::data::MapSet;
+use crate::data::{MapFile, Survey};
 use crate::error::{Error, Result};
 use crate::model::network::{Network, download, upload};
 use crate::model::preset::TrainingConfig;
@@ -41,7 +41,7 @@ pub struct RunIdentity {
 pub struct DataIdentity {
     /// Number of maps.
     pub count: usize,
-    /// A hash of all values in order, as 16 hexadecimal digits.
+    /// [`Survey::fingerprint`].
     pub fingerprint: String,
     /// Their origin, where a manifest beside them says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -55,21 +55,15 @@ impl PartialEq for DataIdentity {
 }
 
 impl DataIdentity {
-    /// The identity of `maps`: a 64-bit FNV-1a hash over the bits of each value, and what the manifest beside their file
-    /// says.
+    /// The identity of `maps`, which `survey` is of, with what the manifest beside their file says.
     ///
     /// # Errors
     /// Where that manifest is damaged, or their file is not the one that it describes.
-    pub fn of(maps: &MapSet) -> Result<Self> {
-        const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
-        const PRIME: u64 = 0x0100_0000_01b3;
-        let hash = maps.values().iter().fold(OFFSET, |hash, value| {
-            (hash ^ u64::from(value.to_bits())).wrapping_mul(PRIME)
-        });
+    pub fn of(maps: &MapFile, survey: &Survey) -> Result<Self> {
         let dims = [maps.count(), maps.height(), maps.width()];
         Ok(Self {
             count: maps.count(),
-            fingerprint: format!("{hash:016x}"),
+            fingerprint: survey.fingerprint.clone(),
             provenance: Provenance::of(maps.path(), dims)?,
         })
     }

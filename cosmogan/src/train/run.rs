@@ -15,7 +15,7 @@ use super::checkpoint::{self, RunIdentity};
 use super::log::{self, Log, LogLine, is_sound, mean_probability};
 use super::selection::Selection;
 use super::step::{RealMaps, StepInputs, StepReport, Trainer};
-use crate::data::MapSet;
+use crate::data::MapFile;
 use crate::error::{Error, Result};
 use crate::files::{create_folder, write_atomically};
 use crate::interrupt;
@@ -117,7 +117,7 @@ impl RunFolder {
 /// interrupts it (after saving a checkpoint).
 pub fn train(
     options: &RunOptions,
-    maps: &MapSet,
+    maps: &MapFile,
     selection: Option<Selection>,
     backend: &Arc<dyn Backend>,
 ) -> Result<Trainer> {
@@ -142,12 +142,14 @@ pub fn train(
             identity.training.adam(),
         )?
     };
-    let data_is_kept = trainer.keep_data(maps.values());
+    let data_is_kept = trainer.keep_data(maps)?;
     let log = Log::open(&folder.log(), trainer.steps_done())?;
     let total = match options.length {
         Length::Steps(steps) => steps,
         Length::Epochs(epochs) => epochs.saturating_mul(batches.steps_per_epoch()),
     };
+    let sample = maps.read_maps(0..maps.count().min(COLOUR_SAMPLE))?;
+    let sample: Vec<&[f32]> = sample.chunks_exact(maps.height() * maps.width()).collect();
     let mut run = Run {
         options,
         folder,
@@ -157,7 +159,7 @@ pub fn train(
         log,
         batches,
         total,
-        colours: ColourRange::spanning(&maps.iter().take(COLOUR_SAMPLE).collect::<Vec<_>>()),
+        colours: ColourRange::spanning(&sample),
         last_checkpoint: Instant::now(),
     };
     run.save()?;
@@ -314,7 +316,7 @@ impl Run<'_> {
         let maps = if self.data_is_kept {
             RealMaps::Kept(&batch.maps)
         } else {
-            values = self.batches.values(&batch.maps);
+            values = self.batches.values(&batch.maps)?;
             RealMaps::Values(&values)
         };
         self.trainer.advance(StepInputs {

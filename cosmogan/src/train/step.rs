@@ -15,6 +15,7 @@ use cosmogan_engine::backend::Backend;
 use cosmogan_engine::backend::launch::Recording;
 use cosmogan_engine::{Shape, Tape, Tensor, Variable};
 
+use crate::data::MapFile;
 use crate::error::{Error, Result};
 use crate::model::network::{Mode, Network, RunningUpdate};
 use crate::model::{discriminator, generator};
@@ -184,20 +185,23 @@ impl Trainer {
 
     /// Brings the whole data set `[M, S, S, c_dim]` to a device with memory of its own, if it takes no more than a quarter
     /// of what is free there; a step then takes maps by number. Says whether it did.
-    pub fn keep_data(&mut self, maps: &[f32]) -> bool {
-        let size = self.map_len();
-        let count = maps.len() / size;
+    ///
+    /// # Errors
+    /// Where the file cannot be read.
+    pub fn keep_data(&mut self, maps: &MapFile) -> Result<bool> {
+        let count = maps.count();
         let room = self.backend.free_memory().unwrap_or(0) / 4;
         // Numbers of maps travel as f32.
-        if size_of_val(maps) > room || count > 1 << f32::MANTISSA_DIGITS {
-            return false;
+        if count * self.map_len() * size_of::<f32>() > room || count > 1 << f32::MANTISSA_DIGITS {
+            return Ok(false);
         }
         let config = self.discriminator.config();
         let side = config.output_size;
         let shape = Shape::from([count, side, side, config.c_dim]);
         // What the device then refuses after all stays where it is.
-        self.data = self.backend.upload(shape, maps).ok();
-        self.data.is_some()
+        let values = maps.read_maps(0..count)?;
+        self.data = self.backend.upload(shape, &values).ok();
+        Ok(self.data.is_some())
     }
 
     /// Elements of one map.
