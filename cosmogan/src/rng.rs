@@ -38,6 +38,9 @@ pub enum Purpose {
     InitialField = 13,
     /// How a map sees the slabs of a box; the index is the map.
     LightCone = 14,
+    /// Where a crop is taken from its map, and whether it is mirrored; the index counts the crops of a run, epoch after
+    /// epoch.
+    TrainingCrops = 15,
 }
 
 /// The generator of random numbers for one purpose and index under a seed.

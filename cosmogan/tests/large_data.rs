@@ -8,8 +8,11 @@
 use std::fs;
 
 use cosmogan::data::{MapFile, MapWriter, Survey};
+use cosmogan::model::preset::TrainingConfig;
+use cosmogan::model::{ModelConfig, Preset};
 use cosmogan::rng::{Normals, Purpose, stream};
 use cosmogan::train::batches::Batches;
+use cosmogan::train::checkpoint::{DataIdentity, RunIdentity};
 
 const SIDE: usize = 128;
 const MAPS: usize = 2500;
@@ -37,8 +40,22 @@ fn maps_are_checked_shuffled_and_read_without_being_held() {
     let before = peak();
 
     let maps = MapFile::open(&path).unwrap();
-    assert_eq!(Survey::of(&maps).unwrap().beyond_one, MAPS - 2);
-    let mut batches = Batches::new(&maps, 50, 7, 1, 0.0).unwrap();
+    let survey = Survey::of(&maps).unwrap();
+    assert_eq!(survey.beyond_one, MAPS - 2);
+    let run = RunIdentity {
+        model: ModelConfig {
+            output_size: SIDE,
+            ..Preset::Tiny.model()
+        },
+        training: TrainingConfig {
+            batch: 50,
+            ..Preset::Tiny.training()
+        },
+        seed: 7,
+        data: DataIdentity::of(&maps, &survey).unwrap(),
+        crops: None,
+    };
+    let mut batches = Batches::new(&maps, &run).unwrap();
     let mut seen = vec![false; MAPS];
     for step in 0..batches.steps_per_epoch() {
         let batch = batches.at(step);

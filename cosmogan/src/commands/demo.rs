@@ -170,6 +170,7 @@ fn trained(
         training: Preset::Tiny.training(),
         seed: SEED,
         data: DataIdentity::of(maps, &Survey::of(maps)?)?,
+        crops: None,
     };
     // A demonstration starts anew every time; what is removed is an earlier demonstration's and no other run's.
     let checkpoint = run.checkpoint();

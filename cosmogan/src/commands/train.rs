@@ -17,7 +17,7 @@ use crate::train::{Selection, SelectionOptions};
 /// Train a generator on convergence maps
 #[derive(Debug, Args)]
 pub(super) struct TrainArguments {
-    /// Training maps: .npy or FITS, (N, H, W) with H = W = the model's output_size
+    /// Training maps: .npy or FITS, (N, H, W) with H = W = the model's output_size, or larger with --crops
     #[arg(long, value_name = "MAPS")]
     data: PathBuf,
     /// Run folder for weights, checkpoint, log and pictures
@@ -29,6 +29,9 @@ pub(super) struct TrainArguments {
     /// TOML file with settings that replace the preset's
     #[arg(long, value_name = "FILE.toml")]
     config: Option<PathBuf>,
+    /// Crops of each map in an epoch, at places and in mirror images that every epoch draws anew
+    #[arg(long, value_name = "N", value_parser = at_least_one())]
+    crops: Option<u64>,
     /// Total passes over the data, counted from the run's first step
     #[arg(long, conflicts_with = "steps")]
     epochs: Option<u64>,
@@ -82,7 +85,9 @@ impl TrainArguments {
         let (model, training) = self.configuration(earlier.as_ref())?;
         let backend = self.device.open()?;
         let maps = MapFile::open(&self.data)?;
-        maps.require_extents(model.output_size, model.c_dim)?;
+        let crops = self.crops.map(|crops| crops as usize);
+        let crops = crops.or(earlier.as_ref().and_then(|earlier| earlier.crops));
+        maps.require_extents(model.output_size, model.c_dim, crops.is_some())?;
         let survey = Survey::of(&maps)?;
         if survey.beyond_one > 0 {
             eprintln!(
@@ -100,10 +105,19 @@ impl TrainArguments {
                 .unwrap_or(0),
             data: DataIdentity::of(&maps, &survey)?
                 .or_as_known(earlier.as_ref().map(|earlier| &earlier.data)),
+            crops,
+        };
+        let taken = match crops {
+            None => format!("{} maps", maps.count()),
+            Some(crops) => format!(
+                "{crops} crops an epoch of each of {} maps of {}×{},",
+                maps.count(),
+                maps.height(),
+                maps.width()
+            ),
         };
         eprintln!(
-            "training on {} maps of {size}×{size} on {}",
-            maps.count(),
+            "training on {taken} of {size}×{size} on {}",
             backend.description(),
             size = model.output_size,
         );

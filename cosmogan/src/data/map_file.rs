@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
+use super::crops::Crop;
 use super::{fits, npy};
 use crate::error::{Error, Result};
 
@@ -211,11 +212,45 @@ impl MapFile {
         Ok(())
     }
 
-    /// Refuses what a model of `size`×`size` maps with `channels` channels cannot be trained on for its extents.
+    /// Reads crops of `size`² pixels, one after the other, on several threads.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    ///
+    /// # Panics
+    /// Where a crop does not lie in a map.
+    pub fn read_crops(&self, crops: &[Crop], size: usize) -> Result<Vec<f32>> {
+        let mut values = vec![0.0; crops.len() * size * size];
+        values
+            .par_chunks_exact_mut(size * size)
+            .zip(crops)
+            .try_for_each(|(values, crop)| self.read_crop(crop, size, values))?;
+        Ok(values)
+    }
+
+    fn read_crop(&self, crop: &Crop, size: usize, values: &mut [f32]) -> Result<()> {
+        let width = self.width();
+        let rows = crop.row..crop.row + size;
+        if width == size && !crop.mirrored {
+            return self.read_rows(crop.map, rows, values);
+        }
+        let mut whole = vec![0.0; size * width];
+        self.read_rows(crop.map, rows, &mut whole)?;
+        for (to, row) in values.chunks_exact_mut(size).zip(whole.chunks_exact(width)) {
+            to.copy_from_slice(&row[crop.column..][..size]);
+            if crop.mirrored {
+                to.reverse();
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses what a model of `size`×`size` maps with `channels` channels cannot be trained on for its extents, as whole
+    /// maps or, with `cropped`, in pieces.
     ///
     /// # Errors
     /// Where the maps have another size, or the model has several channels.
-    pub fn require_extents(&self, size: usize, channels: usize) -> Result<()> {
+    pub fn require_extents(&self, size: usize, channels: usize, cropped: bool) -> Result<()> {
         if channels != 1 {
             return Err(Error::file(
                 &self.path,
@@ -223,18 +258,21 @@ impl MapFile {
                 "train with c_dim 1",
             ));
         }
-        if [self.height(), self.width()] != [size; 2] {
-            return Err(Error::file(
-                &self.path,
-                format!(
-                    "holds maps of {}×{} pixels; the model makes {size}×{size}",
-                    self.height(),
-                    self.width()
-                ),
-                "cut maps to size with `cosmogan crop`, or choose another --preset",
-            ));
+        let [height, width] = [self.height(), self.width()];
+        let are_large = height >= size && width >= size;
+        if [height, width] == [size; 2] || (cropped && are_large) {
+            return Ok(());
         }
-        Ok(())
+        Err(Error::file(
+            &self.path,
+            format!("holds maps of {height}×{width} pixels; the model makes {size}×{size}"),
+            match are_large {
+                true => {
+                    "add --crops N to cut them to size while training, or choose another --preset"
+                }
+                false => "give maps that are large enough, or choose another --preset",
+            },
+        ))
     }
 }
 

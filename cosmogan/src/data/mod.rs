@@ -8,6 +8,7 @@ mod npy;
 mod survey;
 mod writer;
 
+pub use crops::Crop;
 pub(crate) use crops::crops;
 pub use map_file::MapFile;
 pub use map_set::MapSet;

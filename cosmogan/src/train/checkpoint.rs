@@ -34,6 +34,19 @@ pub struct RunIdentity {
     pub seed: u64,
     /// The training maps.
     pub data: DataIdentity,
+    /// Crops of each of them in an epoch, where they are larger than the model's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crops: Option<usize>,
+}
+
+impl RunIdentity {
+    /// What its weights say of the maps that they were trained on, as entries of their configuration.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (&'static str, serde_json::Value)> {
+        let provenance = self.data.provenance.as_ref();
+        let provenance = provenance.map(|known| (DATA_ENTRY, serde_json::json!(known)));
+        let crops = self.crops.map(|crops| ("crops", crops.into()));
+        provenance.into_iter().chain(crops)
+    }
 }
 
 /// Enough of a data set to notice that another one was given, and where it came from. Equal where the maps are.
@@ -74,12 +87,6 @@ impl DataIdentity {
             self.provenance = self.provenance.or_else(|| earlier.provenance.clone());
         }
         self
-    }
-
-    /// What weights that were trained on these maps say of them, as an entry of their configuration.
-    pub(crate) fn entry(&self) -> Option<(&'static str, serde_json::Value)> {
-        let provenance = self.provenance.as_ref()?;
-        Some((DATA_ENTRY, serde_json::json!(provenance)))
     }
 }
 

@@ -15,7 +15,7 @@ use super::checkpoint::{self, RunIdentity};
 use super::log::{self, Log, LogLine, is_sound, mean_probability};
 use super::selection::Selection;
 use super::step::{RealMaps, StepInputs, StepReport, Trainer};
-use crate::data::MapFile;
+use crate::data::{Crop, MapFile};
 use crate::error::{Error, Result};
 use crate::files::{create_folder, write_atomically};
 use crate::interrupt;
@@ -122,13 +122,7 @@ pub fn train(
     backend: &Arc<dyn Backend>,
 ) -> Result<Trainer> {
     let identity = &options.identity;
-    let batches = Batches::new(
-        maps,
-        identity.training.batch,
-        identity.seed,
-        identity.model.z_dim,
-        identity.training.flip_labels,
-    )?;
+    let batches = Batches::new(maps, identity)?;
     let folder = RunFolder::new(&options.folder);
     create_folder(folder.path())?;
     let mut trainer = if folder.checkpoint().exists() {
@@ -148,8 +142,12 @@ pub fn train(
         Length::Steps(steps) => steps,
         Length::Epochs(epochs) => epochs.saturating_mul(batches.steps_per_epoch()),
     };
-    let sample = maps.read_maps(0..maps.count().min(COLOUR_SAMPLE))?;
-    let sample: Vec<&[f32]> = sample.chunks_exact(maps.height() * maps.width()).collect();
+    let size = identity.model.output_size;
+    let sample: Vec<Crop> = (0..maps.count().min(COLOUR_SAMPLE))
+        .map(Crop::first_of)
+        .collect();
+    let sample = batches.values(&sample)?;
+    let sample: Vec<&[f32]> = sample.chunks_exact(size * size).collect();
     let mut run = Run {
         options,
         folder,
@@ -189,6 +187,16 @@ fn refuse_other_run(path: &Path, asked: &RunIdentity) -> Result<()> {
         format!(
             "was trained on {} other maps (hash {}) than the {} given (hash {})",
             found.data.count, found.data.fingerprint, asked.data.count, asked.data.fingerprint
+        )
+    } else if found.crops != asked.crops {
+        let crops = |crops: Option<usize>| match crops {
+            None => "whole maps".to_owned(),
+            Some(crops) => format!("{crops} crops of each map"),
+        };
+        format!(
+            "was trained on {} where {} are asked for",
+            crops(found.crops),
+            crops(asked.crops)
         )
     } else {
         return Ok(());
@@ -303,9 +311,9 @@ impl Run<'_> {
     fn score(&mut self, done: u64) -> Result<Option<f64>> {
         let generator = self.trainer.generator();
         let selection = self.selection.as_mut();
-        let data = &self.options.identity.data;
+        let run = &self.options.identity;
         selection
-            .map(|selection| selection.consider(generator, done, data, &self.folder.best()))
+            .map(|selection| selection.consider(generator, done, run, &self.folder.best()))
             .transpose()
     }
 
@@ -398,12 +406,12 @@ impl Run<'_> {
     fn save(&mut self) -> Result<()> {
         let folder = &self.folder;
         checkpoint::save(&folder.checkpoint(), &self.trainer, &self.options.identity)?;
-        let data = || self.options.identity.data.entry();
-        weights::save_with(self.trainer.generator(), &folder.generator(), data())?;
+        let entries = || self.options.identity.entries();
+        weights::save_with(self.trainer.generator(), &folder.generator(), entries())?;
         weights::save_with(
             self.trainer.discriminator(),
             &folder.discriminator(),
-            data(),
+            entries(),
         )?;
         if let Some(best) = self.selection.as_ref().and_then(Selection::best) {
             let scores = SelectionCurve {

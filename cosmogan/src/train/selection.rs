@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::checkpoint::DataIdentity;
+use super::checkpoint::{DataIdentity, RunIdentity};
 use crate::data::{MapFile, Survey};
 use crate::error::{Error, Result};
 use crate::model::latents::normals;
@@ -159,7 +159,7 @@ impl Selection {
         &self.development
     }
 
-    /// Scores `generator` after step `step` of training on `data`, and saves it to `path` if it is the best so far.
+    /// Scores `generator` after step `step` of `run`, and saves it to `path` if it is the best so far.
     ///
     /// # Errors
     /// Where the device fails or the file cannot be written.
@@ -167,7 +167,7 @@ impl Selection {
         &mut self,
         generator: &Network,
         step: u64,
-        data: &DataIdentity,
+        run: &RunIdentity,
         path: &Path,
     ) -> Result<f64> {
         let score = self.score(generator)?;
@@ -179,7 +179,7 @@ impl Selection {
                 development: self.development.clone(),
             };
             let chosen = (SELECTION_ENTRY, serde_json::json!(selected));
-            weights::save_with(generator, path, [chosen].into_iter().chain(data.entry()))?;
+            weights::save_with(generator, path, [chosen].into_iter().chain(run.entries()))?;
             self.best = Some(selected);
         }
         Ok(score)

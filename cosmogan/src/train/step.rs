@@ -15,7 +15,7 @@ use cosmogan_engine::backend::Backend;
 use cosmogan_engine::backend::launch::Recording;
 use cosmogan_engine::{Shape, Tape, Tensor, Variable};
 
-use crate::data::MapFile;
+use crate::data::{Crop, MapFile};
 use crate::error::{Error, Result};
 use crate::model::network::{Mode, Network, RunningUpdate};
 use crate::model::{discriminator, generator};
@@ -28,8 +28,8 @@ const FAKE: f32 = 0.0;
 pub enum RealMaps<'a> {
     /// Their values `[N, S, S, c_dim]`.
     Values(&'a [f32]),
-    /// Their numbers in the data set that the trainer keeps on its device.
-    Kept(&'a [usize]),
+    /// Where they are in the data set that the trainer keeps on its device.
+    Kept(&'a [Crop]),
 }
 
 /// What goes into a step.
@@ -138,7 +138,7 @@ pub struct Trainer {
     pub(crate) adam: AdamSettings,
     pub(crate) steps_done: u64,
     backend: Arc<dyn Backend>,
-    /// The whole data set `[M, S, S, c_dim]`, where the device has room for it.
+    /// The whole data set `[M, H, W, c_dim]`, where the device has room for it.
     data: Option<Tensor>,
     inputs: Option<DeviceInputs>,
     /// Of the last step.
@@ -183,21 +183,19 @@ impl Trainer {
         self.steps_done
     }
 
-    /// Brings the whole data set `[M, S, S, c_dim]` to a device with memory of its own, if it takes no more than a quarter
-    /// of what is free there; a step then takes maps by number. Says whether it did.
+    /// Brings the whole data set `[M, H, W, c_dim]` to a device with memory of its own, if it takes no more than a quarter
+    /// of what is free there; a step then takes maps, or crops of them, by number. Says whether it did.
     ///
     /// # Errors
     /// Where the file cannot be read.
     pub fn keep_data(&mut self, maps: &MapFile) -> Result<bool> {
-        let count = maps.count();
+        let [count, height, width] = [maps.count(), maps.height(), maps.width()];
+        let shape = Shape::from([count, height, width, self.discriminator.config().c_dim]);
         let room = self.backend.free_memory().unwrap_or(0) / 4;
         // Numbers of maps travel as f32.
-        if count * self.map_len() * size_of::<f32>() > room || count > 1 << f32::MANTISSA_DIGITS {
+        if shape.len() * size_of::<f32>() > room || count > 1 << f32::MANTISSA_DIGITS {
             return Ok(false);
         }
-        let config = self.discriminator.config();
-        let side = config.output_size;
-        let shape = Shape::from([count, side, side, config.c_dim]);
         // What the device then refuses after all stays where it is.
         let values = maps.read_maps(0..count)?;
         self.data = self.backend.upload(shape, &values).ok();
@@ -276,7 +274,7 @@ impl Trainer {
         let size = config.output_size;
         let batch = match inputs.maps {
             RealMaps::Values(values) => values.len() / self.map_len(),
-            RealMaps::Kept(numbers) => numbers.len(),
+            RealMaps::Kept(crops) => crops.len(),
         };
         let maps = Shape::from([batch, size, size, config.c_dim]);
         let z_dim = self.generator.config().z_dim;
@@ -305,10 +303,14 @@ impl Trainer {
         backend.write(&mut placed.adam, &adam)?;
         match (inputs.maps, &self.data) {
             (RealMaps::Values(values), _) => backend.write(&mut placed.maps, values)?,
-            (RealMaps::Kept(numbers), Some(data)) => {
-                let table: Vec<f32> = numbers
+            (RealMaps::Kept(crops), Some(data)) => {
+                let table: Vec<f32> = crops
                     .iter()
-                    .flat_map(|&number| [number as f32, 0.0, 0.0, 0.0])
+                    .flat_map(|crop| {
+                        let [map, row, column] =
+                            [crop.map, crop.row, crop.column].map(|number| number as f32);
+                        [map, row, column, f32::from(u8::from(crop.mirrored))]
+                    })
                     .collect();
                 backend.write(&mut placed.table, &table)?;
                 backend.gather(data, &placed.table, &mut placed.maps)?;
