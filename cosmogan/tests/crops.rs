@@ -11,16 +11,21 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use cosmogan::data::{Crop, MapFile, MapWriter, Survey};
+use cosmogan::data::{Crop, DataPrecision, MapFile, MapWriter, Survey};
 use cosmogan::model::{ModelConfig, Network, NetworkKind, Preset};
 use cosmogan::rng::{Normals, Purpose, stream};
 use cosmogan::train::batches::Batches;
 use cosmogan::train::checkpoint::{DataIdentity, RunIdentity};
 use cosmogan::train::{RealMaps, StepInputs, Trainer};
+use cosmogan_engine::Shape;
+use cosmogan_engine::backend::cpu::CpuBackend;
 use cosmogan_engine::backend::launch::LaunchBackend;
 use cosmogan_engine::backend::simt::SimtLauncher;
 use cosmogan_engine::backend::{Backend, Precision};
-use support::{SMALL_CONFIG, refused, succeed, text, write_noise};
+use cosmogan_oracle::Bounded;
+use cosmogan_oracle::operators::crops::{Line, StoredMaps, crops};
+use half::f16;
+use support::{SMALL_CONFIG, refused, succeed, text, write_noise, write_npy};
 
 const ROWS: usize = 20;
 const COLUMNS: usize = 24;
@@ -64,6 +69,7 @@ fn identity(maps: &MapFile) -> RunIdentity {
         seed: 11,
         data: DataIdentity::of(maps, &Survey::of(maps).unwrap()).unwrap(),
         crops: Some(OF_EACH),
+        data_precision: DataPrecision::F32,
     }
 }
 
@@ -101,9 +107,7 @@ fn every_epoch_draws_as_many_crops_of_each_map_at_new_places() {
         assert_eq!(counts, [OF_EACH; 3], "epoch {epoch}");
     }
     // 360 crops at 90 places: every row, column and side occurs, and epochs differ.
-    let distinct = |of: &dyn Fn(&Place) -> usize| {
-        all.iter().map(of).collect::<BTreeSet<_>>()
-    };
+    let distinct = |of: &dyn Fn(&Place) -> usize| all.iter().map(of).collect::<BTreeSet<_>>();
     assert_eq!(distinct(&|crop| crop.2), (0..=ROWS - SIZE).collect());
     assert_eq!(distinct(&|crop| crop.3), (0..=COLUMNS - SIZE).collect());
     assert_eq!(distinct(&|crop| usize::from(crop.4)), [0, 1].into());
@@ -119,15 +123,28 @@ fn every_epoch_draws_as_many_crops_of_each_map_at_new_places() {
     assert_eq!(later.at(47).maps, batches.at(47).maps);
 }
 
+fn simt() -> Arc<dyn Backend> {
+    let launcher = Arc::new(SimtLauncher::new(0).unwrap());
+    Arc::new(LaunchBackend::new(launcher, Precision::F32).unwrap())
+}
+
 /// Cut on the device out of whole maps, or by the processor out of the file: the same step.
 #[test]
 fn crops_of_resident_maps_are_those_of_the_file() {
     let folder = tempfile::tempdir().unwrap();
     let maps = MapFile::open(&maps(folder.path())).unwrap();
-    let run = identity(&maps);
-    let launcher = Arc::new(SimtLauncher::new(0).unwrap());
-    let backend: Arc<dyn Backend> = Arc::new(LaunchBackend::new(launcher, Precision::F32).unwrap());
-    let mut batches = Batches::new(&maps, &run).unwrap();
+    for precision in [DataPrecision::F32, DataPrecision::F16] {
+        check_resident(&maps, precision);
+    }
+}
+
+fn check_resident(maps: &MapFile, precision: DataPrecision) {
+    let run = RunIdentity {
+        data_precision: precision,
+        ..identity(maps)
+    };
+    let backend = simt();
+    let mut batches = Batches::new(maps, &run).unwrap();
     let batch = batches.at(1);
     assert!(batch.maps.iter().any(|crop| crop.mirrored));
     let values = batches.values(&batch.maps).unwrap();
@@ -136,7 +153,7 @@ fn crops_of_resident_maps_are_those_of_the_file() {
         let [generator, discriminator] =
             [NetworkKind::Generator, NetworkKind::Discriminator].map(network);
         let mut trainer = Trainer::new(generator, discriminator, run.training.adam()).unwrap();
-        assert!(!resident || trainer.keep_data(&maps).unwrap());
+        assert!(!resident || trainer.keep_data(maps, precision).unwrap());
         let inputs = StepInputs {
             maps: match resident {
                 true => RealMaps::Kept(&batch.maps),
@@ -154,6 +171,96 @@ fn crops_of_resident_maps_are_those_of_the_file() {
             .collect::<Vec<_>>()
     };
     assert_eq!(step(true), step(false));
+}
+
+/// Rounded once, when they are stored: within the oracle's bound, and the same on every device.
+#[test]
+fn half_precision_is_one_rounding() {
+    const EXTENTS: [usize; 4] = [31, 32, 64, 1];
+    let length: usize = EXTENTS.iter().product();
+    // Every finite number of half precision, as many as there are values; and numbers of every size in between.
+    let halves: Vec<f32> = (0..=u16::MAX)
+        .map(|bits| f16::from_bits(bits).to_f32())
+        .filter(|value| value.is_finite())
+        .collect();
+    assert_eq!(halves.len(), length);
+    let between: Vec<f32> = Normals::new(stream(4, Purpose::Simulation, 0))
+        .take(length)
+        .enumerate()
+        .map(|(index, value)| value as f32 * 2_f32.powi(index as i32 % 42 - 28))
+        .collect();
+    let pairs = |values: &[f32]| -> Vec<f32> {
+        let bits = |value: f32| u32::from(f16::from_f32(value).to_bits());
+        let pairs = values.as_chunks::<2>().0.iter();
+        pairs
+            .map(|[first, second]| f32::from_bits(bits(*first) | bits(*second) << 16))
+            .collect()
+    };
+    let lines: Vec<Line> = (0..31).map(|map| (map, 1, 3, map % 2 == 1)).collect();
+    let table: Vec<f32> = lines
+        .iter()
+        .flat_map(|&(map, top, left, mirrored)| {
+            [
+                map as f32,
+                top as f32,
+                left as f32,
+                f32::from(u8::from(mirrored)),
+            ]
+        })
+        .collect();
+    let processor: Arc<dyn Backend> = Arc::new(CpuBackend::new());
+    for backend in [processor, simt()] {
+        let gathered = |values: &[f32], table: &[f32], [rows, columns]: [usize; 2]| {
+            let stored = pairs(values);
+            let mut maps = backend.empty(Shape::from([stored.len()])).unwrap();
+            // In parts that do not end with a map.
+            let (first, second) = stored.split_at(12_345);
+            backend.write_part(&mut maps, 0, first).unwrap();
+            backend.write_part(&mut maps, first.len(), second).unwrap();
+            assert!(backend.write_part(&mut maps, 1, &stored).is_err());
+            let taken = table.len() / 4;
+            let table = backend.upload(Shape::from([taken, 4]), table).unwrap();
+            let mut crops = backend
+                .empty(Shape::from([taken, rows, columns, 1]))
+                .unwrap();
+            backend
+                .gather_half(&maps, EXTENTS, &table, &mut crops)
+                .unwrap();
+            backend.download(&crops).unwrap()
+        };
+        let whole: Vec<f32> = (0..31)
+            .flat_map(|map| [map as f32, 0.0, 0.0, 0.0])
+            .collect();
+        let bits = |values: &[f32]| values.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+        assert!(bits(&gathered(&halves, &whole, [32, 64])) == bits(&halves));
+
+        let size = [20, 50];
+        let found = gathered(&between, &table, size);
+        let values: Vec<f64> = between.iter().map(|&value| value.into()).collect();
+        let stored = StoredMaps {
+            values: &values,
+            extents: EXTENTS,
+            half: true,
+        };
+        let expected = crops(&stored, &lines, size);
+        assert_eq!(found.len(), expected.len());
+        let share = |(found, expected): (&f32, &Bounded)| {
+            (f64::from(*found) - expected.value).abs() / expected.error
+        };
+        let worst = found.iter().zip(&expected).map(share).fold(0.0, f64::max);
+        assert!((0.99..=1.0).contains(&worst), "{worst} of the bound");
+        // The processor that reads the file rounds alike.
+        let exact = StoredMaps {
+            half: false,
+            ..stored
+        };
+        let mut rounded: Vec<f32> = crops(&exact, &lines, size)
+            .iter()
+            .map(|value| value.value as f32)
+            .collect();
+        DataPrecision::F16.round(&mut rounded);
+        assert!(bits(&found) == bits(&rounded));
+    }
 }
 
 #[test]
@@ -217,7 +324,30 @@ fn runs_on_crops_resume_bit_for_bit_and_refuse_other_crops() {
     refuses(&train(&new, &vast), 2, &["--batch", "3 maps"]);
     assert!(!new.exists());
 
+    let half = ["--resume", "--data-precision", "f16"];
+    refuses(
+        &train(&parts, &half),
+        1,
+        &["checkpoint", "maps in F32", "F16"],
+    );
+
     // Maps of the model's size are only mirrored.
     write_noise(&data, 6, 16);
     runs(&train(&new, &with(&["--steps", "2"])));
+
+    // Half precision: a run of its own, which remembers it, on maps that it reaches.
+    let rounded = folder.path().join("rounded");
+    let half = ["--steps", "2", "--data-precision", "f16"];
+    runs(&train(&rounded, &with(&half)));
+    assert!(bits(&rounded) != bits(&new));
+    runs(&train(
+        &rounded,
+        &["--resume", "--steps", "3", "--device", "cpu"],
+    ));
+    let mut large: Vec<f32> = (0..4 * 256).map(|value| value as f32).collect();
+    large[300] = -65_505.0;
+    write_npy(&data, "(4, 16, 16)", &large);
+    let far = folder.path().join("far");
+    let needles = ["--data-precision", "65505", "65504", "leave it out"];
+    refuses(&train(&far, &with(&half)), 2, &needles);
 }

@@ -7,7 +7,7 @@
 
 use std::fs;
 
-use cosmogan::data::{MapFile, MapWriter, Survey};
+use cosmogan::data::{DataPrecision, MapFile, MapWriter, Survey};
 use cosmogan::model::preset::TrainingConfig;
 use cosmogan::model::{ModelConfig, Preset};
 use cosmogan::rng::{Normals, Purpose, stream};
@@ -54,6 +54,7 @@ fn maps_are_checked_shuffled_and_read_without_being_held() {
         seed: 7,
         data: DataIdentity::of(&maps, &survey).unwrap(),
         crops: None,
+        data_precision: DataPrecision::F32,
     };
     let mut batches = Batches::new(&maps, &run).unwrap();
     let mut seen = vec![false; MAPS];

@@ -13,7 +13,7 @@ use cosmogan_engine::backend::Backend;
 use super::evaluate::{Samples, Setting, compare};
 use super::figures::{interpolations, nearest_neighbours};
 use super::generate::{Latents, write_maps};
-use crate::data::{MapFile, MapSet, MapWriter, Survey};
+use crate::data::{DataPrecision, MapFile, MapSet, MapWriter, Survey};
 use crate::device::DeviceArguments;
 use crate::error::{Error, Result};
 use crate::files::{create_folder, refuse_foreign};
@@ -171,6 +171,7 @@ fn trained(
         seed: SEED,
         data: DataIdentity::of(maps, &Survey::of(maps)?)?,
         crops: None,
+        data_precision: DataPrecision::F32,
     };
     // A demonstration starts anew every time; what is removed is an earlier demonstration's and no other run's.
     let checkpoint = run.checkpoint();

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use crate::data::{MapFile, Survey};
+use crate::data::{DataPrecision, MapFile, Survey};
 use crate::device::DeviceArguments;
 use crate::error::{Error, Result};
 use crate::interrupt;
@@ -32,6 +32,9 @@ pub(super) struct TrainArguments {
     /// Crops of each map in an epoch, at places and in mirror images that every epoch draws anew
     #[arg(long, value_name = "N", value_parser = at_least_one())]
     crops: Option<u64>,
+    /// What the training maps are rounded to: f16 halves what they take on a GPU [default: f32]
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    data_precision: Option<DataPrecision>,
     /// Total passes over the data, counted from the run's first step
     #[arg(long, conflicts_with = "steps")]
     epochs: Option<u64>,
@@ -89,6 +92,9 @@ impl TrainArguments {
         let crops = crops.or(earlier.as_ref().and_then(|earlier| earlier.crops));
         maps.require_extents(model.output_size, model.c_dim, crops.is_some())?;
         let survey = Survey::of(&maps)?;
+        let known = earlier.as_ref().map(|earlier| earlier.data_precision);
+        let data_precision = self.data_precision.or(known).unwrap_or_default();
+        data_precision.require_range(&survey)?;
         if survey.beyond_one > 0 {
             eprintln!(
                 "warning: {} of {} maps have a pixel outside [-1, 1], which the generator's tanh cannot reach",
@@ -106,6 +112,7 @@ impl TrainArguments {
             data: DataIdentity::of(&maps, &survey)?
                 .or_as_known(earlier.as_ref().map(|earlier| &earlier.data)),
             crops,
+            data_precision,
         };
         let taken = match crops {
             None => format!("{} maps", maps.count()),

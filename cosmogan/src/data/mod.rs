@@ -5,6 +5,7 @@ mod fits;
 mod map_file;
 mod map_set;
 mod npy;
+mod precision;
 mod survey;
 mod writer;
 
@@ -12,6 +13,7 @@ pub use crops::Crop;
 pub(crate) use crops::crops;
 pub use map_file::MapFile;
 pub use map_set::MapSet;
+pub use precision::DataPrecision;
 pub use survey::Survey;
 pub(crate) use survey::require_finite;
 pub use writer::MapWriter;

@@ -6,12 +6,14 @@ use super::map_file::MapFile;
 use crate::error::{Error, Result};
 
 /// What a pass over all maps of a file finds.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Survey {
     /// A 64-bit FNV-1a hash over the bits of each value, in order, as 16 hexadecimal digits.
     pub fingerprint: String,
     /// Maps with a pixel outside [−1, 1].
     pub beyond_one: usize,
+    /// The largest absolute value of all pixels.
+    pub largest: f32,
 }
 
 impl Survey {
@@ -24,18 +26,23 @@ impl Survey {
         const PRIME: u64 = 0x0100_0000_01b3;
         let mut map = vec![0.0; maps.height() * maps.width()];
         let mut hash = OFFSET;
-        let mut beyond_one = 0;
+        let (mut beyond_one, mut largest) = (0, 0.0_f32);
         for index in 0..maps.count() {
             maps.read(index, &mut map)?;
             require_varied(&map, maps.path(), maps.width(), index)?;
             hash = map.iter().fold(hash, |hash, value| {
                 (hash ^ u64::from(value.to_bits())).wrapping_mul(PRIME)
             });
-            beyond_one += usize::from(map.iter().any(|value| value.abs() > 1.0));
+            let of_map = map
+                .iter()
+                .fold(0.0_f32, |most, value| most.max(value.abs()));
+            beyond_one += usize::from(of_map > 1.0);
+            largest = largest.max(of_map);
         }
         Ok(Self {
             fingerprint: format!("{hash:016x}"),
             beyond_one,
+            largest,
         })
     }
 }

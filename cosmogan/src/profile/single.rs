@@ -44,7 +44,7 @@ pub fn kind_of(kernel: &str) -> Option<Kind> {
         "hyperbolic_tangent_gradient" => Kind::TanhGradient,
         "column_partials" | "column_totals" => Kind::BiasGradient,
         "square_partials" => Kind::SquaredNorm,
-        "gather_crops" => Kind::Gather,
+        "gather_crops" | "gather_crops_half" => Kind::Gather,
         // All others have their operator's name.
         other => return other.parse().ok(),
     })

@@ -70,7 +70,9 @@ impl<'a> Batches<'a> {
     /// # Errors
     /// Where the file cannot be read, or was cut short.
     pub fn values(&self, maps: &[Crop]) -> Result<Vec<f32>> {
-        self.maps.read_crops(maps, self.run.model.output_size)
+        let mut values = self.maps.read_crops(maps, self.run.model.output_size)?;
+        self.run.data_precision.round(&mut values);
+        Ok(values)
     }
 
     /// The inputs of step `step`, counted from 0.

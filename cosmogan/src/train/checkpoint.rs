@@ -10,7 +10,7 @@ use cosmogan_engine::backend::Backend;
 use serde::{Deserialize, Serialize};
 
 use super::step::{Moments, Trainer};
-use crate::data::{MapFile, Survey};
+use crate::data::{DataPrecision, MapFile, Survey};
 use crate::error::{Error, Result};
 use crate::model::network::{Network, download, upload};
 use crate::model::preset::TrainingConfig;
@@ -37,6 +37,9 @@ pub struct RunIdentity {
     /// Crops of each of them in an epoch, where they are larger than the model's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub crops: Option<usize>,
+    /// What the values of the training maps are rounded to.
+    #[serde(default, skip_serializing_if = "DataPrecision::is_single")]
+    pub data_precision: DataPrecision,
 }
 
 impl RunIdentity {
@@ -45,7 +48,10 @@ impl RunIdentity {
         let provenance = self.data.provenance.as_ref();
         let provenance = provenance.map(|known| (DATA_ENTRY, serde_json::json!(known)));
         let crops = self.crops.map(|crops| ("crops", crops.into()));
-        provenance.into_iter().chain(crops)
+        let precision = self.data_precision;
+        let rounded =
+            (!precision.is_single()).then(|| ("data_precision", serde_json::json!(precision)));
+        provenance.into_iter().chain(crops).chain(rounded)
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod batches;
 pub mod checkpoint;
 pub mod log;
+mod resident;
 pub mod run;
 pub mod selection;
 pub mod step;

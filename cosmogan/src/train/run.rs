@@ -15,7 +15,7 @@ use super::checkpoint::{self, RunIdentity};
 use super::log::{self, Log, LogLine, is_sound, mean_probability};
 use super::selection::Selection;
 use super::step::{RealMaps, StepInputs, StepReport, Trainer};
-use crate::data::{Crop, MapFile};
+use crate::data::{Crop, DataPrecision, MapFile};
 use crate::error::{Error, Result};
 use crate::files::{create_folder, write_atomically};
 use crate::interrupt;
@@ -136,7 +136,17 @@ pub fn train(
             identity.training.adam(),
         )?
     };
-    let data_is_kept = trainer.keep_data(maps)?;
+    let data_is_kept = trainer.keep_data(maps, identity.data_precision)?;
+    if !data_is_kept && backend.free_memory().is_some() {
+        let hint = match identity.data_precision {
+            DataPrecision::F32 => "; --data-precision f16 halves what they take",
+            DataPrecision::F16 => "",
+        };
+        eprintln!(
+            "{}: the device has no room for all maps in a quarter of its free memory, they are read as steps need them{hint}",
+            maps.path().display()
+        );
+    }
     let log = Log::open(&folder.log(), trainer.steps_done())?;
     let total = match options.length {
         Length::Steps(steps) => steps,
@@ -197,6 +207,11 @@ fn refuse_other_run(path: &Path, asked: &RunIdentity) -> Result<()> {
             "was trained on {} where {} are asked for",
             crops(found.crops),
             crops(asked.crops)
+        )
+    } else if found.data_precision != asked.data_precision {
+        format!(
+            "was trained on maps in {:?} where {:?} is asked for",
+            found.data_precision, asked.data_precision
         )
     } else {
         return Ok(());

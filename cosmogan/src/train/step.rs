@@ -15,7 +15,8 @@ use cosmogan_engine::backend::Backend;
 use cosmogan_engine::backend::launch::Recording;
 use cosmogan_engine::{Shape, Tape, Tensor, Variable};
 
-use crate::data::{Crop, MapFile};
+use super::resident::ResidentMaps;
+use crate::data::{Crop, DataPrecision, MapFile};
 use crate::error::{Error, Result};
 use crate::model::network::{Mode, Network, RunningUpdate};
 use crate::model::{discriminator, generator};
@@ -138,8 +139,8 @@ pub struct Trainer {
     pub(crate) adam: AdamSettings,
     pub(crate) steps_done: u64,
     backend: Arc<dyn Backend>,
-    /// The whole data set `[M, H, W, c_dim]`, where the device has room for it.
-    data: Option<Tensor>,
+    /// The whole data set, where the device has room for it.
+    data: Option<ResidentMaps>,
     inputs: Option<DeviceInputs>,
     /// Of the last step.
     report: Option<DeviceReport>,
@@ -183,22 +184,13 @@ impl Trainer {
         self.steps_done
     }
 
-    /// Brings the whole data set `[M, H, W, c_dim]` to a device with memory of its own, if it takes no more than a quarter
-    /// of what is free there; a step then takes maps, or crops of them, by number. Says whether it did.
+    /// Brings all maps of a file, in `precision`, to a device with memory of its own, if they take no more than a quarter of
+    /// what is free there; a step then takes maps, or crops of them, by number. Says whether it did.
     ///
     /// # Errors
     /// Where the file cannot be read.
-    pub fn keep_data(&mut self, maps: &MapFile) -> Result<bool> {
-        let [count, height, width] = [maps.count(), maps.height(), maps.width()];
-        let shape = Shape::from([count, height, width, self.discriminator.config().c_dim]);
-        let room = self.backend.free_memory().unwrap_or(0) / 4;
-        // Numbers of maps travel as f32.
-        if shape.len() * size_of::<f32>() > room || count > 1 << f32::MANTISSA_DIGITS {
-            return Ok(false);
-        }
-        // What the device then refuses after all stays where it is.
-        let values = maps.read_maps(0..count)?;
-        self.data = self.backend.upload(shape, &values).ok();
+    pub fn keep_data(&mut self, maps: &MapFile, precision: DataPrecision) -> Result<bool> {
+        self.data = ResidentMaps::new(maps, precision, &self.backend)?;
         Ok(self.data.is_some())
     }
 
@@ -304,16 +296,7 @@ impl Trainer {
         match (inputs.maps, &self.data) {
             (RealMaps::Values(values), _) => backend.write(&mut placed.maps, values)?,
             (RealMaps::Kept(crops), Some(data)) => {
-                let table: Vec<f32> = crops
-                    .iter()
-                    .flat_map(|crop| {
-                        let [map, row, column] =
-                            [crop.map, crop.row, crop.column].map(|number| number as f32);
-                        [map, row, column, f32::from(u8::from(crop.mirrored))]
-                    })
-                    .collect();
-                backend.write(&mut placed.table, &table)?;
-                backend.gather(data, &placed.table, &mut placed.maps)?;
+                data.gather(crops, &mut placed.table, &mut placed.maps)?;
             }
             (RealMaps::Kept(_), None) => {
                 return Err(Error::usage(

@@ -9,5 +9,6 @@ pub mod batch_norm;
 pub mod bce;
 pub mod bias;
 pub mod convolution;
+pub mod crops;
 pub mod linear;
 pub mod minimal_filtering;
