@@ -1,6 +1,6 @@
 //! Files that appear whole or not at all: written under a temporary name, synced, renamed.
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
@@ -116,6 +116,22 @@ pub fn refuse_foreign(folder: &Path, own: impl Fn(&str) -> bool, flag: &str) -> 
             format!("holds `{name}`, which does not belong there"),
             format!("choose an empty folder for {flag}"),
         )),
+    }
+}
+
+/// Locks the file at `path` as long as the result is open, so that only one process writes the `thing` in its folder, which
+/// `flag` names.
+pub fn lock(path: &Path, thing: &str, flag: &str) -> Result<File> {
+    let file = File::create(path).map_err(|error| cannot_write(path, &error))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(Error::file(
+            path,
+            format!("is held: another process works on this {thing}"),
+            format!("wait for it, or name another folder with {flag}"),
+        )),
+        // File systems without locks are used by one process at a time.
+        Err(TryLockError::Error(_)) => Ok(file),
     }
 }
 

@@ -40,6 +40,9 @@ pub enum Purpose {
     LightCone = 14,
     /// Latents by which the statistics of an averaged generator are measured; the index is the batch.
     AverageLatents = 15,
+    /// Where a crop is taken from its map, and whether it is mirrored; the index counts the crops of a run, epoch after
+    /// epoch.
+    TrainingCrops = 16,
 }
 
 /// The generator of random numbers for one purpose and index under a seed.

@@ -9,7 +9,7 @@ mod support;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use cosmogan::data::{MapSet, MapWriter};
+use cosmogan::data::{MapFile, MapSet, MapWriter};
 use proptest::prelude::*;
 use support::{run, succeed, text};
 
@@ -47,6 +47,29 @@ proptest! {
         }
         prop_assert_eq!(found.side_degrees(), if fits { side } else { None });
     }
+}
+
+#[test]
+fn a_file_that_is_cut_short_while_it_is_read_ends_in_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("maps.npy");
+    let maps: Vec<Vec<f32>> = (0..4).map(|map| vec![map as f32; 64]).collect();
+    write(&path, &maps, 8, None);
+    let file = MapFile::open(&path).unwrap();
+    let mut rows = vec![0.0; 16];
+    file.read_rows(3, 6..8, &mut rows).unwrap();
+    assert_eq!(rows, [3.0; 16]);
+    let shortened = fs::OpenOptions::new().write(true).open(&path).unwrap();
+    shortened.set_len(128 + 3 * 256 + 100).unwrap();
+    let mut map = vec![0.0; 64];
+    file.read(2, &mut map).unwrap();
+    assert_eq!(map, [2.0; 64]);
+    let error = file.read(3, &mut map).unwrap_err().to_string();
+    let needles = ["maps.npy", "was cut short", "map 3", "nothing writes"];
+    assert!(
+        needles.iter().all(|needle| error.contains(needle)),
+        "{error}"
+    );
 }
 
 /// FITS header cards as whole blocks.

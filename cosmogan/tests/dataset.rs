@@ -13,6 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use cosmogan::data::MapSet;
+use cosmogan::provenance::Provenance;
 use cosmogan::simulate::Cosmology;
 use cosmogan::simulate::nbody::{BoxSettings, NBodyBox};
 use support::{cosmogan, refused, succeed, text};
@@ -93,6 +94,38 @@ fn sets_come_from_different_boxes_and_say_so() {
     let before = fs::read(out.join("training.npy")).unwrap();
     succeed(&dataset(&training, &out, &validation));
     assert_eq!(fs::read(out.join("training.npy")).unwrap(), before);
+
+    // Whole maps to train on leave the other sets as they are.
+    let cut = fs::read(out.join("validation.npy")).unwrap();
+    let whole = [&validation[..], &["--whole-training"]].concat();
+    succeed(&dataset(&training, &out, &whole));
+    assert!(fs::read(out.join("validation.npy")).unwrap() == cut);
+    let maps = set("training.npy");
+    assert_eq!((maps.count(), maps.width()), (6, 64));
+    let opened = NBodyBox::open(&boxes[1], &settings(1)).unwrap();
+    let second = opened.maps(0..3, 64, 12_f64.sqrt()).unwrap();
+    assert_eq!(maps.map(5), second[2]);
+    drop(opened);
+    let of = |name: &str, dims| Provenance::of(&out.join(name), dims).unwrap().unwrap();
+    let provenance = of("training.npy", [6, 64, 64]);
+    assert_eq!(provenance.cut, None);
+    assert_eq!(provenance.side_degrees, 12_f64.sqrt());
+    assert!(
+        provenance
+            .to_string()
+            .contains("training set, 6 whole maps of 64²")
+    );
+    assert_eq!(of("validation.npy", [15, 16, 16]).cut.unwrap().per_map, 5);
+
+    // One process at a time.
+    let held = fs::File::create(out.join("lock")).unwrap();
+    held.lock().unwrap();
+    refused(
+        &dataset(&training, &out, &validation),
+        1,
+        &["lock", "another process", "data set", "--out"],
+    );
+    drop(held);
 
     // Another division of the boxes, after a run that was killed: of the earlier sets none is left.
     let partial = out.join(".auxiliary.npy.x.partial");
@@ -247,7 +280,15 @@ fn an_interrupt_stops_between_maps_and_leaves_no_set() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let files = || fs::read_dir(&out).map_or(0, Iterator::count);
+    let is_a_set = |name: &str| name.contains(".npy");
+    let files = || {
+        fs::read_dir(&out).map_or(0, |entries| {
+            let names = entries.map(|entry| entry.unwrap().file_name());
+            names
+                .filter(|name| is_a_set(&name.to_string_lossy()))
+                .count()
+        })
+    };
     let deadline = Instant::now() + Duration::from_secs(300);
     while files() == 0 {
         assert!(child.try_wait().unwrap().is_none(), "ended by itself");

@@ -127,7 +127,7 @@ fn run(seed: u64, fault: u32, shared_bytes: u32) -> Result<Vec<f32>, String> {
             })
             .collect();
         let memory = launcher.allocate(4 * pairs.len()).unwrap();
-        launcher.write(&*memory, &pairs).unwrap();
+        launcher.write(&*memory, 0, &pairs).unwrap();
         memory
     });
     let out = launcher.allocate(4 * 64 * 64).unwrap();

@@ -121,7 +121,7 @@ impl Bench {
         let x = launcher.allocate(4 * LENGTH).unwrap();
         let y = launcher.allocate(4 * LENGTH).unwrap();
         let values: Vec<_> = (0..LENGTH).map(|value| value as f32).collect();
-        launcher.write(&*x, &values).unwrap();
+        launcher.write(&*x, 0, &values).unwrap();
         Self {
             launcher,
             x,

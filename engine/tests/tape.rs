@@ -45,8 +45,8 @@ impl Backend for Witness {
     fn upload(&self, shape: Shape, values: &[f32]) -> Result<Tensor> {
         self.cpu.upload(shape, values)
     }
-    fn write(&self, tensor: &mut Tensor, values: &[f32]) -> Result<()> {
-        self.cpu.write(tensor, values)
+    fn write_part(&self, tensor: &mut Tensor, first: usize, values: &[f32]) -> Result<()> {
+        self.cpu.write_part(tensor, first, values)
     }
 
     fn download(&self, tensor: &Tensor) -> Result<Vec<f32>> {
@@ -155,6 +155,15 @@ impl Backend for Witness {
     }
     fn gather(&self, maps: &Tensor, table: &Tensor, crops: &mut Tensor) -> Result<()> {
         self.cpu.gather(maps, table, crops)
+    }
+    fn gather_half(
+        &self,
+        pairs: &Tensor,
+        extents: [usize; 4],
+        table: &Tensor,
+        crops: &mut Tensor,
+    ) -> Result<()> {
+        self.cpu.gather_half(pairs, extents, table, crops)
     }
     fn squared_norm(&self, tensors: &[Tensor], sum: &mut Tensor) -> Result<()> {
         self.cpu.squared_norm(tensors, sum)

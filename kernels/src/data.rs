@@ -12,16 +12,27 @@ kernel!(
     "plain: one thread per pixel; a batch crosses the bus as 16 bytes per map"
 );
 
-/// Gathers `crops` crops of `elements` values each.
-pub fn gather(crops: usize, elements: usize) -> Launch {
+kernel!(
+    /// The same of maps in half precision.
+    GATHER_HALF,
+    "data.cu",
+    Plain,
+    "gather_crops_half",
+    "crops of maps in half precision",
+    "plain: maps take half the memory; widening is exact"
+);
+
+/// Gathers `crops` crops of `elements` values each, out of maps in single precision or, with `half`, in half precision.
+pub fn gather(crops: usize, elements: usize, half: bool) -> Launch {
     let length = crops * elements;
+    let read = if half { length.div_ceil(2) } else { length };
     Launch::new(
-        &GATHER,
+        if half { &GATHER_HALF } else { &GATHER },
         [length.div_ceil(256), 1, 1],
         [256, 1, 1],
         Work {
             operations: 0.0,
-            bytes: f32_bytes(2 * length + 4 * crops),
+            bytes: f32_bytes(read + length + 4 * crops),
         },
     )
 }

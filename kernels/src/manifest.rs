@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// Every kernel, family by family.
-pub static MANIFEST: [&Kernel; 33] = [
+pub static MANIFEST: [&Kernel; 34] = [
     &convolution::FPROP,
     &convolution::DGRAD,
     &convolution::WGRAD,
@@ -43,6 +43,7 @@ pub static MANIFEST: [&Kernel; 33] = [
     &reduce::SQUARE_PARTIALS,
     &adam::ADAM,
     &data::GATHER,
+    &data::GATHER_HALF,
 ];
 
 /// Every module that the paper's model uses when its products multiply `operand`.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use crate::data::{MapReader, MapWriter, crops, not_finite};
+use crate::data::{MapFile, MapWriter, crops, require_finite};
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 
@@ -47,12 +47,11 @@ impl CropArguments {
         let mut maps = 0;
         let mut sides = Vec::new();
         for input in &self.inputs {
-            let reader = MapReader::open(input)?;
-            let (rows, _) = self.reduced(input, &reader)?;
-            maps += reader.count();
+            let file = MapFile::open(input)?;
+            let (rows, _) = self.reduced(input, &file)?;
+            maps += file.count();
             sides.push(
-                reader
-                    .side_degrees()
+                file.side_degrees()
                     .map(|side| side * self.size as f64 / rows as f64),
             );
         }
@@ -75,18 +74,13 @@ impl CropArguments {
         let mut progress = Progress::new("cropping", maps as u64);
         let mut index = 0;
         for input in &self.inputs {
-            let mut reader = MapReader::open(input)?;
-            let (_, columns) = self.reduced(input, &reader)?;
-            let mut map = Vec::new();
-            for number in 0..reader.count() {
-                map.clear();
-                reader.read_next(&mut map)?;
-                if let Some(pixel) = map.iter().position(|value| !value.is_finite()) {
-                    let (height, width) = (reader.height(), reader.width());
-                    let position = number * height * width + pixel;
-                    return Err(not_finite(input, width, height, position, map[pixel]));
-                }
-                let small = downsampled(&map, reader.width(), self.downsample);
+            let file = MapFile::open(input)?;
+            let (_, columns) = self.reduced(input, &file)?;
+            let mut map = vec![0.0; file.height() * file.width()];
+            for number in 0..file.count() {
+                file.read(number, &mut map)?;
+                require_finite(&map, input, file.width(), number)?;
+                let small = downsampled(&map, file.width(), self.downsample);
                 for crop in crops(&small, columns, self.size, self.per_map, (self.seed, index)) {
                     writer.push(&crop)?;
                 }
@@ -104,8 +98,8 @@ impl CropArguments {
     }
 
     /// Rows and columns after downsampling, if they are whole and hold a crop.
-    fn reduced(&self, path: &Path, reader: &MapReader) -> Result<(usize, usize)> {
-        let (height, width) = (reader.height(), reader.width());
+    fn reduced(&self, path: &Path, file: &MapFile) -> Result<(usize, usize)> {
+        let (height, width) = (file.height(), file.width());
         let factor = self.downsample;
         if !height.is_multiple_of(factor) || !width.is_multiple_of(factor) {
             return Err(Error::file(

@@ -8,12 +8,14 @@ use clap::Args;
 use super::write_json;
 use crate::data::{MapWriter, crops};
 use crate::error::{Error, Result};
-use crate::files::{cannot_write, create_folder, refuse_foreign, require_space, sha256_of};
+use crate::files::{cannot_write, create_folder, lock, refuse_foreign, require_space, sha256_of};
 use crate::interrupt;
 use crate::progress::Progress;
 use crate::provenance::{BoxRecord, DatasetManifest, MANIFEST, SetRecord};
 use crate::simulate::nbody::{BoxSettings, NBodyBox};
 
+/// Held by the process that writes the sets.
+const LOCK: &str = "lock";
 /// The names of sets, and of their files.
 const SETS: [&str; 4] = ["training", "validation", "development", "auxiliary"];
 
@@ -53,6 +55,9 @@ pub(super) struct DatasetArguments {
     /// Seed of the crops' positions
     #[arg(long, default_value_t = 0)]
     seed: u64,
+    /// Leave the maps of the training set whole, for `cosmogan train --crops` to cut
+    #[arg(long)]
+    whole_training: bool,
 }
 
 type Set = (&'static str, Vec<(PathBuf, NBodyBox)>);
@@ -61,16 +66,29 @@ impl DatasetArguments {
     pub(super) fn run(self) -> Result<()> {
         self.validate()?;
         let sets = self.open()?;
-        let own = |name: &str| name == MANIFEST || SETS.iter().any(|set| name == file_name(set));
+        let own = |name: &str| {
+            name == MANIFEST || name == LOCK || SETS.iter().any(|set| name == file_name(set))
+        };
         refuse_foreign(&self.out, own, "--out")?;
         create_folder(&self.out)?;
+        let _lock = lock(&self.out.join(LOCK), "data set", "--out")?;
         let boxes: usize = sets.iter().map(|(_, boxes)| boxes.len()).sum();
         let maps = (boxes as u64).saturating_mul(self.maps_per_box);
-        let bytes = [self.per_map, self.size, self.size, size_of::<f32>()]
+        let bytes = sets.iter().map(|(set, boxes)| {
+            let [count, pixels] = self.images(set);
+            [
+                self.maps_per_box,
+                count,
+                pixels,
+                pixels,
+                size_of::<f32>() as u64,
+            ]
             .iter()
-            .fold(maps, |product, &factor| {
-                product.saturating_mul(factor as u64)
-            });
+            .fold(boxes.len() as u64, |product, &factor| {
+                product.saturating_mul(factor)
+            })
+        });
+        let bytes = bytes.fold(0, u64::saturating_add);
         require_space(&[(&self.out, bytes)])?;
         interrupt::listen();
         verify(&sets, boxes as u64)?;
@@ -97,11 +115,14 @@ impl DatasetArguments {
         write_json(&self.out.join(MANIFEST), &manifest)?;
         progress.finish(format_args!("written to {}", self.out.display()));
         for record in &manifest.sets {
+            let (what, side) = match record.whole {
+                true => ("whole maps", manifest.map_side_degrees),
+                false => ("crops", manifest.crop_side_degrees),
+            };
             println!(
-                "{}: {} crops of {:.4}° a side from {} boxes",
+                "{}: {} {what} of {side:.4}° a side from {} boxes",
                 record.file,
                 record.crops,
-                manifest.crop_side_degrees,
                 record.boxes.len()
             );
         }
@@ -137,6 +158,19 @@ impl DatasetArguments {
             ));
         }
         Ok(())
+    }
+
+    /// Whether the maps of a set are left whole.
+    fn is_whole(&self, set: &str) -> bool {
+        self.whole_training && set == SETS[0]
+    }
+
+    /// Images of each map in a set, and their pixels on a side.
+    fn images(&self, set: &str) -> [u64; 2] {
+        match self.is_whole(set) {
+            true => [1, self.pixels as u64],
+            false => [self.per_map as u64, self.size as u64],
+        }
     }
 
     fn crop_side(&self) -> f64 {
@@ -209,9 +243,14 @@ impl DatasetArguments {
         progress: &mut Progress,
     ) -> Result<SetRecord> {
         let path = self.out.join(file_name(set));
-        let count = boxes.len() * self.maps_per_box as usize * self.per_map;
-        let side = Some(self.crop_side());
-        let mut writer = MapWriter::create(&path, count, self.size, self.size, side)?;
+        let whole = self.is_whole(set);
+        let [of_each, pixels] = self.images(set).map(|number| number as usize);
+        let count = boxes.len() * self.maps_per_box as usize * of_each;
+        let side = match whole {
+            true => self.side_degrees,
+            false => self.crop_side(),
+        };
+        let mut writer = MapWriter::create(&path, count, pixels, pixels, Some(side))?;
         let mut records = Vec::new();
         for (folder, simulated) in boxes {
             let at_once = NBodyBox::maps_at_once(self.pixels);
@@ -221,10 +260,15 @@ impl DatasetArguments {
                 let last = (first + at_once).min(self.maps_per_box);
                 for map in simulated.maps(first..last, self.pixels, self.side_degrees)? {
                     let of_map = (self.seed, *index);
+                    // Whole maps are counted as well: the other sets have the same crops either way.
+                    *index += 1;
+                    if whole {
+                        writer.push(&map)?;
+                        continue;
+                    }
                     for crop in crops(&map, self.pixels, self.size, self.per_map, of_map) {
                         writer.push(&crop)?;
                     }
-                    *index += 1;
                 }
                 progress.advance(last - first, set);
                 first = last;
@@ -240,6 +284,7 @@ impl DatasetArguments {
             set: set.to_owned(),
             file: file_name(set),
             crops: count,
+            whole,
             sha256: sha256_of(&path)?,
             boxes: records,
         })

@@ -13,7 +13,7 @@ use cosmogan_engine::backend::Backend;
 use super::evaluate::{Samples, Setting, compare};
 use super::figures::{interpolations, nearest_neighbours};
 use super::generate::{Latents, write_maps};
-use crate::data::{MapSet, MapWriter};
+use crate::data::{DataPrecision, MapFile, MapSet, MapWriter, Survey};
 use crate::device::DeviceArguments;
 use crate::error::{Error, Result};
 use crate::files::{create_folder, refuse_foreign};
@@ -75,6 +75,7 @@ impl DemoArguments {
         let held_out = development.end..development.end + HELD_OUT_MAPS;
         let development = simulated(&simulation, development, &folder.join("development.npy"))?;
         let held_out = simulated(&simulation, held_out, &folder.join("held-out.npy"))?;
+        let held_out = MapSet::read(held_out.path())?;
 
         let run = RunFolder::new(folder.join("run"));
         let trained = trained(&run, model, [&training, &development], &backend)?;
@@ -128,7 +129,7 @@ fn is_own(name: &str) -> bool {
 }
 
 /// Simulates the maps of a range of indices, and leaves them on disk as well.
-fn simulated(simulation: &Simulation, range: Range<usize>, path: &Path) -> Result<MapSet> {
+fn simulated(simulation: &Simulation, range: Range<usize>, path: &Path) -> Result<MapFile> {
     /// Maps between two updates of the progress bar.
     const CHUNK: usize = 200;
     let size = Preset::Tiny.model().output_size;
@@ -146,7 +147,7 @@ fn simulated(simulation: &Simulation, range: Range<usize>, path: &Path) -> Resul
     }
     writer.finish()?;
     progress.finish("");
-    MapSet::read(path)
+    MapFile::open(path)
 }
 
 /// What training leaves.
@@ -161,14 +162,17 @@ struct Trained {
 fn trained(
     run: &RunFolder,
     model: ModelConfig,
-    [maps, development]: [&MapSet; 2],
+    [maps, development]: [&MapFile; 2],
     backend: &Arc<dyn Backend>,
 ) -> Result<Trained> {
+    let survey = Survey::of(maps)?;
     let identity = RunIdentity {
         model,
         training: Preset::Tiny.training(),
         seed: SEED,
-        data: DataIdentity::of(maps)?,
+        data: DataIdentity::of(maps, &survey)?,
+        crops: None,
+        data_precision: DataPrecision::F32,
     };
     // A demonstration starts anew every time; what is removed is an earlier demonstration's and no other run's.
     let checkpoint = run.checkpoint();
@@ -198,6 +202,7 @@ fn trained(
     let options = RunOptions {
         folder: run.path().to_owned(),
         identity,
+        mean: survey.mean,
         length: Length::Steps(STEPS),
         log_every: 10,
         preview_every: 250,

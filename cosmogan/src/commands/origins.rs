@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::data::{MapReader, MapSet};
+use crate::data::{MapFile, MapSet};
 use crate::error::{Error, Result};
 use crate::model::weights::{self, DATA_ENTRY};
 use crate::provenance::Provenance;
@@ -37,7 +37,7 @@ impl Origins {
             Provenance::of(maps.path(), [maps.count(), maps.height(), maps.width()])
         };
         let of_file = |path: &Path| {
-            let maps = MapReader::open(path)?;
+            let maps = MapFile::open(path)?;
             Provenance::of(path, [maps.count(), maps.height(), maps.width()])
         };
         // What came through a pipe cannot be read again.

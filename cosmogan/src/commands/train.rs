@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use crate::data::MapSet;
+use crate::data::{DataPrecision, MapFile, Survey};
 use crate::device::DeviceArguments;
 use crate::error::{Error, Result};
 use crate::interrupt;
@@ -17,7 +17,7 @@ use crate::train::{Selection, SelectionOptions};
 /// Train a generator on convergence maps
 #[derive(Debug, Args)]
 pub(super) struct TrainArguments {
-    /// Training maps: .npy or FITS, (N, H, W) with H = W = the model's output_size
+    /// Training maps: .npy or FITS, (N, H, W) with H = W = the model's output_size, or larger with --crops
     #[arg(long, value_name = "MAPS")]
     data: PathBuf,
     /// Run folder for weights, checkpoint, log and pictures
@@ -29,6 +29,12 @@ pub(super) struct TrainArguments {
     /// TOML file with settings that replace the preset's
     #[arg(long, value_name = "FILE.toml")]
     config: Option<PathBuf>,
+    /// Crops of each map in an epoch, at places and in mirror images that every epoch draws anew
+    #[arg(long, value_name = "N", value_parser = at_least_one())]
+    crops: Option<u64>,
+    /// What the training maps are rounded to: f16 halves what they take on a GPU [default: f32]
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    data_precision: Option<DataPrecision>,
     /// Total passes over the data, counted from the run's first step
     #[arg(long, conflicts_with = "steps")]
     epochs: Option<u64>,
@@ -85,8 +91,21 @@ impl TrainArguments {
         let earlier = self.earlier_run(&folder)?;
         let (model, training) = self.configuration(earlier.as_ref())?;
         let backend = self.device.open()?;
-        let maps = MapSet::read(&self.data)?;
-        maps.require_trainable(model.output_size, model.c_dim)?;
+        let maps = MapFile::open(&self.data)?;
+        let crops = self.crops.map(|crops| crops as usize);
+        let crops = crops.or(earlier.as_ref().and_then(|earlier| earlier.crops));
+        maps.require_extents(model.output_size, model.c_dim, crops.is_some())?;
+        let survey = Survey::of(&maps)?;
+        let known = earlier.as_ref().map(|earlier| earlier.data_precision);
+        let data_precision = self.data_precision.or(known).unwrap_or_default();
+        data_precision.require_range(&survey)?;
+        if survey.beyond_one > 0 {
+            eprintln!(
+                "warning: {} of {} maps have a pixel outside [-1, 1], which the generator's tanh cannot reach",
+                survey.beyond_one,
+                maps.count()
+            );
+        }
         let identity = RunIdentity {
             model,
             training,
@@ -94,12 +113,22 @@ impl TrainArguments {
                 .seed
                 .or(earlier.as_ref().map(|earlier| earlier.seed))
                 .unwrap_or(0),
-            data: DataIdentity::of(&maps)?
+            data: DataIdentity::of(&maps, &survey)?
                 .or_as_known(earlier.as_ref().map(|earlier| &earlier.data)),
+            crops,
+            data_precision,
+        };
+        let taken = match crops {
+            None => format!("{} maps", maps.count()),
+            Some(crops) => format!(
+                "{crops} crops an epoch of each of {} maps of {}×{},",
+                maps.count(),
+                maps.height(),
+                maps.width()
+            ),
         };
         eprintln!(
-            "training on {} maps of {size}×{size} on {}",
-            maps.count(),
+            "training on {taken} of {size}×{size} on {}",
             backend.description(),
             size = model.output_size,
         );
@@ -110,6 +139,7 @@ impl TrainArguments {
         let options = RunOptions {
             folder: self.out.clone(),
             identity,
+            mean: survey.mean,
             length: length.unwrap_or(Length::Epochs(training.epochs)),
             log_every: self.log_every,
             preview_every: self.preview_every,
@@ -131,7 +161,7 @@ impl TrainArguments {
                 every: self.select_every,
                 maps: self.select_maps as usize,
             },
-            &MapSet::read(path)?,
+            &MapFile::open(path)?,
             run.model.output_size,
             run.seed,
             &folder.best(),

@@ -4,6 +4,31 @@ use rand::RngExt;
 
 use crate::rng::{Purpose, stream};
 
+/// Where a crop lies in a file of maps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Crop {
+    /// Number of the map.
+    pub map: usize,
+    /// Its first row there.
+    pub row: usize,
+    /// Its first column there.
+    pub column: usize,
+    /// Whether left and right change places.
+    pub mirrored: bool,
+}
+
+impl Crop {
+    /// The crop in the first corner of map `map`; all of it, where it is no larger.
+    pub fn first_of(map: usize) -> Self {
+        Self {
+            map,
+            row: 0,
+            column: 0,
+            mirrored: false,
+        }
+    }
+}
+
 /// `count` crops of `size`² pixels of map `index` of `seed`, whose rows have `columns` pixels and which is large enough.
 pub(crate) fn crops(
     map: &[f32],

@@ -3,7 +3,7 @@
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
-use super::reader::{Layout, NumberFormat};
+use super::map_file::{Layout, NumberFormat};
 use crate::error::{Error, Result};
 
 pub(super) const SIGNATURE: &[u8] = b"SIMPLE  =";

@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use super::reader::MapReader;
-use crate::error::{Error, Result};
+use super::map_file::MapFile;
+use super::survey::{require_finite, require_varied};
+use crate::error::Result;
 
 /// Maps of one size in memory, from one file.
 #[derive(Clone, Debug)]
@@ -16,22 +17,18 @@ pub struct MapSet {
 }
 
 impl MapSet {
-    /// Reads every map of a file; see [`MapReader::open`].
+    /// Reads every map of a file; see [`MapFile::open`].
     ///
     /// # Errors
-    /// As [`MapReader::open`].
+    /// As [`MapFile::open`].
     pub fn read(path: &Path) -> Result<Self> {
-        let mut reader = MapReader::open(path)?;
-        let mut values = Vec::with_capacity(reader.count() * reader.height() * reader.width());
-        for _ in 0..reader.count() {
-            reader.read_next(&mut values)?;
-        }
+        let file = MapFile::open(path)?;
         Ok(Self {
             path: path.to_owned(),
-            values,
-            height: reader.height(),
-            width: reader.width(),
-            side_degrees: reader.side_degrees(),
+            values: file.read_maps(0..file.count())?,
+            height: file.height(),
+            width: file.width(),
+            side_degrees: file.side_degrees(),
         })
     }
 
@@ -96,16 +93,8 @@ impl MapSet {
     /// # Errors
     /// Naming the first such pixel.
     pub fn require_finite(&self) -> Result<()> {
-        match self.values.iter().position(|value| !value.is_finite()) {
-            None => Ok(()),
-            Some(index) => Err(not_finite(
-                &self.path,
-                self.width,
-                self.height,
-                index,
-                self.values[index],
-            )),
-        }
+        let mut maps = self.iter().enumerate();
+        maps.try_for_each(|(index, map)| require_finite(map, &self.path, self.width, index))
     }
 
     /// Refuses pixels that are not numbers, and maps in which all pixels are equal: they have no standard deviation.
@@ -113,76 +102,7 @@ impl MapSet {
     /// # Errors
     /// Naming the first such pixel or map.
     pub fn require_varied(&self) -> Result<()> {
-        self.require_finite()?;
-        match self.iter().position(is_constant) {
-            None => Ok(()),
-            Some(index) => Err(Error::file(
-                &self.path,
-                format!("map {index} is constant"),
-                "remove it: there is nothing to measure or learn in it",
-            )),
-        }
+        let mut maps = self.iter().enumerate();
+        maps.try_for_each(|(index, map)| require_varied(map, &self.path, self.width, index))
     }
-
-    /// Refuses what a model of `size`×`size` maps with `channels` channels cannot be trained on, and warns of values
-    /// that its tanh cannot reach.
-    ///
-    /// # Errors
-    /// Where the maps have another size, a pixel is not finite, or a map is constant.
-    pub fn require_trainable(&self, size: usize, channels: usize) -> Result<()> {
-        if channels != 1 {
-            return Err(Error::file(
-                &self.path,
-                format!("holds maps of one channel; the model has {channels}"),
-                "train with c_dim 1",
-            ));
-        }
-        if self.height != size || self.width != size {
-            return Err(Error::file(
-                &self.path,
-                format!(
-                    "holds maps of {}×{} pixels; the model makes {size}×{size}",
-                    self.height, self.width
-                ),
-                "cut maps to size with `cosmogan crop`, or choose another --preset",
-            ));
-        }
-        self.require_varied()?;
-        let beyond = self
-            .iter()
-            .filter(|map| map.iter().any(|value| value.abs() > 1.0))
-            .count();
-        if beyond > 0 {
-            eprintln!(
-                "warning: {} of {} maps have a pixel outside [-1, 1], which the generator's tanh cannot reach",
-                beyond,
-                self.count()
-            );
-        }
-        Ok(())
-    }
-}
-
-fn is_constant(map: &[f32]) -> bool {
-    map.iter().all(|&value| value == map[0])
-}
-
-/// The complaint about a pixel, by map, row and column; `index` counts from the first pixel of the file.
-pub(crate) fn not_finite(
-    path: &Path,
-    width: usize,
-    height: usize,
-    index: usize,
-    value: f32,
-) -> Error {
-    let (map, pixel) = (index / (height * width), index % (height * width));
-    Error::file(
-        path,
-        format!(
-            "map {map} has the value {value} at row {}, column {}",
-            pixel / width,
-            pixel % width
-        ),
-        "mask or remove what is not a finite number",
-    )
 }

@@ -2,14 +2,19 @@
 
 mod crops;
 mod fits;
+mod map_file;
 mod map_set;
 mod npy;
-mod reader;
+mod precision;
+mod survey;
 mod writer;
 
+pub use crops::Crop;
 pub(crate) use crops::crops;
+pub use map_file::MapFile;
 pub use map_set::MapSet;
-pub(crate) use map_set::not_finite;
-pub use reader::MapReader;
+pub use precision::DataPrecision;
+pub use survey::Survey;
+pub(crate) use survey::require_finite;
 pub use writer::MapWriter;
 pub(crate) use writer::npy_header;

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use npyz::{DType, NpyHeader, Order, TypeChar};
 
-use super::reader::{Layout, NumberFormat};
+use super::map_file::{Layout, NumberFormat};
 use crate::error::{Error, Result};
 
 pub(super) const SIGNATURE: &[u8] = b"\x93NUMPY";

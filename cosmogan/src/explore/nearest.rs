@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::features::{LogSpectrum, Metric, distance};
-use crate::data::{MapReader, not_finite};
+use crate::data::{MapFile, require_finite};
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 
@@ -71,14 +71,14 @@ fn neighbours(
     pixels: usize,
     metric: Metric,
 ) -> Result<Vec<Neighbour>> {
-    let mut reader = MapReader::open(path)?;
-    if [reader.height(), reader.width()] != [pixels; 2] {
+    let file = MapFile::open(path)?;
+    if [file.height(), file.width()] != [pixels; 2] {
         return Err(Error::file(
             path,
             format!(
                 "holds maps of {}×{} pixels where {pixels}×{pixels} are expected",
-                reader.height(),
-                reader.width()
+                file.height(),
+                file.width()
             ),
             "give the maps that the generator was trained on",
         ));
@@ -92,20 +92,15 @@ fn neighbours(
     };
     let wanted = features(&queries.iter().map(|query| query.map).collect::<Vec<_>>());
     let mut best: Vec<Option<Neighbour>> = vec![None; queries.len()];
-    let mut progress = Progress::new("searching", reader.count() as u64);
+    let mut progress = Progress::new("searching", file.count() as u64);
     let mut first = 0;
-    let mut values = Vec::new();
-    while first < reader.count() {
-        let last = (first + BLOCK).min(reader.count());
-        values.clear();
-        for _ in first..last {
-            reader.read_next(&mut values)?;
-        }
-        if let Some(at) = values.iter().position(|value| !value.is_finite()) {
-            let index = first * pixels * pixels + at;
-            return Err(not_finite(path, pixels, pixels, index, values[at]));
-        }
+    while first < file.count() {
+        let last = (first + BLOCK).min(file.count());
+        let values = file.read_maps(first..last)?;
         let maps: Vec<&[f32]> = values.chunks_exact(pixels * pixels).collect();
+        for (index, map) in (first..last).zip(&maps) {
+            require_finite(map, path, pixels, index)?;
+        }
         let rows = features(&maps);
         best.par_iter_mut().enumerate().for_each(|(query, best)| {
             for (offset, row) in rows.iter().enumerate() {

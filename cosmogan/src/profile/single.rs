@@ -6,7 +6,7 @@ use cosmogan_engine::adam::{AdamOperand, AdamSettings, AdamStep};
 use cosmogan_engine::backend::{Activation, Backend, Normalisation};
 use cosmogan_engine::profile::{Extents, Kind, Operator};
 use cosmogan_engine::{ConvGeometry, Shape, Tensor};
-use cosmogan_kernels::MANIFEST;
+use cosmogan_kernels::{MANIFEST, data};
 use cosmogan_oracle::Case;
 
 use super::workload::Workload;
@@ -44,7 +44,7 @@ pub fn kind_of(kernel: &str) -> Option<Kind> {
         "hyperbolic_tangent_gradient" => Kind::TanhGradient,
         "column_partials" | "column_totals" => Kind::BiasGradient,
         "square_partials" => Kind::SquaredNorm,
-        "gather_crops" => Kind::Gather,
+        "gather_crops" | "gather_crops_half" => Kind::Gather,
         // All others have their operator's name.
         other => return other.parse().ok(),
     })
@@ -127,6 +127,9 @@ impl Single {
                 inputs,
                 outputs,
             } => linear(self.operator.kind, [rows, inputs, outputs], backend)?,
+            extents if self.kernel == Some(data::GATHER_HALF.name) => {
+                gather_half(&dims(extents), backend)?
+            }
             extents => elementwise(self.operator.kind, &dims(extents), backend)?,
         };
         let token = backend.upload(Shape::from([1]), &[0.0])?;
@@ -196,6 +199,25 @@ fn linear(
         Kind::Linear => backend.linear(&x, &weight, &bias, &mut y),
         Kind::LinearDgrad => backend.linear_dgrad(&y, &weight, &mut x),
         _ => backend.linear_wgrad(&x, &y, &mut weight),
+    }))
+}
+
+/// Whole maps in half precision, all of them zero: what a value is makes no difference.
+fn gather_half(dims: &[usize], backend: &Arc<dyn Backend>) -> Result<Job> {
+    let extents: [usize; 4] = dims.try_into().map_err(|_| {
+        let (problem, remedy) = ("maps have four extents", "give --shape \"n= h= w= c=\"");
+        Error::usage("--shape", problem, remedy)
+    })?;
+    let [count, ..] = extents;
+    let lines: Vec<f32> = (0..count)
+        .flat_map(|map| [map as f32, 0.0, 0.0, 0.0])
+        .collect();
+    let table = backend.upload(Shape::from([count, 4]), &lines)?;
+    let zeros = vec![0.0; dims.iter().product::<usize>().div_ceil(2)];
+    let pairs = backend.upload(Shape::from([zeros.len()]), &zeros)?;
+    let mut crops = noise(backend, dims)?;
+    Ok(Box::new(move |backend| {
+        backend.gather_half(&pairs, extents, &table, &mut crops)
     }))
 }
 

@@ -48,8 +48,11 @@ pub struct SetRecord {
     pub set: String,
     /// Name of its file.
     pub file: String,
-    /// Crops in it.
+    /// Crops in it, or maps where those are whole.
     pub crops: usize,
+    /// Whether maps were left whole, to be cropped while a generator is trained.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub whole: bool,
     /// Of the whole file, in hexadecimal.
     pub sha256: String,
     /// The boxes it was cut from, in order.
@@ -104,7 +107,8 @@ impl DatasetManifest {
     /// What cannot be true of a data set.
     fn problem(&self) -> Option<String> {
         self.sets.iter().find_map(|set| {
-            let expected = [self.maps_per_box, self.crops_per_map as u64]
+            let of_each = if set.whole { 1 } else { self.crops_per_map };
+            let expected = [self.maps_per_box, of_each as u64]
                 .iter()
                 .try_fold(set.boxes.len() as u64, |product, &factor| {
                     product.checked_mul(factor)

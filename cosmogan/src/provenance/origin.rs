@@ -26,9 +26,10 @@ pub struct Provenance {
     pub pixels: usize,
     /// Side of each in degrees.
     pub side_degrees: f64,
-    /// How they were cut from larger maps.
-    pub cut: Cut,
-    /// Larger maps of each box.
+    /// How they were cut from larger maps, where they are not whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cut: Option<Cut>,
+    /// Whole maps of each box.
     pub maps_per_box: u64,
     /// Version of the program that made the file.
     pub version: String,
@@ -118,18 +119,23 @@ impl Provenance {
             seed: of_box.settings.seed,
             manifest_sha256: of_box.manifest_sha256.clone(),
         });
+        let (pixels, side_degrees) = match set.whole {
+            true => (manifest.map_pixels, manifest.map_side_degrees),
+            false => (manifest.crop_pixels, manifest.crop_side_degrees),
+        };
+        let cut = Cut {
+            map_pixels: manifest.map_pixels,
+            per_map: manifest.crops_per_map,
+            seed: manifest.seed,
+        };
         Some(Self {
             set: set.set.clone(),
             file: set.file.clone(),
             sha256: set.sha256.clone(),
             count: set.crops,
-            pixels: manifest.crop_pixels,
-            side_degrees: manifest.crop_side_degrees,
-            cut: Cut {
-                map_pixels: manifest.map_pixels,
-                per_map: manifest.crops_per_map,
-                seed: manifest.seed,
-            },
+            pixels,
+            side_degrees,
+            cut: (!set.whole).then_some(cut),
             maps_per_box: manifest.maps_per_box,
             version: manifest.version.clone(),
             simulation: Simulation::of(&set.boxes.first()?.settings),
@@ -170,20 +176,23 @@ impl Simulation {
 impl fmt::Display for Provenance {
     /// One line for a page or a terminal.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Cut {
-            map_pixels,
-            per_map,
-            seed,
-        } = self.cut;
-        write!(
-            formatter,
-            "{} set, {} crops of {}² pixels and {:.4}° a side, {per_map} from each of {} maps of {map_pixels}² (seed {seed})",
-            self.set,
-            self.count,
-            self.pixels,
-            self.side_degrees,
-            self.boxes.len() as u64 * self.maps_per_box,
-        )?;
+        let size = format!(
+            "{}² pixels and {:.4}° a side",
+            self.pixels, self.side_degrees
+        );
+        let whole = self.boxes.len() as u64 * self.maps_per_box;
+        match self.cut {
+            None => write!(formatter, "{} set, {whole} whole maps of {size}", self.set)?,
+            Some(Cut {
+                map_pixels,
+                per_map,
+                seed,
+            }) => write!(
+                formatter,
+                "{} set, {} crops of {size}, {per_map} from each of {whole} maps of {map_pixels}² (seed {seed})",
+                self.set, self.count
+            )?,
+        }
         let Simulation {
             cosmology,
             source_redshift,
@@ -246,11 +255,7 @@ mod tests {
             count: 10,
             pixels: 256,
             side_degrees: 0.866,
-            cut: Cut {
-                map_pixels: 1024,
-                per_map: 5,
-                seed: 3,
-            },
+            cut: None,
             maps_per_box: 1,
             version: "0.1.0".to_owned(),
             simulation: Simulation::of(&BoxSettings::default()),

@@ -4,7 +4,8 @@
 use rand::RngExt;
 use rand::seq::SliceRandom;
 
-use crate::data::MapSet;
+use super::checkpoint::RunIdentity;
+use crate::data::{Crop, MapFile};
 use crate::error::{Error, Result};
 use crate::model::latents::normals;
 use crate::rng::{Purpose, stream};
@@ -12,20 +13,18 @@ use crate::rng::{Purpose, stream};
 /// Draws the inputs of every step of a run.
 #[derive(Debug)]
 pub struct Batches<'a> {
-    maps: &'a MapSet,
-    batch: usize,
-    seed: u64,
-    z_dim: usize,
-    flip_probability: f64,
+    maps: &'a MapFile,
+    run: &'a RunIdentity,
     epoch: Option<u64>,
+    /// Numbers of an epoch's crops.
     order: Vec<usize>,
 }
 
 /// The inputs of one step.
 #[derive(Debug)]
 pub struct Batch {
-    /// Which maps of the data set.
-    pub maps: Vec<usize>,
+    /// Which pieces of the data set, or whole maps where those have the model's size.
+    pub maps: Vec<Crop>,
     /// Latent vectors `[N, z_dim]`.
     pub latents: Vec<f32>,
     /// Whether the labels are flipped.
@@ -33,72 +32,91 @@ pub struct Batch {
 }
 
 impl<'a> Batches<'a> {
-    /// Batches of `batch` maps; the maps left over at the end of an epoch wait for the next shuffle.
+    /// Batches of `maps` for the run that `run` describes, whose maps these are; what is left over at the end of an epoch
+    /// waits for the next shuffle.
     ///
     /// # Errors
-    /// Where there are fewer maps than one batch takes.
-    pub fn new(
-        maps: &'a MapSet,
-        batch: usize,
-        seed: u64,
-        z_dim: usize,
-        flip_probability: f64,
-    ) -> Result<Self> {
-        if maps.count() < batch {
-            return Err(Error::usage(
-                "--batch",
-                format!(
-                    "a batch of {batch} needs more than the {} maps of --data",
-                    maps.count()
-                ),
-                format!("give more maps, or --batch {} or less", maps.count().max(2)),
-            ));
-        }
-        Ok(Self {
+    /// Where an epoch has fewer maps than one batch takes.
+    pub fn new(maps: &'a MapFile, run: &'a RunIdentity) -> Result<Self> {
+        let batches = Self {
             maps,
-            batch,
-            seed,
-            z_dim,
-            flip_probability,
+            run,
             epoch: None,
             order: Vec::new(),
-        })
+        };
+        let (batch, count) = (run.training.batch, batches.per_epoch());
+        if count < batch {
+            return Err(Error::usage(
+                "--batch",
+                format!("a batch of {batch} needs more than the {count} maps of --data"),
+                format!("give more maps, or --batch {} or less", count.max(2)),
+            ));
+        }
+        Ok(batches)
+    }
+
+    /// Maps in one pass over the data, or crops of them.
+    fn per_epoch(&self) -> usize {
+        self.maps.count() * self.run.crops.unwrap_or(1)
     }
 
     /// Steps in one pass over the data.
     pub fn steps_per_epoch(&self) -> u64 {
-        (self.maps.count() / self.batch) as u64
+        (self.per_epoch() / self.run.training.batch) as u64
     }
 
-    /// The values of maps by their numbers: `[N, S, S]`.
-    pub fn values(&self, maps: &[usize]) -> Vec<f32> {
-        maps.iter()
-            .flat_map(|&index| self.maps.map(index).iter().copied())
-            .collect()
+    /// The values of pieces of maps: `[N, S, S]`.
+    ///
+    /// # Errors
+    /// Where the file cannot be read, or was cut short.
+    pub fn values(&self, maps: &[Crop]) -> Result<Vec<f32>> {
+        let mut values = self.maps.read_crops(maps, self.run.model.output_size)?;
+        self.run.data_precision.round(&mut values);
+        Ok(values)
     }
 
     /// The inputs of step `step`, counted from 0.
     pub fn at(&mut self, step: u64) -> Batch {
+        let RunIdentity {
+            seed,
+            model,
+            training,
+            ..
+        } = *self.run;
         let epoch = step / self.steps_per_epoch();
         if self.epoch != Some(epoch) {
-            self.order = (0..self.maps.count()).collect();
+            self.order = (0..self.per_epoch()).collect();
             self.order
-                .shuffle(&mut stream(self.seed, Purpose::Shuffle, epoch));
+                .shuffle(&mut stream(seed, Purpose::Shuffle, epoch));
             self.epoch = Some(epoch);
         }
-        let first = (step % self.steps_per_epoch()) as usize * self.batch;
-        let maps = self.order[first..first + self.batch].to_vec();
-        let draw: f64 = stream(self.seed, Purpose::LabelFlip, step).random();
+        let first = (step % self.steps_per_epoch()) as usize * training.batch;
+        let chosen = &self.order[first..first + training.batch];
+        let draw: f64 = stream(seed, Purpose::LabelFlip, step).random();
+        let latents = training.batch * model.z_dim;
         Batch {
-            maps,
-            latents: normals(
-                self.seed,
-                Purpose::TrainingLatents,
-                step,
-                self.batch * self.z_dim,
-            )
-            .collect(),
-            flip_labels: draw < self.flip_probability,
+            maps: chosen
+                .iter()
+                .map(|&number| self.crop(epoch, number))
+                .collect(),
+            latents: normals(seed, Purpose::TrainingLatents, step, latents).collect(),
+            flip_labels: draw < training.flip_labels,
+        }
+    }
+
+    /// Crop `number` of an epoch, whose numbers go through all crops of the first map, then of the second.
+    fn crop(&self, epoch: u64, number: usize) -> Crop {
+        let Some(of_each) = self.run.crops else {
+            return Crop::first_of(number);
+        };
+        let size = self.run.model.output_size;
+        let index = epoch * self.per_epoch() as u64 + number as u64;
+        let mut rng = stream(self.run.seed, Purpose::TrainingCrops, index);
+        Crop {
+            map: number / of_each,
+            row: rng.random_range(0..=self.maps.height() - size),
+            column: rng.random_range(0..=self.maps.width() - size),
+            mirrored: rng.random(),
         }
     }
 }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::average::Average;
 use super::step::{Moments, Trainer};
-use crate::data::MapSet;
+use crate::data::{DataPrecision, MapFile, Survey};
 use crate::error::{Error, Result};
 use crate::model::network::{Network, download, upload};
 use crate::model::preset::TrainingConfig;
@@ -36,6 +36,25 @@ pub struct RunIdentity {
     pub seed: u64,
     /// The training maps.
     pub data: DataIdentity,
+    /// Crops of each of them in an epoch, where they are larger than the model's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crops: Option<usize>,
+    /// What the values of the training maps are rounded to.
+    #[serde(default, skip_serializing_if = "DataPrecision::is_single")]
+    pub data_precision: DataPrecision,
+}
+
+impl RunIdentity {
+    /// What its weights say of the maps that they were trained on, as entries of their configuration.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (&'static str, serde_json::Value)> {
+        let provenance = self.data.provenance.as_ref();
+        let provenance = provenance.map(|known| (DATA_ENTRY, serde_json::json!(known)));
+        let crops = self.crops.map(|crops| ("crops", crops.into()));
+        let precision = self.data_precision;
+        let rounded =
+            (!precision.is_single()).then(|| ("data_precision", serde_json::json!(precision)));
+        provenance.into_iter().chain(crops).chain(rounded)
+    }
 }
 
 /// Enough of a data set to notice that another one was given, and where it came from. Equal where the maps are.
@@ -43,7 +62,7 @@ pub struct RunIdentity {
 pub struct DataIdentity {
     /// Number of maps.
     pub count: usize,
-    /// A hash of all values in order, as 16 hexadecimal digits.
+    /// [`Survey::fingerprint`].
     pub fingerprint: String,
     /// Their origin, where a manifest beside them says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -57,21 +76,15 @@ impl PartialEq for DataIdentity {
 }
 
 impl DataIdentity {
-    /// The identity of `maps`: a 64-bit FNV-1a hash over the bits of each value, and what the manifest beside their file
-    /// says.
+    /// The identity of `maps`, which `survey` is of, with what the manifest beside their file says.
     ///
     /// # Errors
     /// Where that manifest is damaged, or their file is not the one that it describes.
-    pub fn of(maps: &MapSet) -> Result<Self> {
-        const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
-        const PRIME: u64 = 0x0100_0000_01b3;
-        let hash = maps.values().iter().fold(OFFSET, |hash, value| {
-            (hash ^ u64::from(value.to_bits())).wrapping_mul(PRIME)
-        });
+    pub fn of(maps: &MapFile, survey: &Survey) -> Result<Self> {
         let dims = [maps.count(), maps.height(), maps.width()];
         Ok(Self {
             count: maps.count(),
-            fingerprint: format!("{hash:016x}"),
+            fingerprint: survey.fingerprint.clone(),
             provenance: Provenance::of(maps.path(), dims)?,
         })
     }
@@ -82,12 +95,6 @@ impl DataIdentity {
             self.provenance = self.provenance.or_else(|| earlier.provenance.clone());
         }
         self
-    }
-
-    /// What weights that were trained on these maps say of them, as an entry of their configuration.
-    pub(crate) fn entry(&self) -> Option<(&'static str, serde_json::Value)> {
-        let provenance = self.provenance.as_ref()?;
-        Some((DATA_ENTRY, serde_json::json!(provenance)))
     }
 }
 

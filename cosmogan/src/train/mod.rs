@@ -5,6 +5,7 @@ pub mod batches;
 pub mod checkpoint;
 pub mod log;
 mod map_scale;
+mod resident;
 pub mod run;
 pub mod selection;
 pub mod step;

@@ -17,7 +17,7 @@ use super::log::{self, Log, LogLine, is_sound, mean_probability};
 use super::map_scale::MapScale;
 use super::selection::Selection;
 use super::step::{RealMaps, StepInputs, StepReport, Trainer};
-use crate::data::MapSet;
+use crate::data::{Crop, DataPrecision, MapFile};
 use crate::error::{Error, Result};
 use crate::files::{create_folder, write_atomically};
 use crate::interrupt;
@@ -52,6 +52,8 @@ pub struct RunOptions {
     pub folder: PathBuf,
     /// What decides the course of the run.
     pub identity: RunIdentity,
+    /// Mean of all pixels of the training maps, which an averaged generator is to have.
+    pub mean: f64,
     /// Its total length.
     pub length: Length,
     /// Steps between lines of the log.
@@ -124,18 +126,12 @@ impl RunFolder {
 /// interrupts it (after saving a checkpoint).
 pub fn train(
     options: &RunOptions,
-    maps: &MapSet,
+    maps: &MapFile,
     selection: Option<Selection>,
     backend: &Arc<dyn Backend>,
 ) -> Result<Trainer> {
     let identity = &options.identity;
-    let batches = Batches::new(
-        maps,
-        identity.training.batch,
-        identity.seed,
-        identity.model.z_dim,
-        identity.training.flip_labels,
-    )?;
+    let batches = Batches::new(maps, identity)?;
     let folder = RunFolder::new(&options.folder);
     create_folder(folder.path())?;
     let mut trainer = if folder.checkpoint().exists() {
@@ -157,12 +153,28 @@ pub fn train(
             decay => trainer.with_average(Average::new(network(NetworkKind::Generator)?, decay)),
         }
     };
-    let data_is_kept = trainer.keep_data(maps.values());
+    let data_is_kept = trainer.keep_data(maps, identity.data_precision)?;
+    if !data_is_kept && backend.free_memory().is_some() {
+        let hint = match identity.data_precision {
+            DataPrecision::F32 => "; --data-precision f16 halves what they take",
+            DataPrecision::F16 => "",
+        };
+        eprintln!(
+            "{}: the device has no room for all maps in a quarter of its free memory, they are read as steps need them{hint}",
+            maps.path().display()
+        );
+    }
     let log = Log::open(&folder.log(), trainer.steps_done())?;
     let total = match options.length {
         Length::Steps(steps) => steps,
         Length::Epochs(epochs) => epochs.saturating_mul(batches.steps_per_epoch()),
     };
+    let size = identity.model.output_size;
+    let sample: Vec<Crop> = (0..maps.count().min(COLOUR_SAMPLE))
+        .map(Crop::first_of)
+        .collect();
+    let sample = batches.values(&sample)?;
+    let sample: Vec<&[f32]> = sample.chunks_exact(size * size).collect();
     let mut run = Run {
         options,
         folder,
@@ -172,9 +184,8 @@ pub fn train(
         log,
         batches,
         total,
-        mean: mean(maps.values()),
         averaged: None,
-        colours: ColourRange::spanning(&maps.iter().take(COLOUR_SAMPLE).collect::<Vec<_>>()),
+        colours: ColourRange::spanning(&sample),
         last_checkpoint: Instant::now(),
     };
     run.save()?;
@@ -205,6 +216,21 @@ fn refuse_other_run(path: &Path, asked: &RunIdentity) -> Result<()> {
             "was trained on {} other maps (hash {}) than the {} given (hash {})",
             found.data.count, found.data.fingerprint, asked.data.count, asked.data.fingerprint
         )
+    } else if found.crops != asked.crops {
+        let crops = |crops: Option<usize>| match crops {
+            None => "whole maps".to_owned(),
+            Some(crops) => format!("{crops} crops of each map"),
+        };
+        format!(
+            "was trained on {} where {} are asked for",
+            crops(found.crops),
+            crops(asked.crops)
+        )
+    } else if found.data_precision != asked.data_precision {
+        format!(
+            "was trained on maps in {:?} where {:?} is asked for",
+            found.data_precision, asked.data_precision
+        )
     } else {
         return Ok(());
     };
@@ -213,10 +239,6 @@ fn refuse_other_run(path: &Path, asked: &RunIdentity) -> Result<()> {
         difference,
         "resume with the settings and data of that run, or choose another --out",
     ))
-}
-
-fn mean(values: &[f32]) -> f64 {
-    values.iter().map(|&value| f64::from(value)).sum::<f64>() / values.len() as f64
 }
 
 struct Run<'a> {
@@ -229,8 +251,6 @@ struct Run<'a> {
     log: Log,
     batches: Batches<'a>,
     total: u64,
-    /// Of all pixels of the training maps.
-    mean: f64,
     /// The average after a step, with statistics of its own.
     averaged: Option<(u64, Network)>,
     colours: ColourRange,
@@ -327,9 +347,9 @@ impl Run<'_> {
         self.measure_average()?;
         let generator = Self::shown(&self.averaged, &self.trainer);
         let selection = self.selection.as_mut();
-        let data = &self.options.identity.data;
+        let run = &self.options.identity;
         selection
-            .map(|selection| selection.consider(generator, done, data, &self.folder.best()))
+            .map(|selection| selection.consider(generator, done, run, &self.folder.best()))
             .transpose()
     }
 
@@ -348,7 +368,8 @@ impl Run<'_> {
             && known != Some(done)
         {
             let identity = &self.options.identity;
-            let network = average.measured(identity.training.batch, identity.seed, self.mean)?;
+            let network =
+                average.measured(identity.training.batch, identity.seed, self.options.mean)?;
             self.averaged = Some((done, network));
         }
         Ok(())
@@ -361,7 +382,7 @@ impl Run<'_> {
         let maps = if self.data_is_kept {
             RealMaps::Kept(&batch.maps)
         } else {
-            values = self.batches.values(&batch.maps);
+            values = self.batches.values(&batch.maps)?;
             RealMaps::Values(&values)
         };
         self.trainer.advance(StepInputs {
@@ -446,9 +467,8 @@ impl Run<'_> {
         self.measure_average()?;
         let folder = &self.folder;
         checkpoint::save(&folder.checkpoint(), &self.trainer, &self.options.identity)?;
-        let data = &self.options.identity.data;
-        let save =
-            |network: &Network, path: PathBuf| weights::save_with(network, &path, data.entry());
+        let entries = || self.options.identity.entries();
+        let save = |network: &Network, path: PathBuf| weights::save_with(network, &path, entries());
         save(self.trainer.generator(), folder.generator())?;
         save(self.trainer.discriminator(), folder.discriminator())?;
         if let Some((_, average)) = &self.averaged {

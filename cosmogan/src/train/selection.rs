@@ -5,8 +5,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::checkpoint::DataIdentity;
-use crate::data::MapSet;
+use super::checkpoint::{DataIdentity, RunIdentity};
+use crate::data::{MapFile, Survey};
 use crate::error::{Error, Result};
 use crate::model::latents::normals;
 use crate::model::network::Network;
@@ -15,7 +15,7 @@ use crate::model::weights;
 use crate::rng::Purpose;
 use crate::stats::{ChiSquared, PowerSpectrum};
 
-/// Maps that are generated at once. On a GPU the spectra of one batch are measured while the next one is generated.
+/// Maps that are read or generated at once. On a GPU the spectra of one batch are measured while the next one is generated.
 const BATCH: usize = 64;
 /// Of any size: the distance does not depend on the angle of a map.
 const SIDE_DEGREES: f64 = 1.0;
@@ -81,12 +81,11 @@ impl Selection {
     /// way.
     pub fn new(
         options: SelectionOptions,
-        development: &MapSet,
+        development: &MapFile,
         output_size: usize,
         seed: u64,
         path: &Path,
     ) -> Result<Self> {
-        development.require_varied()?;
         if [development.height(), development.width()] != [output_size; 2] {
             return Err(Error::file(
                 development.path(),
@@ -107,11 +106,18 @@ impl Selection {
         }
         let edges = PowerSpectrum::default_edges(output_size, SIDE_DEGREES);
         let power = PowerSpectrum::new(output_size, SIDE_DEGREES, edges)?;
-        let spectra = power.measure_all(&development.iter().collect::<Vec<_>>());
+        let survey = Survey::of(development)?;
+        let mut spectra = Vec::with_capacity(development.count());
+        for first in (0..development.count()).step_by(BATCH) {
+            let last = (first + BATCH).min(development.count());
+            let maps = development.read_maps(first..last)?;
+            let maps: Vec<&[f32]> = maps.chunks_exact(output_size * output_size).collect();
+            spectra.append(&mut power.measure_all(&maps));
+        }
         let reference = ChiSquared::new(&spectra.iter().map(Vec::as_slice).collect::<Vec<_>>());
         let mut selection = Self {
             options,
-            development: DataIdentity::of(development)?,
+            development: DataIdentity::of(development, &survey)?,
             power,
             reference,
             seed,
@@ -153,7 +159,7 @@ impl Selection {
         &self.development
     }
 
-    /// Scores `generator` after step `step` of training on `data`, and saves it to `path` if it is the best so far.
+    /// Scores `generator` after step `step` of `run`, and saves it to `path` if it is the best so far.
     ///
     /// # Errors
     /// Where the device fails or the file cannot be written.
@@ -161,7 +167,7 @@ impl Selection {
         &mut self,
         generator: &Network,
         step: u64,
-        data: &DataIdentity,
+        run: &RunIdentity,
         path: &Path,
     ) -> Result<f64> {
         let score = self.score(generator)?;
@@ -173,7 +179,7 @@ impl Selection {
                 development: self.development.clone(),
             };
             let chosen = (SELECTION_ENTRY, serde_json::json!(selected));
-            weights::save_with(generator, path, [chosen].into_iter().chain(data.entry()))?;
+            weights::save_with(generator, path, [chosen].into_iter().chain(run.entries()))?;
             self.best = Some(selected);
         }
         Ok(score)

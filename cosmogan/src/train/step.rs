@@ -17,6 +17,8 @@ use cosmogan_engine::{Shape, Tape, Tensor, Variable};
 
 use super::average::Average;
 use super::map_scale::MapScale;
+use super::resident::ResidentMaps;
+use crate::data::{Crop, DataPrecision, MapFile};
 use crate::error::{Error, Result};
 use crate::model::network::{Mode, Network, RunningUpdate};
 use crate::model::{TensorSpecification, discriminator, generator};
@@ -29,8 +31,8 @@ const FAKE: f32 = 0.0;
 pub enum RealMaps<'a> {
     /// Their values `[N, S, S, c_dim]`.
     Values(&'a [f32]),
-    /// Their numbers in the data set that the trainer keeps on its device.
-    Kept(&'a [usize]),
+    /// Where they are in the data set that the trainer keeps on its device.
+    Kept(&'a [Crop]),
 }
 
 /// What goes into a step.
@@ -142,8 +144,8 @@ pub struct Trainer {
     /// The generator's moving average, where one is kept.
     average: Option<Average>,
     backend: Arc<dyn Backend>,
-    /// The whole data set `[M, S, S, c_dim]`, where the device has room for it.
-    data: Option<Tensor>,
+    /// The whole data set, where the device has room for it.
+    data: Option<ResidentMaps>,
     inputs: Option<DeviceInputs>,
     /// Of the last step.
     report: Option<DeviceReport>,
@@ -212,22 +214,14 @@ impl Trainer {
         self.steps_done
     }
 
-    /// Brings the whole data set `[M, S, S, c_dim]` to a device with memory of its own, if it takes no more than a quarter
-    /// of what is free there; a step then takes maps by number. Says whether it did.
-    pub fn keep_data(&mut self, maps: &[f32]) -> bool {
-        let size = self.map_len();
-        let count = maps.len() / size;
-        let room = self.backend.free_memory().unwrap_or(0) / 4;
-        // Numbers of maps travel as f32.
-        if size_of_val(maps) > room || count > 1 << f32::MANTISSA_DIGITS {
-            return false;
-        }
-        let config = self.discriminator.config();
-        let side = config.output_size;
-        let shape = Shape::from([count, side, side, config.c_dim]);
-        // What the device then refuses after all stays where it is.
-        self.data = self.backend.upload(shape, maps).ok();
-        self.data.is_some()
+    /// Brings all maps of a file, in `precision`, to a device with memory of its own, if they take no more than a quarter of
+    /// what is free there; a step then takes maps, or crops of them, by number. Says whether it did.
+    ///
+    /// # Errors
+    /// Where the file cannot be read.
+    pub fn keep_data(&mut self, maps: &MapFile, precision: DataPrecision) -> Result<bool> {
+        self.data = ResidentMaps::new(maps, precision, &self.backend)?;
+        Ok(self.data.is_some())
     }
 
     /// Elements of one map.
@@ -302,7 +296,7 @@ impl Trainer {
         let size = config.output_size;
         let batch = match inputs.maps {
             RealMaps::Values(values) => values.len() / self.map_len(),
-            RealMaps::Kept(numbers) => numbers.len(),
+            RealMaps::Kept(crops) => crops.len(),
         };
         let maps = Shape::from([batch, size, size, config.c_dim]);
         let z_dim = self.generator.config().z_dim;
@@ -336,13 +330,8 @@ impl Trainer {
         }
         match (inputs.maps, &self.data) {
             (RealMaps::Values(values), _) => backend.write(&mut placed.maps, values)?,
-            (RealMaps::Kept(numbers), Some(data)) => {
-                let table: Vec<f32> = numbers
-                    .iter()
-                    .flat_map(|&number| [number as f32, 0.0, 0.0, 0.0])
-                    .collect();
-                backend.write(&mut placed.table, &table)?;
-                backend.gather(data, &placed.table, &mut placed.maps)?;
+            (RealMaps::Kept(crops), Some(data)) => {
+                data.gather(crops, &mut placed.table, &mut placed.maps)?;
             }
             (RealMaps::Kept(_), None) => {
                 return Err(Error::usage(

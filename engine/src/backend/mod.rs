@@ -128,7 +128,14 @@ pub trait Backend: Send + Sync + fmt::Debug {
     fn upload(&self, shape: Shape, values: &[f32]) -> Result<Tensor>;
 
     /// Overwrites the elements of `tensor`, in place: what was recorded for it stays right.
-    fn write(&self, tensor: &mut Tensor, values: &[f32]) -> Result<()>;
+    fn write(&self, tensor: &mut Tensor, values: &[f32]) -> Result<()> {
+        expect_length("upload", values.len(), tensor.shape().len())?;
+        self.write_part(tensor, 0, values)
+    }
+
+    /// Overwrites elements of `tensor` from number `first` on, in place: what is too large for the processor's memory comes
+    /// in parts.
+    fn write_part(&self, tensor: &mut Tensor, first: usize, values: &[f32]) -> Result<()>;
 
     /// Copies the elements of `tensor` from the device, after everything queued before.
     fn download(&self, tensor: &Tensor) -> Result<Vec<f32>>;
@@ -260,6 +267,16 @@ pub trait Backend: Send + Sync + fmt::Debug {
     /// would leave its map is moved inside.
     fn gather(&self, maps: &Tensor, table: &Tensor, crops: &mut Tensor) -> Result<()>;
 
+    /// Cuts crops as [`gather`](Self::gather) does out of maps of `extents` `[M, H, W, C]` in half precision (IEEE binary16),
+    /// exactly. Each element of `pairs` holds two of their values in its bits, the first in the lower half; all are finite.
+    fn gather_half(
+        &self,
+        pairs: &Tensor,
+        extents: [usize; 4],
+        table: &Tensor,
+        crops: &mut Tensor,
+    ) -> Result<()>;
+
     /// One step of Adam over all parameters at once; see [`AdamStep`].
     fn adam(&self, step: AdamStep<'_>) -> Result<()>;
 
@@ -272,8 +289,8 @@ pub trait Backend: Send + Sync + fmt::Debug {
 }
 
 /// Extents of maps `[M, H, W, C]`, and number, rows and columns of the crops `[N, h, w, C]` to be cut out of them.
-fn gather_extents(maps: &Tensor, crops: &Tensor) -> Result<([usize; 4], [usize; 3])> {
-    match (maps.shape().dims(), crops.shape().dims()) {
+fn gather_extents(maps: &Shape, crops: &Tensor) -> Result<([usize; 4], [usize; 3])> {
+    match (maps.dims(), crops.shape().dims()) {
         (&[count, height, width, channels], &[taken, rows, columns, same])
             if count > 0 && rows <= height && columns <= width && same == channels =>
         {
@@ -284,9 +301,20 @@ fn gather_extents(maps: &Tensor, crops: &Tensor) -> Result<([usize; 4], [usize; 
             left_name: "the crops",
             left: crops.shape().clone(),
             right_name: "the maps",
-            right: maps.shape().clone(),
+            right: maps.clone(),
         }),
     }
+}
+
+/// Refuses values that would be written beyond the end of an operand.
+fn expect_room(operator: &'static str, length: usize, first: usize, count: usize) -> Result<()> {
+    if first.checked_add(count).is_some_and(|end| end <= length) {
+        return Ok(());
+    }
+    Err(Error::InvalidOperand {
+        operator,
+        problem: format!("an operand of {length} elements has no room for {count} from {first} on"),
+    })
 }
 
 /// Refuses an operand without the number of elements that the operator is about to touch.

@@ -226,8 +226,8 @@ impl Backend for Profiled {
         self.inner.upload(shape, values)
     }
 
-    fn write(&self, tensor: &mut Tensor, values: &[f32]) -> Result<()> {
-        self.inner.write(tensor, values)
+    fn write_part(&self, tensor: &mut Tensor, first: usize, values: &[f32]) -> Result<()> {
+        self.inner.write_part(tensor, first, values)
     }
 
     fn download(&self, tensor: &Tensor) -> Result<Vec<f32>> {
@@ -401,6 +401,18 @@ impl Backend for Profiled {
     fn gather(&self, maps: &Tensor, table: &Tensor, crops: &mut Tensor) -> Result<()> {
         self.run(Operator::over(Kind::Gather, crops), || {
             self.inner.gather(maps, table, crops)
+        })
+    }
+
+    fn gather_half(
+        &self,
+        pairs: &Tensor,
+        extents: [usize; 4],
+        table: &Tensor,
+        crops: &mut Tensor,
+    ) -> Result<()> {
+        self.run(Operator::over(Kind::Gather, crops), || {
+            self.inner.gather_half(pairs, extents, table, crops)
         })
     }
 

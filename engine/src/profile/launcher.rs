@@ -106,8 +106,8 @@ impl Launcher for ProfiledLauncher {
         self.inner.allocate(bytes)
     }
 
-    fn write(&self, to: &dyn Allocation, values: &[f32]) -> Result<()> {
-        self.inner.write(to, values)
+    fn write(&self, to: &dyn Allocation, first: usize, values: &[f32]) -> Result<()> {
+        self.inner.write(to, first, values)
     }
 
     fn read(&self, from: &dyn Allocation, values: &mut [f32]) -> Result<()> {

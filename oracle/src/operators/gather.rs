@@ -1,4 +1,6 @@
-//! Crops of maps, copied bit by bit.
+//! Crops of maps, copied bit by bit out of memory that may hold them in half precision.
+
+use crate::bounded::Bounded;
 
 /// Crops `[crops, rows, columns, C]` out of maps `[maps, H, W, C]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,4 +49,12 @@ impl Gather {
         };
         ((map * self.size[0] + top + row) * self.size[1] + left + column) * self.channels + channel
     }
+}
+
+/// A value that is stored in half precision (IEEE binary16) and read again: rounding to the nearest moves it by no more than half
+/// the distance of neighbouring numbers, of 11 significant bits down to 2⁻¹⁴ and in steps of 2⁻²⁴ below.
+pub fn stored_in_half(value: f64) -> Bounded {
+    let unit_roundoff = 2_f64.powi(-11);
+    let error = (unit_roundoff * value.abs()).max(2_f64.powi(-25));
+    Bounded { value, error }
 }

@@ -8,6 +8,7 @@ mod batch_norm;
 mod buffer;
 mod convolution;
 mod elementwise;
+mod gather;
 mod linear;
 mod loss;
 mod matmul;
@@ -15,7 +16,7 @@ mod reduce;
 
 use std::sync::Arc;
 
-use super::{Activation, Backend, Buffer, Normalisation, expect_length, gather_extents};
+use super::{Activation, Backend, Buffer, Normalisation, expect_length, expect_room};
 use crate::adam::AdamStep;
 use crate::error::{Error, Result};
 use crate::geometry::{ConvGeometry, ConvMethod, ConvProduct};
@@ -119,10 +120,10 @@ impl Backend for CpuBackend {
         Ok(tensor)
     }
 
-    fn write(&self, tensor: &mut Tensor, values: &[f32]) -> Result<()> {
+    fn write_part(&self, tensor: &mut Tensor, first: usize, values: &[f32]) -> Result<()> {
         let to = write("upload", tensor)?;
-        expect_length("upload", to.len(), values.len())?;
-        to.copy_from_slice(values);
+        expect_room("upload", to.len(), first, values.len())?;
+        to[first..first + values.len()].copy_from_slice(values);
         Ok(())
     }
 
@@ -304,30 +305,24 @@ impl Backend for CpuBackend {
     }
 
     fn gather(&self, maps: &Tensor, table: &Tensor, crops: &mut Tensor) -> Result<()> {
-        let ([count, height, width, channels], [taken, rows, columns]) =
-            gather_extents(maps, crops)?;
-        let (maps, table) = (read(maps), read(table));
-        let crops = write("gather", crops)?;
-        expect_length("gather", maps.len(), count * height * width * channels)?;
-        expect_length("gather", table.len(), 4 * taken)?;
-        expect_length("gather", crops.len(), taken * rows * columns * channels)?;
-        for (row, to) in crops.chunks_exact_mut(columns * channels).enumerate() {
-            let line = &table[row / rows * 4..][..4];
-            // A cast to an integer saturates.
-            let map = (line[0] as usize).min(count - 1);
-            let top = (line[1] as usize).min(height - rows);
-            let left = (line[2] as usize).min(width - columns);
-            let first = ((map * height + top + row % rows) * width + left) * channels;
-            let from = maps[first..][..to.len()].chunks_exact(channels);
-            let to = to.chunks_exact_mut(channels);
-            if line[3] == 0.0 {
-                to.zip(from).for_each(|(to, from)| to.copy_from_slice(from));
-            } else {
-                to.zip(from.rev())
-                    .for_each(|(to, from)| to.copy_from_slice(from));
-            }
-        }
-        Ok(())
+        let values = read(maps);
+        expect_length("gather", values.len(), maps.shape().len())?;
+        gather::crops(maps.shape(), read(table), crops, |index| values[index])
+    }
+
+    fn gather_half(
+        &self,
+        pairs: &Tensor,
+        extents: [usize; 4],
+        table: &Tensor,
+        crops: &mut Tensor,
+    ) -> Result<()> {
+        let shape = Shape::from(extents);
+        let values = read(pairs);
+        expect_length("gather", values.len(), shape.len().div_ceil(2))?;
+        gather::crops(&shape, read(table), crops, |index| {
+            gather::half(values[index / 2].to_bits() >> (16 * (index % 2)))
+        })
     }
 
     fn adam(&self, step: AdamStep<'_>) -> Result<()> {

@@ -291,11 +291,11 @@ impl Launcher for CudaLauncher {
         }))
     }
 
-    fn write(&self, to: &dyn Allocation, values: &[f32]) -> Result<()> {
+    fn write(&self, to: &dyn Allocation, first: usize, values: &[f32]) -> Result<()> {
         let mut state = self.copying()?;
         state
             .staging
-            .upload(to.address(), values, self.0.stream)
+            .upload(to.address() + 4 * first as u64, values, self.0.stream)
             .map_err(|error| self.0.failed(&state, "upload to", error))
     }
 

@@ -42,8 +42,8 @@ pub trait Launcher: Send + Sync + fmt::Debug {
     /// Fresh memory of at least `bytes` bytes with unspecified contents, aligned to 256.
     fn allocate(&self, bytes: usize) -> Result<Box<dyn Allocation>>;
 
-    /// Copies `values` to the beginning of `to`.
-    fn write(&self, to: &dyn Allocation, values: &[f32]) -> Result<()>;
+    /// Copies `values` to `to`, behind the room of `first` others.
+    fn write(&self, to: &dyn Allocation, first: usize, values: &[f32]) -> Result<()>;
 
     /// Copies the beginning of `from` to `values`, after everything queued before.
     fn read(&self, from: &dyn Allocation, values: &mut [f32]) -> Result<()>;

@@ -4,6 +4,7 @@
 //! the executor on a processor run the very same launches.
 
 mod convolution;
+mod gather;
 mod launcher;
 mod operators;
 
@@ -203,7 +204,7 @@ impl LaunchBackend {
         let buffer = self.buffer(shape.len())?;
         if self.poisoned {
             let poison = vec![f32::NAN; buffer.len];
-            self.launcher.write(&*buffer.allocation, &poison)?;
+            self.launcher.write(&*buffer.allocation, 0, &poison)?;
         }
         Ok(Tensor::from_buffer(shape, Buffer::Device(buffer)))
     }

@@ -1,11 +1,11 @@
 //! [`Backend`] on kernels.
 
-use cosmogan_kernels::{adam, batch_norm, data, elementwise, loss, reduce};
+use cosmogan_kernels::{adam, batch_norm, elementwise, loss, reduce};
 
 use super::convolution::{linear_shape, shape_of};
 use super::{Arguments, LaunchBackend, Recording};
 use crate::adam::AdamStep;
-use crate::backend::{Activation, Backend, Buffer, Normalisation, gather_extents};
+use crate::backend::{Activation, Backend, Buffer, Normalisation, expect_room};
 use crate::error::Result;
 use crate::geometry::ConvGeometry;
 use crate::shape::Shape;
@@ -27,10 +27,12 @@ impl Backend for LaunchBackend {
         Ok(tensor)
     }
 
-    fn write(&self, tensor: &mut Tensor, values: &[f32]) -> Result<()> {
-        self.output_of("upload", tensor, values.len())?;
+    fn write_part(&self, tensor: &mut Tensor, first: usize, values: &[f32]) -> Result<()> {
+        let length = tensor.shape().len();
+        self.output_of("upload", tensor, length)?;
+        expect_room("upload", length, first, values.len())?;
         if let Buffer::Device(buffer) = tensor.buffer() {
-            self.launcher.write(&*buffer.allocation, values)?;
+            self.launcher.write(&*buffer.allocation, first, values)?;
         }
         Ok(())
     }
@@ -371,21 +373,20 @@ impl Backend for LaunchBackend {
     }
 
     fn gather(&self, maps: &Tensor, table: &Tensor, crops: &mut Tensor) -> Result<()> {
-        const NAME: &str = "gather";
-        let ([count, height, width, channels], [taken, rows, columns]) =
-            gather_extents(maps, crops)?;
-        let arguments = Arguments::new()
-            .int(taken)
-            .int(rows)
-            .int(columns)
-            .int(channels)
-            .int(count)
-            .int(height)
-            .int(width)
-            .address(self.input(NAME, maps)?)
-            .address(self.input_of(NAME, table, 4 * taken)?)
-            .address(self.output_of(NAME, crops, taken * rows * columns * channels)?);
-        self.launch(&data::gather(taken, rows * columns * channels), &arguments)
+        let address = self.input("gather", maps)?;
+        self.gather_from(maps.shape(), (address, false), table, crops)
+    }
+
+    fn gather_half(
+        &self,
+        pairs: &Tensor,
+        extents: [usize; 4],
+        table: &Tensor,
+        crops: &mut Tensor,
+    ) -> Result<()> {
+        let shape = Shape::from(extents);
+        let address = self.input_of("gather", pairs, shape.len().div_ceil(2))?;
+        self.gather_from(&shape, (address, true), table, crops)
     }
 
     fn adam(&self, step: AdamStep<'_>) -> Result<()> {

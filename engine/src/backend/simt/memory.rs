@@ -1,5 +1,7 @@
 //! What is known about every location: who wrote it last, who read it last, and when.
 
+use std::ops::Range;
+
 /// Locations are watched in granules of this many bytes: the smallest value a kernel stores.
 pub(super) const GRANULE: usize = 2;
 
@@ -81,9 +83,9 @@ impl Region {
         address >= self.start && address + u64::from(bytes) <= self.end
     }
 
-    /// Notes that the first `bytes` were written from outside.
-    pub(super) fn written_by_host(&mut self, bytes: usize) {
-        for granule in &mut self.granules[..bytes.div_ceil(GRANULE)] {
+    /// Notes that `bytes`, which begin and end with granules, were written from outside.
+    pub(super) fn written_by_host(&mut self, bytes: Range<usize>) {
+        for granule in &mut self.granules[bytes.start / GRANULE..bytes.end.div_ceil(GRANULE)] {
             *granule = Granule {
                 written: BY_HOST,
                 ..Granule::default()

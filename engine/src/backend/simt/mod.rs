@@ -213,13 +213,17 @@ impl Launcher for SimtLauncher {
         Ok(Box::new(allocation))
     }
 
-    fn write(&self, to: &dyn Allocation, values: &[f32]) -> Result<()> {
-        self.with_region(to, values.len(), |region| {
-            region.written_by_host(4 * values.len());
+    fn write(&self, to: &dyn Allocation, first: usize, values: &[f32]) -> Result<()> {
+        let end = first + values.len();
+        self.with_region(to, end, |region| {
+            region.written_by_host(4 * first..4 * end);
             let to = region.start as *mut f32;
-            // SAFETY: the region is live memory of this launcher, aligned to 8 and large enough; nothing else uses it
-            // while the state is locked.
-            unsafe { to.copy_from_nonoverlapping(values.as_ptr(), values.len()) };
+            // SAFETY: the region is live memory of this launcher, aligned to 8, with room for all values up to the last of
+            // these; nothing else uses it while the state is locked.
+            unsafe {
+                to.add(first)
+                    .copy_from_nonoverlapping(values.as_ptr(), values.len())
+            };
         })
     }
 

@@ -5,7 +5,7 @@
 
 mod manifest;
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -21,7 +21,7 @@ use super::settings::BoxSettings;
 use crate::data::npy_header;
 use crate::error::{Error, Result};
 use crate::files::{
-    AtomicFile, cannot_write, create_folder, refuse_foreign, sha256, write_atomically,
+    AtomicFile, cannot_write, create_folder, lock, refuse_foreign, sha256, write_atomically,
 };
 
 pub use manifest::GrowthRecord;
@@ -55,7 +55,7 @@ impl BoxFolder {
         };
         refuse_foreign(path, own, "--box")?;
         create_folder(path)?;
-        let lock = lock(&path.join(LOCK))?;
+        let lock = lock(&path.join(LOCK), "box", "--box")?;
         let manifest_path = path.join(MANIFEST);
         let manifest = match fs::read_to_string(&manifest_path) {
             Ok(text) => {
@@ -400,20 +400,5 @@ fn particle(bytes: &[u8]) -> Particle {
     Particle {
         position: three(),
         momentum: three(),
-    }
-}
-
-/// Two processes in one folder would write over each other's files.
-fn lock(path: &Path) -> Result<File> {
-    let file = File::create(path).map_err(|error| cannot_write(path, &error))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(Error::file(
-            path,
-            "is held: another process works on this box",
-            "wait for it, or name another folder with --box",
-        )),
-        // File systems without locks are used by one process at a time.
-        Err(TryLockError::Error(_)) => Ok(file),
     }
 }

@@ -1,0 +1,73 @@
+//! Memory of a training whose maps are many. A file of its own: the peak is the whole process's.
+#![cfg(target_os = "linux")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot prepare its files has failed"
+)]
+
+use std::fs;
+
+use cosmogan::data::{DataPrecision, MapFile, MapWriter, Survey};
+use cosmogan::model::preset::TrainingConfig;
+use cosmogan::model::{ModelConfig, Preset};
+use cosmogan::rng::{Normals, Purpose, stream};
+use cosmogan::train::batches::Batches;
+use cosmogan::train::checkpoint::{DataIdentity, RunIdentity};
+
+const SIDE: usize = 128;
+const MAPS: usize = 2500;
+
+/// The most memory that this process had resident, in MiB.
+fn peak() -> usize {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"));
+    let kibibytes = line.and_then(|line| line.split_whitespace().nth(1));
+    kibibytes.unwrap().parse::<usize>().unwrap() / 1024
+}
+
+#[test]
+fn maps_are_checked_shuffled_and_read_without_being_held() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("maps.npy");
+    let normals = Normals::new(stream(1, Purpose::Simulation, 0));
+    let mut map: Vec<f32> = normals.take(SIDE * SIDE).map(|x| 0.01 * x as f32).collect();
+    let mut writer = MapWriter::create(&path, MAPS, SIDE, SIDE, None).unwrap();
+    for index in 0..MAPS {
+        map[0] = index as f32;
+        writer.push(&map).unwrap();
+    }
+    writer.finish().unwrap();
+    let before = peak();
+
+    let maps = MapFile::open(&path).unwrap();
+    let survey = Survey::of(&maps).unwrap();
+    assert_eq!(survey.beyond_one, MAPS - 2);
+    let run = RunIdentity {
+        model: ModelConfig {
+            output_size: SIDE,
+            ..Preset::Tiny.model()
+        },
+        training: TrainingConfig {
+            batch: 50,
+            ..Preset::Tiny.training()
+        },
+        seed: 7,
+        data: DataIdentity::of(&maps, &survey).unwrap(),
+        crops: None,
+        data_precision: DataPrecision::F32,
+    };
+    let mut batches = Batches::new(&maps, &run).unwrap();
+    let mut seen = vec![false; MAPS];
+    for step in 0..batches.steps_per_epoch() {
+        let batch = batches.at(step);
+        let values = batches.values(&batch.maps).unwrap();
+        for map in values.chunks_exact(SIDE * SIDE) {
+            assert!(!std::mem::replace(&mut seen[map[0] as usize], true));
+        }
+    }
+    assert!(seen.iter().all(|&seen| seen));
+    let grown = peak() - before;
+    println!("{grown} MiB beyond {before}");
+    // The file has 156 MiB, a batch 3 as bytes and 3 as numbers.
+    assert!(grown < 32, "{grown} MiB");
+}

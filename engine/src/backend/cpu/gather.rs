@@ -1,0 +1,46 @@
+//! Crops out of maps that stay where they are.
+
+use super::write;
+use crate::backend::{expect_length, gather_extents};
+use crate::error::Result;
+use crate::shape::Shape;
+use crate::tensor::Tensor;
+
+/// Cuts `crops` out of maps of the shape `maps`, whose elements `value` tells by their positions.
+pub(super) fn crops(
+    maps: &Shape,
+    table: &[f32],
+    crops: &mut Tensor,
+    value: impl Fn(usize) -> f32,
+) -> Result<()> {
+    let ([count, height, width, channels], [taken, rows, columns]) = gather_extents(maps, crops)?;
+    let crops = write("gather", crops)?;
+    expect_length("gather", table.len(), 4 * taken)?;
+    expect_length("gather", crops.len(), taken * rows * columns * channels)?;
+    for (row, to) in crops.chunks_exact_mut(columns * channels).enumerate() {
+        let line = &table[row / rows * 4..][..4];
+        // A cast to an integer saturates.
+        let map = (line[0] as usize).min(count - 1);
+        let top = (line[1] as usize).min(height - rows);
+        let left = (line[2] as usize).min(width - columns);
+        let first = ((map * height + top + row % rows) * width + left) * channels;
+        for (column, to) in to.chunks_exact_mut(channels).enumerate() {
+            let from = if line[3] == 0.0 {
+                column
+            } else {
+                columns - 1 - column
+            };
+            for (channel, to) in to.iter_mut().enumerate() {
+                *to = value(first + from * channels + channel);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The finite number of half precision in the lower 16 of `bits`, exactly: in the bits of an f32 its exponent is 112 too
+/// small, for numbers below 2⁻¹⁴, too, which are subnormal in both.
+pub(super) fn half(bits: u32) -> f32 {
+    const SCALE: f32 = (1_u128 << 112) as f32;
+    f32::from_bits((bits & 0x8000) << 16 | (bits & 0x7fff) << 13) * SCALE
+}

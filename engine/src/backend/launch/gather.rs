@@ -1,0 +1,37 @@
+//! Crops out of maps that stay on the device.
+
+use cosmogan_kernels::data;
+
+use super::{Arguments, LaunchBackend};
+use crate::backend::gather_extents;
+use crate::error::Result;
+use crate::shape::Shape;
+use crate::tensor::Tensor;
+
+impl LaunchBackend {
+    /// Cuts `crops` out of maps of the shape `maps` at `address`, in half precision or in single.
+    pub(super) fn gather_from(
+        &self,
+        maps: &Shape,
+        (address, half): (u64, bool),
+        table: &Tensor,
+        crops: &mut Tensor,
+    ) -> Result<()> {
+        const NAME: &str = "gather";
+        let ([count, height, width, channels], [taken, rows, columns]) =
+            gather_extents(maps, crops)?;
+        let arguments = Arguments::new()
+            .int(taken)
+            .int(rows)
+            .int(columns)
+            .int(channels)
+            .int(count)
+            .int(height)
+            .int(width)
+            .address(address)
+            .address(self.input_of(NAME, table, 4 * taken)?)
+            .address(self.output_of(NAME, crops, taken * rows * columns * channels)?);
+        let launch = data::gather(taken, rows * columns * channels, half);
+        self.launch(&launch, &arguments)
+    }
+}
