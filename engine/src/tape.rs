@@ -1,7 +1,8 @@
 //! Reverse-mode automatic differentiation: the whole of it.
 //!
-//! Operators run at once and, where a gradient may be asked for later, leave a record on the tape: which variables
-//! went in, and whatever the backward pass needs. Several results may share one forward pass: a GAN's two losses are
+//! Operators run at once, but for those that a device can finish together with what comes after them
+//! ([`Fusion`](crate::backend::Fusion)): they run when their result is first read. Where a gradient may be asked for later,
+//! they leave a record on the tape: which variables went in, and whatever the backward pass needs. Several results may share one forward pass: a GAN's two losses are
 //! differentiated by two calls of [`Tape::gradients`], each of which visits only the records between its own result
 //! and the variables that were asked for.
 
@@ -11,22 +12,15 @@ use std::sync::Arc;
 
 use crate::backend::Backend;
 use crate::error::{Error, Result};
+use crate::lazy::{Lazy, Recipe};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
 /// A tensor, and its place on the tape if it has one.
 #[derive(Clone, Debug)]
 pub struct Variable {
-    value: Tensor,
+    value: Arc<Lazy>,
     node: Option<usize>,
-    /// How to compute the tensor again, where that is cheap and its operands are kept anyway.
-    recipe: Option<Arc<dyn Recipe>>,
-}
-
-/// A tensor that can be computed again, to the same bits.
-pub(crate) trait Recipe: std::fmt::Debug + Send + Sync {
-    /// The tensor.
-    fn compute(&self, backend: &dyn Backend) -> Result<Tensor>;
 }
 
 /// An operand that a backward pass needs, or how to get it back.
@@ -46,15 +40,27 @@ impl Saved {
     pub(crate) fn get(&self, backend: &dyn Backend) -> Result<Tensor> {
         match &self.kept {
             Ok(tensor) => Ok(tensor.clone()),
-            Err(recipe) => recipe.compute(backend),
+            Err(recipe) => {
+                let mut tensor = backend.empty(self.shape.clone())?;
+                recipe.compute(backend, &mut tensor)?;
+                Ok(tensor)
+            }
         }
     }
 }
 
 impl Variable {
+    /// One that the tape does not follow.
+    pub(crate) fn untracked(value: Arc<Lazy>) -> Self {
+        Self { value, node: None }
+    }
+
     /// The tensor.
-    pub fn value(&self) -> &Tensor {
-        &self.value
+    ///
+    /// # Errors
+    /// Where it has yet to be computed and the device fails.
+    pub fn value(&self) -> Result<&Tensor> {
+        self.value.values()
     }
 
     /// The extents of the tensor.
@@ -62,25 +68,23 @@ impl Variable {
         self.value.shape()
     }
 
+    /// The tensor, which may have yet to be computed.
+    pub(crate) fn lazy(&self) -> &Arc<Lazy> {
+        &self.value
+    }
+
     /// Whether the tape follows this variable.
     pub(crate) fn is_tracked(&self) -> bool {
         self.node.is_some()
     }
 
-    /// The same variable, which may be computed again instead of kept.
-    pub(crate) fn with_recipe(self, recipe: Arc<dyn Recipe>) -> Self {
-        Self {
-            recipe: Some(recipe),
-            ..self
-        }
-    }
-
-    /// What a backward pass keeps of this operand on a device.
-    pub(crate) fn save(&self, backend: &dyn Backend) -> Saved {
-        let recipe = self.recipe.clone().filter(|_| backend.recomputes());
+    /// What a backward pass keeps of this variable, which was read as `operand`.
+    pub(crate) fn save(&self, backend: &dyn Backend, operand: &Tensor) -> Saved {
+        let recipe = self.value.recipe();
+        let again = recipe.filter(|recipe| recipe.is_cheap() && backend.recomputes());
         Saved {
             shape: self.shape().clone(),
-            kept: recipe.map_or_else(|| Ok(self.value.clone()), Err),
+            kept: again.map_or_else(|| Ok(operand.clone()), |recipe| Err(Arc::clone(recipe))),
         }
     }
 }
@@ -132,31 +136,32 @@ impl Tape {
             operator: None,
         });
         Variable {
-            value,
+            value: value.into(),
             node: Some(nodes.len() - 1),
-            recipe: None,
         }
     }
 
     /// A variable without a gradient. Operators on constants alone leave no record and keep nothing alive.
     pub fn constant(&self, value: Tensor) -> Variable {
-        Variable {
-            value,
-            node: None,
-            recipe: None,
-        }
+        Variable::untracked(value.into())
+    }
+
+    /// A tensor that is computed when it is read.
+    pub(crate) fn defer(&self, shape: Shape, recipe: Arc<dyn Recipe>) -> Arc<Lazy> {
+        Arc::new(Lazy::deferred(shape, Arc::clone(&self.backend), recipe))
     }
 
     /// Puts an operator's result on the tape if any of its inputs is there; `operator` is built only then.
     pub(crate) fn record<B: Backward + 'static>(
         &self,
         inputs: &[&Variable],
-        value: Tensor,
+        value: impl Into<Arc<Lazy>>,
         operator: impl FnOnce() -> B,
     ) -> Variable {
+        let value = value.into();
         let parents: Vec<_> = inputs.iter().map(|input| input.node).collect();
         if parents.iter().all(Option::is_none) {
-            return self.constant(value);
+            return Variable::untracked(value);
         }
         let mut nodes = self.nodes.borrow_mut();
         nodes.push(Node {
@@ -166,7 +171,6 @@ impl Tape {
         Variable {
             value,
             node: Some(nodes.len() - 1),
-            recipe: None,
         }
     }
 

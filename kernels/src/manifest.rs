@@ -26,7 +26,7 @@ pub static MANIFEST: [&Kernel; 33] = [
     &single_channel::WGRAD,
     &linear::DOT,
     &batch_norm::SLICES,
-    &batch_norm::STATISTICS,
+    &batch_norm::COMBINE,
     &batch_norm::NORMALISE,
     &batch_norm::GRADIENT_SLICES,
     &batch_norm::GRADIENT,
@@ -62,6 +62,8 @@ pub fn modules_for(operand: Operand) -> Vec<Module> {
     modules.push(convolution::fprop(&convolution).module);
     modules.push(convolution::fprop(&linear).module);
     modules.push(pack::rows(operand, 1, 1).module);
+    modules.push(batch_norm::combine(1, 1).launch.module);
+    modules.push(batch_norm::normalise(operand, 1, 1).module);
     for shape in [convolution, linear, shape([5, 5], 64)] {
         modules.push(implicit_gemm::fprop(operand, &shape).module);
         modules.push(implicit_gemm::wgrad(operand, &shape).0.module);
@@ -111,7 +113,8 @@ pub fn modules() -> Vec<Module> {
 }
 
 /// Sources whose modules have constants.
-const SPECIALISED: [&str; 7] = [
+const SPECIALISED: [&str; 8] = [
+    "batch_norm.cu",
     "convolution.cu",
     "implicit_gemm.cu",
     "implicit_gemm_hopper.cu",
@@ -184,6 +187,7 @@ mod tests {
             ("adam.cu", "CHUNK", adam::CHUNK),
             ("adam.cu", "MOST_TENSORS", adam::MOST_TENSORS),
             ("batch_norm.cu", "SLICE", batch_norm::SLICE),
+            ("moments.cuh", "SLICE_PIXELS", batch_norm::SLICE_PIXELS),
             ("reduce.cu", "SLICE", reduce::SLICE),
             ("reduce.cu", "SQUARES", reduce::SQUARES),
             ("single_channel.cu", "LANES", single_channel::LANES),

@@ -29,6 +29,7 @@ pub const HEADERS: &[(&str, &str)] = files!("cuda":
     "hopper.cuh",
     "index.cuh",
     "mma.cuh",
+    "moments.cuh",
     "operand.cuh",
     "pipeline.cuh",
     "product.cuh",

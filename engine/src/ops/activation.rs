@@ -21,7 +21,7 @@ impl Tape {
             });
         }
         let mut y = self.backend().empty(x.shape().clone())?;
-        self.backend().activate(activation, x.value(), &mut y)?;
+        self.backend().activate(activation, x.value()?, &mut y)?;
         let saved = y.clone();
         Ok(self.record(&[x], y, || ActivationBackward {
             activation,

@@ -14,7 +14,7 @@ impl Tape {
     pub fn add(&self, a: &Variable, b: &Variable) -> Result<Variable> {
         expect_shape("add", ("a", a), b.shape().dims(), ("b", b))?;
         let mut y = self.backend().empty(a.shape().clone())?;
-        self.backend().add(a.value(), b.value(), &mut y)?;
+        self.backend().add(a.value()?, b.value()?, &mut y)?;
         Ok(self.record(&[a, b], y, || AddBackward))
     }
 }

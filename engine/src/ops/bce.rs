@@ -23,10 +23,10 @@ impl Tape {
             });
         }
         let mut loss = self.backend().empty(Shape::from([]))?;
-        self.backend()
-            .bce_with_logits(logits.value(), target, &mut loss)?;
+        let values = logits.value()?;
+        self.backend().bce_with_logits(values, target, &mut loss)?;
         Ok(self.record(&[logits], loss, || BceBackward {
-            logits: logits.value().clone(),
+            logits: values.clone(),
             target,
         }))
     }

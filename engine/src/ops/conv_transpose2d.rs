@@ -1,9 +1,9 @@
 //! The strided transposed convolution: the exact adjoint of the convolution with the same weight and geometry.
 
 use super::{expect_shape, mismatch, when};
-use crate::backend::Backend;
+use crate::backend::{Backend, Epilogue};
 use crate::error::Result;
-use crate::geometry::{ConvGeometry, Padding};
+use crate::geometry::{ConvGeometry, ConvProduct, Padding};
 use crate::shape::Shape;
 use crate::tape::{Backward, Saved, Tape, Variable};
 use crate::tensor::Tensor;
@@ -40,21 +40,17 @@ impl Tape {
             stride,
             padding,
         )?;
-        let mut y = self.backend().empty(Shape::from(geometry.input_dims()))?;
-        self.backend().conv_dgrad(
-            &geometry,
-            x.value(),
-            weight.value(),
-            Some(bias.value()),
-            &mut y,
-        )?;
-        Ok(
-            self.record(&[x, weight, bias], y, || ConvTranspose2dBackward {
+        let bias_shape = bias.shape().clone();
+        self.convolution(
+            ConvProduct::Dgrad,
+            geometry,
+            [x, weight, bias],
+            |x, weight| ConvTranspose2dBackward {
                 geometry,
-                x: x.save(self.backend()),
-                weight: weight.value().clone(),
-                bias_shape: bias.shape().clone(),
-            }),
+                x,
+                weight,
+                bias_shape,
+            },
         )
     }
 }
@@ -75,7 +71,7 @@ impl Backward for ConvTranspose2dBackward {
     ) -> Result<Vec<Option<Tensor>>> {
         Ok(vec![
             when(wanted[0], backend, self.x.shape(), |dx| {
-                backend.conv_fprop(&self.geometry, dy, &self.weight, None, dx)
+                backend.conv_fprop(&self.geometry, dy, &self.weight, None, Epilogue::None, dx)
             })?,
             when(wanted[1], backend, self.weight.shape(), |dweight| {
                 backend.conv_wgrad(&self.geometry, dy, &self.x.get(backend)?, dweight)

@@ -23,11 +23,12 @@ impl Tape {
         }
         expect_shape("linear", ("bias", bias), &[outputs], ("weight", weight))?;
         let mut y = self.backend().empty(Shape::from([rows, outputs]))?;
+        let (values, weights) = (x.value()?, weight.value()?);
         self.backend()
-            .linear(x.value(), weight.value(), bias.value(), &mut y)?;
+            .linear(values, weights, bias.value()?, &mut y)?;
         Ok(self.record(&[x, weight, bias], y, || LinearBackward {
-            x: x.value().clone(),
-            weight: weight.value().clone(),
+            x: values.clone(),
+            weight: weights.clone(),
             bias_shape: bias.shape().clone(),
         }))
     }

@@ -9,10 +9,12 @@ mod batch_norm;
 mod bce;
 mod conv2d;
 mod conv_transpose2d;
+mod convolution;
 mod linear;
 mod reshape;
 
 pub use batch_norm::{BatchNormSettings, BatchStatistics, update_running_statistics};
+pub(crate) use convolution::Convolution;
 
 use crate::error::{Error, Result};
 use crate::shape::Shape;

@@ -12,7 +12,7 @@ impl Tape {
     /// # Errors
     /// Where the number of elements would change.
     pub fn reshape(&self, x: &Variable, shape: impl Into<Shape>) -> Result<Variable> {
-        let y = x.value().reshape(shape)?;
+        let y = x.value()?.reshape(shape)?;
         Ok(self.record(&[x], y, || ReshapeBackward {
             shape: x.shape().clone(),
         }))
