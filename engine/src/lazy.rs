@@ -111,6 +111,14 @@ impl Lazy {
         }
     }
 
+    /// It as it lies in memory already, in either form; its values where it does not.
+    pub(crate) fn stored(&self) -> Result<&Tensor> {
+        match (self.values.get(), self.packed.get()) {
+            (None, Some(packed)) => Ok(packed),
+            _ => self.values(),
+        }
+    }
+
     /// The convolution that has yet to compute it.
     pub(crate) fn unfinished(&self) -> Option<Arc<Convolution>> {
         if self.values.get().is_some() {

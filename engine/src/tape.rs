@@ -92,13 +92,38 @@ impl Variable {
 /// The backward half of an operator, with the tensors it needs.
 pub(crate) trait Backward {
     /// Gradients with respect to the operator's inputs, given that with respect to its output. Entry i is present
-    /// exactly where `wanted[i]`: what nobody asked for is not computed.
+    /// exactly where `wanted[i]` is: what nobody asked for is not computed.
     fn backward(
         &self,
         backend: &dyn Backend,
         gradient: &Tensor,
-        wanted: &[bool],
+        wanted: &[Wanted],
     ) -> Result<Vec<Option<Tensor>>>;
+
+    /// Whether nothing but products of convolutions reads the gradient with respect to the output, where those with respect
+    /// to the inputs are wanted or not: it may be packed.
+    fn takes_packed(&self, backend: &dyn Backend, wanted: &[bool]) -> bool {
+        let _ = (backend, wanted);
+        false
+    }
+}
+
+/// Whether a gradient is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// Nobody reads it.
+    No,
+    /// It is.
+    Yes,
+    /// It is, and may be packed; see [`Backend::empty_packed`].
+    Packed,
+}
+
+impl Wanted {
+    /// Whether it is asked for in any form.
+    pub(crate) fn is_wanted(self) -> bool {
+        self != Self::No
+    }
 }
 
 /// One entry of the tape. Parents stand before it.
@@ -205,6 +230,7 @@ impl Tape {
 
         let nodes = self.nodes.borrow();
         let leads_to_wanted = leads_to(&nodes[..=root], &wanted_nodes);
+        let readers = readers(&nodes[..=root], &leads_to_wanted, &wanted_nodes);
         let mut gradients: Vec<Option<Tensor>> = vec![None; root + 1];
         gradients[root] = Some(seed);
         for (index, node) in nodes[..=root].iter().enumerate().rev() {
@@ -223,10 +249,21 @@ impl Tape {
             let Some(gradient) = gradient else {
                 continue;
             };
-            let wanted_parents: Vec<bool> = node
+            let wanted_parents: Vec<Wanted> = node
                 .parents
                 .iter()
-                .map(|parent| parent.is_some_and(|parent| leads_to_wanted[parent]))
+                .map(|parent| match *parent {
+                    Some(parent) if leads_to_wanted[parent] => {
+                        if readers[parent] == 1
+                            && self.takes_packed(&nodes[parent], &leads_to_wanted)
+                        {
+                            Wanted::Packed
+                        } else {
+                            Wanted::Yes
+                        }
+                    }
+                    _ => Wanted::No,
+                })
                 .collect();
             let contributions = operator.backward(self.backend(), &gradient, &wanted_parents)?;
             for (parent, contribution) in node.parents.iter().zip(contributions) {
@@ -261,6 +298,17 @@ impl Tape {
         self.gradients(loss, one, wanted)
     }
 
+    /// Whether a node's operator takes its gradient packed.
+    fn takes_packed(&self, node: &Node, leads_to_wanted: &[bool]) -> bool {
+        let wanted: Vec<bool> = node
+            .parents
+            .iter()
+            .map(|parent| parent.is_some_and(|parent| leads_to_wanted[parent]))
+            .collect();
+        let operator = node.operator.as_ref();
+        operator.is_some_and(|operator| operator.takes_packed(self.backend(), &wanted))
+    }
+
     fn sum(&self, a: &Tensor, b: &Tensor) -> Result<Tensor> {
         let mut sum = self.backend.empty(a.shape().clone())?;
         self.backend.add(a, b, &mut sum)?;
@@ -287,4 +335,18 @@ fn leads_to(nodes: &[Node], wanted: &[usize]) -> Vec<bool> {
             wanted.contains(&index) || node.parents.iter().flatten().any(|&parent| leads[parent]);
     }
     leads
+}
+
+/// Who has to do with each node's gradient: those that contribute to it, and the caller where it is wanted. With one of them,
+/// the gradient is what that one makes of it.
+fn readers(nodes: &[Node], leads: &[bool], wanted: &[usize]) -> Vec<usize> {
+    let mut readers = vec![0; nodes.len()];
+    let contributors = nodes.iter().zip(leads).filter(|(_, leads)| **leads);
+    let parents = contributors.flat_map(|(node, _)| node.parents.iter().flatten());
+    for &node in parents.chain(wanted) {
+        if let Some(count) = readers.get_mut(node) {
+            *count += 1;
+        }
+    }
+    readers
 }

@@ -230,7 +230,7 @@ __device__ inline void implicit_product(const Product& g, const Operand* source,
 }
 
 // x: [batch, height, width, depth], w: [taps, outputs, depth], both packed; y in f32.
-extern "C" __global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS, 2)
     conv_fprop_tiled(const ConvShape s, int depth, const Operand* x, const Operand* w, const float* bias, float* y,
                      const Slices slices, int phase_slices) {
     __shared__ uint4 storage[STAGES * STAGE_CHUNKS];
@@ -238,7 +238,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 }
 
 // y: [batch, rows, columns, depth], w: [taps, channels, depth], both packed; x in f32. blockIdx.z is the phase.
-extern "C" __global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS, 2)
     conv_dgrad_tiled(const ConvShape s, int depth, const Operand* y, const Operand* w, const float* bias, float* x,
                      const Slices slices, int phase_slices) {
     __shared__ uint4 storage[STAGES * STAGE_CHUNKS];

@@ -58,7 +58,10 @@ pub fn modules_for(operand: Operand) -> Vec<Module> {
         .collect();
     // Linear layers have a window of 1×1, which has no constants of its own.
     let (convolution, linear) = (shape([5, 5], 128), shape([1, 1], 128));
-    modules.push(single_channel::fprop(&convolution).module);
+    for to in [Operand::F32, operand] {
+        modules.push(single_channel::fprop(to, &convolution).module);
+        modules.push(elementwise::leaky_relu_gradient(to, 1, 1).module);
+    }
     modules.push(convolution::fprop(&convolution).module);
     modules.push(convolution::fprop(&linear).module);
     modules.push(pack::rows(operand, 1, 1).module);
@@ -100,12 +103,13 @@ pub fn hopper_launches_for(operand: Operand) -> Vec<Launch> {
 /// Every module that the paper's model uses at any precision, and those that serve any other window.
 pub fn modules() -> Vec<Module> {
     let any_window = shape([3, 3], 64);
-    let mut modules = vec![single_channel::fprop(&any_window).module];
+    let mut modules = Vec::new();
     for operand in [Operand::F32, Operand::Bf16, Operand::Tf32] {
         modules.extend(modules_for(operand));
         let hopper = hopper_launches_for(operand);
         modules.extend(hopper.into_iter().map(|launch| launch.module));
         modules.push(implicit_gemm::fprop(operand, &any_window).module);
+        modules.push(single_channel::fprop(operand, &any_window).module);
     }
     modules.sort();
     modules.dedup();
@@ -113,9 +117,10 @@ pub fn modules() -> Vec<Module> {
 }
 
 /// Sources whose modules have constants.
-const SPECIALISED: [&str; 8] = [
+const SPECIALISED: [&str; 9] = [
     "batch_norm.cu",
     "convolution.cu",
+    "elementwise.cu",
     "implicit_gemm.cu",
     "implicit_gemm_hopper.cu",
     "implicit_gemm_hopper_wgrad.cu",

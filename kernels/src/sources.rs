@@ -26,6 +26,7 @@ pub(crate) const FAMILIES: &[(&str, &str)] = files!("cuda":
 
 /// What the families include, by file name.
 pub const HEADERS: &[(&str, &str)] = files!("cuda":
+    "activation.cuh",
     "hopper.cuh",
     "index.cuh",
     "mma.cuh",

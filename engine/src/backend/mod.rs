@@ -149,6 +149,8 @@ pub struct Fusion {
     pub statistics: bool,
     /// Whether [`Epilogue::Activation`] is offered.
     pub activation: bool,
+    /// Whether the result may be packed, after a ReLU or LeakyReLU.
+    pub packed_result: bool,
 }
 
 /// The operators of a device.
@@ -200,7 +202,8 @@ pub trait Backend: Send + Sync + fmt::Debug {
     }
 
     /// Fresh memory with unspecified contents for an image that nothing but products of convolutions will read: rounded and
-    /// laid out as they multiply it. It may be the result of a normalisation or of its gradient, and cannot be downloaded.
+    /// laid out as they multiply it. It may be the result of a normalisation or of its gradient, or of a convolution that
+    /// offers it, and cannot be downloaded. The gradient of a ReLU or LeakyReLU takes it in place of the output.
     fn empty_packed(&self, shape: Shape) -> Result<Tensor> {
         self.empty(shape)
     }

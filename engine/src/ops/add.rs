@@ -3,7 +3,7 @@
 use super::expect_shape;
 use crate::backend::Backend;
 use crate::error::Result;
-use crate::tape::{Backward, Tape, Variable};
+use crate::tape::{Backward, Tape, Variable, Wanted};
 use crate::tensor::Tensor;
 
 impl Tape {
@@ -26,11 +26,11 @@ impl Backward for AddBackward {
         &self,
         _: &dyn Backend,
         dy: &Tensor,
-        wanted: &[bool],
+        wanted: &[Wanted],
     ) -> Result<Vec<Option<Tensor>>> {
         Ok(wanted
             .iter()
-            .map(|&wanted| wanted.then(|| dy.clone()))
+            .map(|&wanted| wanted.is_wanted().then(|| dy.clone()))
             .collect())
     }
 }

@@ -7,7 +7,7 @@ use crate::backend::{Backend, Normalisation};
 use crate::error::{Error, Result};
 use crate::lazy::Recipe;
 use crate::shape::Shape;
-use crate::tape::{Backward, Tape, Variable};
+use crate::tape::{Backward, Tape, Variable, Wanted};
 use crate::tensor::Tensor;
 
 /// What a batch normalisation does besides normalising.
@@ -200,9 +200,12 @@ impl Backward for Arc<BatchNorm> {
         &self,
         backend: &dyn Backend,
         dy: &Tensor,
-        wanted: &[bool],
+        wanted: &[Wanted],
     ) -> Result<Vec<Option<Tensor>>> {
-        let mut dx = backend.empty(self.x.shape().clone())?;
+        let mut dx = match wanted[0] {
+            Wanted::Packed => backend.empty_packed(self.x.shape().clone())?,
+            _ => backend.empty(self.x.shape().clone())?,
+        };
         let mut dscale = backend.empty(self.scale.shape().clone())?;
         let mut dshift = backend.empty(self.scale.shape().clone())?;
         // dx needs both sums, so the three come together; a generator's loss discards the discriminator's two.
@@ -210,7 +213,7 @@ impl Backward for Arc<BatchNorm> {
         Ok([dx, dscale, dshift]
             .into_iter()
             .zip(wanted)
-            .map(|(gradient, &wanted)| wanted.then_some(gradient))
+            .map(|(gradient, &wanted)| wanted.is_wanted().then_some(gradient))
             .collect())
     }
 }

@@ -5,7 +5,7 @@ use crate::backend::{Backend, Epilogue};
 use crate::error::Result;
 use crate::geometry::{ConvGeometry, ConvProduct, Padding};
 use crate::shape::Shape;
-use crate::tape::{Backward, Saved, Tape, Variable};
+use crate::tape::{Backward, Saved, Tape, Variable, Wanted};
 use crate::tensor::Tensor;
 
 impl Tape {
@@ -66,7 +66,7 @@ impl Backward for Conv2dBackward {
         &self,
         backend: &dyn Backend,
         dy: &Tensor,
-        wanted: &[bool],
+        wanted: &[Wanted],
     ) -> Result<Vec<Option<Tensor>>> {
         Ok(vec![
             when(wanted[0], backend, self.x.shape(), |dx| {
@@ -79,5 +79,12 @@ impl Backward for Conv2dBackward {
                 backend.bias_gradient(dy, dbias)
             })?,
         ])
+    }
+    /// A bias adds up values.
+    fn takes_packed(&self, backend: &dyn Backend, wanted: &[bool]) -> bool {
+        !wanted[2]
+            && backend
+                .conv_fusion(ConvProduct::Fprop, &self.geometry)
+                .packed
     }
 }

@@ -4,7 +4,7 @@ use super::{expect_shape, mismatch, when};
 use crate::backend::Backend;
 use crate::error::Result;
 use crate::shape::Shape;
-use crate::tape::{Backward, Tape, Variable};
+use crate::tape::{Backward, Tape, Variable, Wanted};
 use crate::tensor::Tensor;
 
 impl Tape {
@@ -45,7 +45,7 @@ impl Backward for LinearBackward {
         &self,
         backend: &dyn Backend,
         dy: &Tensor,
-        wanted: &[bool],
+        wanted: &[Wanted],
     ) -> Result<Vec<Option<Tensor>>> {
         Ok(vec![
             when(wanted[0], backend, self.x.shape(), |dx| {

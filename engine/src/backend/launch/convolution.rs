@@ -13,8 +13,9 @@ use cosmogan_kernels::{
     single_channel,
 };
 
+use super::operators::slope;
 use super::{Allocation, Arguments, Image, LaunchBackend, moments};
-use crate::backend::Epilogue;
+use crate::backend::{Activation, Epilogue};
 use crate::error::{Error, Result};
 use crate::geometry::ConvGeometry;
 
@@ -36,6 +37,58 @@ struct TiledProduct {
     /// Channels of the result, and its elements.
     columns: usize,
     elements: usize,
+}
+
+/// What is done to a result on its way to memory.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Finish {
+    /// Nothing.
+    None,
+    /// An activation.
+    Activation(Activation),
+    /// Mean and variance of its channels are written there.
+    Statistics([u64; 2]),
+}
+
+impl Finish {
+    fn expect_none(self) -> Result<()> {
+        match self {
+            Self::None => Ok(()),
+            _ => Err(self.refused()),
+        }
+    }
+
+    fn statistics(self) -> Result<Option<[u64; 2]>> {
+        match self {
+            Self::None => Ok(None),
+            Self::Statistics(to) => Ok(Some(to)),
+            Self::Activation(_) => Err(self.refused()),
+        }
+    }
+
+    /// `struct Activation` of `activation.cuh`.
+    fn activation(self) -> Result<[u8; 8]> {
+        let (slope, tangent) = match self {
+            Self::None => (1.0, 0),
+            Self::Activation(activation) => match slope(activation) {
+                Some(slope) => (slope, 0),
+                None => (1.0, 1),
+            },
+            Self::Statistics(_) => return Err(self.refused()),
+        };
+        let (slope, tangent) = (f32::to_ne_bytes(slope), i32::to_ne_bytes(tangent));
+        let mut bytes = [0; 8];
+        bytes[..4].copy_from_slice(&slope);
+        bytes[4..].copy_from_slice(&tangent);
+        Ok(bytes)
+    }
+
+    fn refused(self) -> Error {
+        Error::InvalidOperand {
+            operator: NAME,
+            problem: format!("the kernel of this shape does not take over {self:?}"),
+        }
+    }
 }
 
 /// A geometry as the kernels take it.
@@ -68,21 +121,29 @@ pub(super) fn linear_shape(rows: usize, inputs: usize, outputs: usize) -> ConvSh
 }
 
 impl LaunchBackend {
-    /// y from x, w and a bias, which is 0 where there is none, and mean and variance of its channels, if they are wanted.
+    /// y from x, w and a bias, which is 0 where there is none.
     pub(super) fn fprop(
         &self,
         s: &ConvShape,
         x: Image,
-        [w, bias, y]: [u64; 3],
-        statistics: Option<[u64; 2]>,
+        [w, bias]: [u64; 2],
+        y: Image,
+        finish: Finish,
     ) -> Result<()> {
+        if single_channel::has_fprop(s) {
+            let arguments = arguments(s, &[], &[x.values(NAME)?, w, bias])
+                .bytes(&finish.activation()?)
+                .int(y.format.row(s.outputs))
+                .address(y.address);
+            return self.launch(&single_channel::fprop(y.format, s), &arguments);
+        }
+        let y = y.values(NAME)?;
         let Some(operand) = self.operand_for(s) else {
-            let launch = match single_channel::has_fprop(s) {
-                true => single_channel::fprop(s),
-                false => convolution::fprop(s),
-            };
-            return self.plain_product(&launch, s, x, [w, bias, y], statistics);
+            finish.expect_none()?;
+            let addresses = [x.values(NAME)?, w, bias, y];
+            return self.product(&convolution::fprop(s), s, &[], addresses);
         };
+        let statistics = finish.statistics()?;
         let pixels = s.batch * s.input[0] * s.input[1];
         let x = self.pack_rows(operand, pixels, s.channels, x)?;
         let w = self.pack_transposed(operand, s, w)?;
@@ -104,15 +165,18 @@ impl LaunchBackend {
         self.tiled_product(product, s, addresses, statistics)
     }
 
-    /// x from y, w and a bias, which is 0 where there is none, and mean and variance of its channels, if they are wanted.
+    /// x from y, w and a bias, which is 0 where there is none.
     pub(super) fn dgrad(
         &self,
         s: &ConvShape,
         y: Image,
-        [w, bias, x]: [u64; 3],
-        statistics: Option<[u64; 2]>,
+        [w, bias]: [u64; 2],
+        x: Image,
+        finish: Finish,
     ) -> Result<()> {
+        let x = x.values(NAME)?;
         if s.channels == 1 && s.kernel == [1, 1] && s.output == [1, 1] && s.input == [1, 1] {
+            finish.expect_none()?;
             let arguments = Arguments::new()
                 .int(s.outputs)
                 .address(y.values(NAME)?)
@@ -122,15 +186,19 @@ impl LaunchBackend {
             return self.launch(&linear::dot(s.batch, s.outputs), &arguments);
         }
         if single_channel::has_dgrad(s) {
-            let launch = single_channel::dgrad(s);
-            return self.plain_product(&launch, s, y, [w, bias, x], statistics);
+            let arguments = arguments(s, &[], &[y.values(NAME)?, w, bias])
+                .bytes(&finish.activation()?)
+                .address(x);
+            return self.launch(&single_channel::dgrad(s), &arguments);
         }
         let Some(operand) = self.operand_for(s) else {
+            finish.expect_none()?;
             let w = self.pack_transposed(Operand::F32, s, w)?;
             let padded = Operand::F32.padded(s.channels);
             let addresses = [y.values(NAME)?, w.address(), bias, x];
             return self.product(&convolution::dgrad(s), s, &[padded], addresses);
         };
+        let statistics = finish.statistics()?;
         let pixels = s.batch * s.output[0] * s.output[1];
         let y = self.pack_rows(operand, pixels, s.outputs, y)?;
         let w = self.pack_rows(operand, s.taps() * s.channels, s.outputs, Image::of(w))?;
@@ -180,43 +248,26 @@ impl LaunchBackend {
         self.split_product(&launch, s, &extents, split.slices, addresses)
     }
 
-    /// Where to write what an epilogue is asked for.
-    pub(super) fn statistics_of(
+    /// What an epilogue does to a result of so many channels.
+    pub(super) fn finish(
         &self,
         operator: &'static str,
         epilogue: Epilogue<'_>,
         channels: usize,
-    ) -> Result<Option<[u64; 2]>> {
-        let Epilogue::Statistics { mean, variance } = epilogue else {
-            return Ok(None);
-        };
-        Ok(Some([
-            self.output_of(operator, mean, channels)?,
-            self.output_of(operator, variance, channels)?,
-        ]))
+    ) -> Result<Finish> {
+        Ok(match epilogue {
+            Epilogue::None => Finish::None,
+            Epilogue::Activation(activation) => Finish::Activation(activation),
+            Epilogue::Statistics { mean, variance } => Finish::Statistics([
+                self.output_of(operator, mean, channels)?,
+                self.output_of(operator, variance, channels)?,
+            ]),
+        })
     }
 
     /// The operand format of a shape's tiled product, if it has one: a product with a vector has none.
     pub(super) fn operand_for(&self, s: &ConvShape) -> Option<Operand> {
         (self.tiled && s.channels > 1 && s.outputs > 1).then_some(self.operand())
-    }
-
-    /// Launches a product in f32 whose kernel takes no statistics.
-    fn plain_product(
-        &self,
-        launch: &Launch,
-        s: &ConvShape,
-        source: Image,
-        [w, bias, out]: [u64; 3],
-        statistics: Option<[u64; 2]>,
-    ) -> Result<()> {
-        if statistics.is_some() {
-            return Err(Error::InvalidOperand {
-                operator: NAME,
-                problem: "statistics are asked of a kernel that takes none".to_owned(),
-            });
-        }
-        self.product(launch, s, &[], [source.values(NAME)?, w, bias, out])
     }
 
     /// Launches a product: the shape, extents of its own, two operands, a bias, a result.

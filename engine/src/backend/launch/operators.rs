@@ -1,9 +1,9 @@
 //! [`Backend`] on kernels.
 
 use cosmogan_kernels::pack::Operand;
-use cosmogan_kernels::{adam, batch_norm, data, elementwise, loss, reduce};
+use cosmogan_kernels::{adam, batch_norm, data, elementwise, loss, reduce, single_channel};
 
-use super::convolution::{linear_shape, shape_of};
+use super::convolution::{Finish, linear_shape, shape_of};
 use super::{Arguments, Format, LaunchBackend, Recording};
 use crate::adam::AdamStep;
 use crate::backend::{
@@ -56,9 +56,9 @@ impl Backend for LaunchBackend {
         let addresses = [
             self.input_of(NAME, weight, s.weight_len())?,
             self.input_of(NAME, bias, outputs)?,
-            self.output_of(NAME, y, s.input_len())?,
         ];
-        self.dgrad(&s, x, addresses, None)
+        let y = self.output_image_of(NAME, y, s.input_len())?;
+        self.dgrad(&s, x, addresses, y, Finish::None)
     }
 
     fn linear_dgrad(&self, dy: &Tensor, weight: &Tensor, dx: &mut Tensor) -> Result<()> {
@@ -66,12 +66,9 @@ impl Backend for LaunchBackend {
         let (inputs, outputs) = (dx.shape().channels(), dy.shape().channels());
         let s = linear_shape(dx.shape().rows(), inputs, outputs);
         let dy = self.image_of(NAME, dy, s.input_len())?;
-        let addresses = [
-            self.input_of(NAME, weight, s.weight_len())?,
-            0,
-            self.output_of(NAME, dx, s.output_len())?,
-        ];
-        self.fprop(&s, dy, addresses, None)
+        let addresses = [self.input_of(NAME, weight, s.weight_len())?, 0];
+        let dx = self.output_image_of(NAME, dx, s.output_len())?;
+        self.fprop(&s, dy, addresses, dx, Finish::None)
     }
 
     fn linear_wgrad(&self, x: &Tensor, dy: &Tensor, dweight: &mut Tensor) -> Result<()> {
@@ -101,14 +98,26 @@ impl Backend for LaunchBackend {
     }
 
     fn conv_fusion(&self, product: ConvProduct, geometry: &ConvGeometry) -> Fusion {
-        let multiplied = self.operand_for(&shape_of(geometry));
-        let Some(operand) = multiplied.filter(|_| self.fused) else {
+        let s = shape_of(geometry);
+        if !self.fused || product == ConvProduct::Wgrad {
             return Fusion::default();
+        }
+        if let Some(operand) = self.operand_for(&s) {
+            return Fusion {
+                packed: operand != Operand::F32,
+                statistics: true,
+                ..Fusion::default()
+            };
+        }
+        let fprop = product == ConvProduct::Fprop;
+        let activation = match fprop {
+            true => single_channel::has_fprop(&s),
+            false => single_channel::has_dgrad(&s),
         };
         Fusion {
-            packed: operand != Operand::F32,
-            statistics: product != ConvProduct::Wgrad,
-            activation: false,
+            activation,
+            packed_result: activation && fprop && self.operand() != Operand::F32,
+            ..Fusion::default()
         }
     }
 
@@ -136,10 +145,10 @@ impl Backend for LaunchBackend {
         let addresses = [
             self.input_of(NAME, weight, s.weight_len())?,
             bias.map_or(Ok(0), |bias| self.input_of(NAME, bias, s.outputs))?,
-            self.output_of(NAME, y, s.output_len())?,
         ];
-        let statistics = self.statistics_of(NAME, epilogue, s.outputs)?;
-        self.fprop(&s, x, addresses, statistics)
+        let y = self.output_image_of(NAME, y, s.output_len())?;
+        let finish = self.finish(NAME, epilogue, s.outputs)?;
+        self.fprop(&s, x, addresses, y, finish)
     }
 
     fn conv_dgrad(
@@ -157,10 +166,10 @@ impl Backend for LaunchBackend {
         let addresses = [
             self.input_of(NAME, weight, s.weight_len())?,
             bias.map_or(Ok(0), |bias| self.input_of(NAME, bias, s.channels))?,
-            self.output_of(NAME, x, s.input_len())?,
         ];
-        let statistics = self.statistics_of(NAME, epilogue, s.channels)?;
-        self.dgrad(&s, y, addresses, statistics)
+        let x = self.output_image_of(NAME, x, s.input_len())?;
+        let finish = self.finish(NAME, epilogue, s.channels)?;
+        self.dgrad(&s, y, addresses, x, finish)
     }
 
     fn conv_wgrad(
@@ -301,19 +310,31 @@ impl Backend for LaunchBackend {
         dx: &mut Tensor,
     ) -> Result<()> {
         const NAME: &str = "activation gradient";
-        let length = y.shape().len();
-        let (kernel, arguments) = match slope(activation) {
-            Some(slope) => (
-                &elementwise::LEAKY_RELU_GRADIENT,
-                Arguments::new().int(length).float(slope),
-            ),
-            None => (&elementwise::TANH_GRADIENT, Arguments::new().int(length)),
+        let (rows, channels) = (y.shape().rows(), y.shape().channels());
+        let length = rows * channels;
+        let (dy, dx) = (
+            self.input_of(NAME, dy, length)?,
+            self.output_of(NAME, dx, length)?,
+        );
+        let (launch, arguments) = match slope(activation) {
+            Some(slope) => {
+                let y = self.image_of(NAME, y, length)?;
+                let arguments = Arguments::new()
+                    .int(length)
+                    .int(channels)
+                    .int(y.format.row(channels))
+                    .float(slope)
+                    .address(y.address);
+                let launch = elementwise::leaky_relu_gradient(y.format, rows, channels);
+                (launch, arguments)
+            }
+            None => {
+                let arguments = Arguments::new().int(length).address(self.input(NAME, y)?);
+                let launch = elementwise::launch(&elementwise::TANH_GRADIENT, length);
+                (launch, arguments)
+            }
         };
-        let arguments = arguments
-            .address(self.input(NAME, y)?)
-            .address(self.input_of(NAME, dy, length)?)
-            .address(self.output_of(NAME, dx, length)?);
-        self.launch(&elementwise::launch(kernel, length), &arguments)
+        self.launch(&launch, &arguments.address(dy).address(dx))
     }
 
     fn bce_with_logits(&self, logits: &Tensor, target: f32, loss: &mut Tensor) -> Result<()> {
@@ -446,7 +467,7 @@ impl Backend for LaunchBackend {
 }
 
 /// The slope on the negative side of what is linear there.
-fn slope(activation: Activation) -> Option<f32> {
+pub(super) fn slope(activation: Activation) -> Option<f32> {
     match activation {
         Activation::Relu => Some(0.0),
         Activation::LeakyRelu { slope } => Some(slope),
