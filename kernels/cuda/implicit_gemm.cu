@@ -30,7 +30,16 @@ constexpr int WARPS_N = TILE_N / WARP_N;
 constexpr int WARP_M = TILE_M * WARPS_N / (THREADS / 32);
 constexpr int PRODUCTS_M = WARP_M / 16;
 constexpr int PRODUCTS_N = WARP_N / 8;
+// In f32, multiply-adds leave no register for more: some would spill. It is there that a pass of its own costs least.
+constexpr bool STATISTICS = OPERAND_BITS != 32;
 static_assert(WARP_M % SLICE_PIXELS == 0, "a warp takes statistics of whole slices");
+
+// Statistics must not cost wide tiles the second block of a multiprocessor.
+#if TILE_N == 128 && OPERAND_BITS != 32
+#define LAUNCH_BOUNDS __launch_bounds__(THREADS, 2)
+#else
+#define LAUNCH_BOUNDS __launch_bounds__(THREADS)
+#endif
 
 // Where a chunk of a slab lies: two rows share 128 bytes, and an exclusive or spreads the chunks that one ldmatrix reads
 // over all banks.
@@ -92,7 +101,8 @@ __device__ inline void multiply_slab(float (&sum)[PRODUCTS_M][PRODUCTS_N][4], co
 
 // Moments of the tile's columns. Of a phase there are `phase_slices` slices, those beyond its pixels included.
 __device__ inline void store_slices(const Slices& slices, int phase_slices, const float (&sum)[PRODUCTS_M][PRODUCTS_N][4],
-                                    int first_pixel, int pixels, int first_column, int columns, bool counts) {
+                                    const float* bias, int first_pixel, int pixels, int first_column, int columns,
+                                    bool counts) {
     const int lane = threadIdx.x % 32;
 #pragma unroll
     for (int group = 0; group < WARP_M / SLICE_PIXELS; ++group) {
@@ -106,15 +116,17 @@ __device__ inline void store_slices(const Slices& slices, int phase_slices, cons
         for (int i = 0; i < 4; ++i) valid[i] = 8 * i + lane / 4 < count;
 #pragma unroll
         for (int j = 0; j < PRODUCTS_N; ++j) {
+            const int k = first_column + 8 * j + lane % 4 * 2;
             Moments pair[2];
 #pragma unroll
             for (int e = 0; e < 2; ++e) {
+                const float offset = bias && k + e < columns ? bias[k + e] : 0.0f;
                 float value[4];
 #pragma unroll
-                for (int i = 0; i < 4; ++i) value[i] = sum[2 * group + i / 2][j][i % 2 * 2 + e];
+                for (int i = 0; i < 4; ++i) value[i] = sum[2 * group + i / 2][j][i % 2 * 2 + e] + offset;
                 pair[e] = moments(value, valid, (float)count);
             }
-            store_moments(slices, slice, columns, first_column + 8 * j + lane % 4 * 2, pair[0], pair[1]);
+            store_moments(slices, slice, columns, k, pair[0], pair[1]);
         }
     }
 }
@@ -125,7 +137,7 @@ __device__ inline void implicit_product(const Product& g, const Operand* source,
     const int first_pixel = blockIdx.x * TILE_M, first_column = blockIdx.y * TILE_N;
     if (first_pixel >= pixels) {
         const int slice = first_pixel / SLICE_PIXELS + threadIdx.x;
-        if (slices.counts && blockIdx.y == 0 && threadIdx.x < TILE_M / SLICE_PIXELS && slice < phase_slices) {
+        if (STATISTICS && slices.counts && blockIdx.y == 0 && threadIdx.x < TILE_M / SLICE_PIXELS && slice < phase_slices) {
             slices.counts[blockIdx.z * phase_slices + slice] = 0.0f;
         }
         return;
@@ -198,17 +210,6 @@ __device__ inline void implicit_product(const Product& g, const Operand* source,
     }
 
 #pragma unroll
-    for (int j = 0; j < PRODUCTS_N; ++j) {
-        const int k = first_column + warp_column + 8 * j + lane % 4 * 2;
-        const float first = bias && k < g.columns ? bias[k] : 0.0f;
-        const float second = bias && k + 1 < g.columns ? bias[k + 1] : 0.0f;
-#pragma unroll
-        for (int i = 0; i < PRODUCTS_M * 2; ++i) {
-            sum[i / 2][j][i % 2 * 2] += first;
-            sum[i / 2][j][i % 2 * 2 + 1] += second;
-        }
-    }
-#pragma unroll
     for (int i = 0; i < PRODUCTS_M * 2; ++i) {
         const int pixel = first_pixel + warp_row + 8 * i + lane / 4;
         if (pixel >= pixels) continue;
@@ -220,17 +221,19 @@ __device__ inline void implicit_product(const Product& g, const Operand* source,
 #pragma unroll
         for (int j = 0; j < PRODUCTS_N; ++j) {
             const int k = first_column + warp_column + 8 * j + lane % 4 * 2;
-            store_pair(out + at * g.columns, k, g.columns, sum[i / 2][j][i % 2 * 2], sum[i / 2][j][i % 2 * 2 + 1]);
+            const float first = sum[i / 2][j][i % 2 * 2] + (bias && k < g.columns ? bias[k] : 0.0f);
+            const float second = sum[i / 2][j][i % 2 * 2 + 1] + (bias && k + 1 < g.columns ? bias[k + 1] : 0.0f);
+            store_pair(out + at * g.columns, k, g.columns, first, second);
         }
     }
-    if (slices.counts) {
-        store_slices(slices, phase_slices, sum, first_pixel + warp_row, pixels, first_column + warp_column, g.columns,
-                     blockIdx.y == 0 && warp_column == 0);
+    if (STATISTICS && slices.counts) {
+        store_slices(slices, phase_slices, sum, bias, first_pixel + warp_row, pixels, first_column + warp_column,
+                     g.columns, blockIdx.y == 0 && warp_column == 0);
     }
 }
 
 // x: [batch, height, width, depth], w: [taps, outputs, depth], both packed; y in f32.
-extern "C" __global__ void __launch_bounds__(THREADS, 2)
+extern "C" __global__ void LAUNCH_BOUNDS
     conv_fprop_tiled(const ConvShape s, int depth, const Operand* x, const Operand* w, const float* bias, float* y,
                      const Slices slices, int phase_slices) {
     __shared__ uint4 storage[STAGES * STAGE_CHUNKS];
@@ -238,7 +241,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2)
 }
 
 // y: [batch, rows, columns, depth], w: [taps, channels, depth], both packed; x in f32. blockIdx.z is the phase.
-extern "C" __global__ void __launch_bounds__(THREADS, 2)
+extern "C" __global__ void LAUNCH_BOUNDS
     conv_dgrad_tiled(const ConvShape s, int depth, const Operand* y, const Operand* w, const float* bias, float* x,
                      const Slices slices, int phase_slices) {
     __shared__ uint4 storage[STAGES * STAGE_CHUNKS];

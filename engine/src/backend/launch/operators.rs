@@ -103,9 +103,11 @@ impl Backend for LaunchBackend {
             return Fusion::default();
         }
         if let Some(operand) = self.operand_for(&s) {
+            // Tiled kernels in f32 have no register left for statistics, and f32 needs no packing.
+            let on_tensor_cores = operand != Operand::F32;
             return Fusion {
-                packed: operand != Operand::F32,
-                statistics: true,
+                packed: on_tensor_cores,
+                statistics: on_tensor_cores,
                 ..Fusion::default()
             };
         }
