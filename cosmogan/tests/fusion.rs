@@ -5,8 +5,10 @@
     reason = "a test that cannot prepare its data has failed"
 )]
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
+use cosmogan::model::{Network, NetworkKind, Preset};
+use cosmogan::train::{RealMaps, StepInputs, Trainer};
 use cosmogan::verify::conformance::{arithmetic, check};
 use cosmogan_engine::backend::launch::{Allocation, Arguments, LaunchBackend, Launcher, Recording};
 use cosmogan_engine::backend::simt::SimtLauncher;
@@ -346,5 +348,87 @@ fn faults_in_what_is_packed_or_activated_are_noticed() {
         let expected = run(simt(1, precision).unfused()).unwrap();
         let found = run(device(Faulty::new(file, right, wrong), precision));
         assert!(found.ok() != Some(expected), "{file}: {wrong}");
+    }
+}
+
+/// A GPU of 132 multiprocessors with no memory and no time: it adds up what its launches would move.
+#[derive(Debug, Default)]
+struct WorkModel(Mutex<f64>);
+
+#[derive(Debug)]
+struct Nothing;
+
+impl Allocation for Nothing {
+    fn address(&self) -> u64 {
+        0
+    }
+}
+
+impl Launcher for WorkModel {
+    fn description(&self) -> String {
+        "work model".to_owned()
+    }
+    fn notice(&self) -> Option<String> {
+        None
+    }
+    fn tiled_kernels(&self) -> std::result::Result<(), String> {
+        Ok(())
+    }
+    fn hopper_kernels(&self) -> std::result::Result<usize, String> {
+        Ok(132)
+    }
+    fn tensor_map(&self, _: &TensorMap, _: u64) -> Result<[u8; 128]> {
+        Ok([0; 128])
+    }
+    fn free_memory(&self) -> usize {
+        0
+    }
+    fn allocate(&self, _: usize) -> Result<Box<dyn Allocation>> {
+        Ok(Box::new(Nothing))
+    }
+    fn write(&self, _: &dyn Allocation, _: &[f32]) -> Result<()> {
+        Ok(())
+    }
+    fn read(&self, _: &dyn Allocation, _: &mut [f32]) -> Result<()> {
+        Ok(())
+    }
+    fn launch(&self, launch: &Launch, _: &Arguments) -> Result<()> {
+        *self.0.lock().unwrap() += launch.work.bytes;
+        Ok(())
+    }
+    fn record(&self, _: &mut dyn FnMut() -> Result<()>) -> Result<Box<dyn Recording>> {
+        unreachable!("a first step is not recorded")
+    }
+}
+
+/// Bytes of one training step of the paper's model, by the work model of its launches.
+fn step_bytes(batch: usize, precision: Precision, fused: bool) -> f64 {
+    let model = Arc::new(WorkModel::default());
+    let device = LaunchBackend::new(Arc::clone(&model) as Arc<_>, precision).unwrap();
+    let device = if fused { device } else { device.unfused() };
+    let backend: Arc<dyn Backend> = Arc::new(device);
+    let config = Preset::Paper.model();
+    let network = |kind| Network::initial(kind, config, 1, &backend).unwrap();
+    let mut trainer = Trainer::new(
+        network(NetworkKind::Generator),
+        network(NetworkKind::Discriminator),
+        Preset::Paper.training().adam(),
+    )
+    .unwrap();
+    let inputs = StepInputs {
+        maps: RealMaps::Values(&vec![0.0; batch * config.output_size * config.output_size]),
+        latents: &vec![0.0; batch * config.z_dim],
+        flip_labels: false,
+    };
+    trainer.step(inputs).unwrap();
+    *model.0.lock().unwrap()
+}
+
+#[test]
+fn a_step_moves_less() {
+    for precision in [Precision::Bf16, Precision::Tf32] {
+        let [alone, fused] = [false, true].map(|fused| step_bytes(64, precision, fused) / 1e9);
+        println!("a step at batch 64 in {precision}: {alone:.2} GB, fused {fused:.2} GB");
+        assert!(fused < 0.7 * alone, "{fused} GB of {alone} GB");
     }
 }
