@@ -7,14 +7,14 @@
 
 use std::sync::{Arc, Mutex};
 
-use cosmogan::model::{Network, NetworkKind, Preset};
+use cosmogan::model::{ModelConfig, Network, NetworkKind, Preset};
 use cosmogan::train::{RealMaps, StepInputs, Trainer};
 use cosmogan::verify::conformance::{arithmetic, check};
 use cosmogan_engine::backend::launch::{Allocation, Arguments, LaunchBackend, Launcher, Recording};
 use cosmogan_engine::backend::simt::SimtLauncher;
 use cosmogan_engine::backend::{Activation, Backend, Precision};
 use cosmogan_engine::ops::BatchNormSettings;
-use cosmogan_engine::{Padding, Result, Shape, Tape, Tensor, Variable};
+use cosmogan_engine::{Error, Padding, Result, Shape, Tape, Tensor, Variable};
 use cosmogan_kernels::tensor_map::TensorMap;
 use cosmogan_kernels::{Launch, source};
 
@@ -195,6 +195,7 @@ struct Faulty {
     inner: SimtLauncher,
     file: &'static str,
     text: String,
+    records: bool,
 }
 
 impl Faulty {
@@ -205,6 +206,17 @@ impl Faulty {
             inner: SimtLauncher::new(1).unwrap(),
             file,
             text: text.replace(right, wrong),
+            records: true,
+        }
+    }
+
+    /// Without a fault, but nothing is replayed.
+    fn that_runs_everything(seed: u64) -> Self {
+        Self {
+            inner: SimtLauncher::new(seed).unwrap(),
+            file: "",
+            text: String::new(),
+            records: false,
         }
     }
 }
@@ -247,8 +259,59 @@ impl Launcher for Faulty {
         self.inner.launch_source(text, launch, arguments)
     }
     fn record(&self, body: &mut dyn FnMut() -> Result<()>) -> Result<Box<dyn Recording>> {
+        if !self.records {
+            return Err(Error::Device("nothing is recorded".to_owned()));
+        }
         self.inner.record(body)
     }
+}
+
+/// Losses and logits of three steps of a small model.
+fn steps(device: LaunchBackend, recorded: bool) -> Vec<u32> {
+    let config = ModelConfig {
+        output_size: 16,
+        layers: 2,
+        gf_dim: 4,
+        df_dim: 4,
+        z_dim: 8,
+        c_dim: 1,
+    };
+    let backend: Arc<dyn Backend> = Arc::new(device);
+    let mut trainer = trainer(&config, &backend);
+    let maps: Vec<f32> = (0..3 * 256).map(|i| (i as f32 * 0.37).sin()).collect();
+    let latents: Vec<f32> = (0..3 * 8).map(|i| (i as f32 * 0.61).cos()).collect();
+    let mut all = Vec::new();
+    for _ in 0..3 {
+        let inputs = StepInputs {
+            maps: RealMaps::Values(&maps),
+            latents: &latents,
+            flip_labels: false,
+        };
+        let report = trainer.step(inputs).unwrap().report;
+        all.extend([report.d_loss_real, report.d_loss_fake, report.g_loss]);
+        all.extend(report.fake_logits);
+    }
+    assert_eq!(trainer.is_recorded(), recorded);
+    all.into_iter().map(f32::to_bits).collect()
+}
+
+fn trainer(config: &ModelConfig, backend: &Arc<dyn Backend>) -> Trainer {
+    let network = |kind| Network::initial(kind, *config, 1, backend).unwrap();
+    Trainer::new(
+        network(NetworkKind::Generator),
+        network(NetworkKind::Discriminator),
+        Preset::Paper.training().adam(),
+    )
+    .unwrap()
+}
+
+/// What is computed when it is first read is so in a recording, too.
+#[test]
+fn steps_are_the_same_bits_replayed_or_not() {
+    let precision = Precision::Bf16;
+    let replayed = steps(simt(1, precision), true);
+    let run = steps(device(Faulty::that_runs_everything(2), precision), false);
+    assert_eq!(replayed, run);
 }
 
 #[test]
@@ -408,13 +471,7 @@ fn step_bytes(batch: usize, precision: Precision, fused: bool) -> f64 {
     let device = if fused { device } else { device.unfused() };
     let backend: Arc<dyn Backend> = Arc::new(device);
     let config = Preset::Paper.model();
-    let network = |kind| Network::initial(kind, config, 1, &backend).unwrap();
-    let mut trainer = Trainer::new(
-        network(NetworkKind::Generator),
-        network(NetworkKind::Discriminator),
-        Preset::Paper.training().adam(),
-    )
-    .unwrap();
+    let mut trainer = trainer(&config, &backend);
     let inputs = StepInputs {
         maps: RealMaps::Values(&vec![0.0; batch * config.output_size * config.output_size]),
         latents: &vec![0.0; batch * config.z_dim],
