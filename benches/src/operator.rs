@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-use cosmogan_engine::backend::Backend;
 use cosmogan_engine::backend::cpu::CpuBackend;
+use cosmogan_engine::backend::{Backend, Epilogue};
 use cosmogan_engine::{ConvGeometry, Padding, Shape, Tensor};
 use cosmogan_oracle::cases::Model;
 use cosmogan_oracle::{Case, Operator};
@@ -118,8 +118,8 @@ impl Prepared {
         } = self;
         let started = Instant::now();
         match product {
-            Product::Fprop => backend.conv_fprop(geometry, x, weight, None, y),
-            Product::Dgrad => backend.conv_dgrad(geometry, y, weight, None, x),
+            Product::Fprop => backend.conv_fprop(geometry, x, weight, None, Epilogue::None, y),
+            Product::Dgrad => backend.conv_dgrad(geometry, y, weight, None, Epilogue::None, x),
             Product::Wgrad => backend.conv_wgrad(geometry, x, y, weight),
         }
         .expect("operands fit their geometry");

@@ -227,6 +227,20 @@ fn launches_are_counted_where_time_means_nothing() {
     // One for all tensors of both networks; and a window of one channel for each of the three passes.
     assert_eq!(launches("adam"), 1);
     assert_eq!(launches("single_channel_dgrad"), 2);
+    // Products take over statistics and activations; a linear layer stands before the generator's first normalisation.
+    assert_eq!(launches("batch_norm_slices"), 1);
+    assert_eq!(launches("batch_norm_combine"), 4);
+    assert_eq!(launches("leaky_relu") + launches("hyperbolic_tangent"), 0);
+    // Nor is an image packed, neither for the product that reads it first nor for a weight gradient; fprop packs weights by
+    // the other kernel.
+    let packs = profile.rows.iter().filter(|row| {
+        let kernel = row.kernel.as_ref();
+        kernel.is_some_and(|kernel| kernel.name == "pack_rows")
+    });
+    for row in packs {
+        let images = ["fprop", "wgrad"].map(|product| row.operator.starts_with(product));
+        assert_eq!(images, [false; 2], "{}", row.operator);
+    }
     // A product with a vector has no tile.
     assert!(table.contains("plain kernels run at linear_"), "{table}");
     for flag in ["--cold", "--trace", "--plot"] {

@@ -43,6 +43,8 @@ mod error;
 #[cfg(feature = "training")]
 mod geometry;
 #[cfg(feature = "training")]
+mod lazy;
+#[cfg(feature = "training")]
 pub mod ops;
 #[cfg(feature = "training")]
 pub mod profile;

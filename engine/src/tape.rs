@@ -1,7 +1,8 @@
 //! Reverse-mode automatic differentiation: the whole of it.
 //!
-//! Operators run at once and, where a gradient may be asked for later, leave a record on the tape: which variables
-//! went in, and whatever the backward pass needs. Several results may share one forward pass: a GAN's two losses are
+//! Operators run at once, but for those that a device can finish together with what comes after them
+//! ([`Fusion`](crate::backend::Fusion)): they run when their result is first read. Where a gradient may be asked for later,
+//! they leave a record on the tape: which variables went in, and whatever the backward pass needs. Several results may share one forward pass: a GAN's two losses are
 //! differentiated by two calls of [`Tape::gradients`], each of which visits only the records between its own result
 //! and the variables that were asked for.
 
@@ -11,22 +12,15 @@ use std::sync::Arc;
 
 use crate::backend::Backend;
 use crate::error::{Error, Result};
+use crate::lazy::{Lazy, Recipe};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
 /// A tensor, and its place on the tape if it has one.
 #[derive(Clone, Debug)]
 pub struct Variable {
-    value: Tensor,
+    value: Arc<Lazy>,
     node: Option<usize>,
-    /// How to compute the tensor again, where that is cheap and its operands are kept anyway.
-    recipe: Option<Arc<dyn Recipe>>,
-}
-
-/// A tensor that can be computed again, to the same bits.
-pub(crate) trait Recipe: std::fmt::Debug + Send + Sync {
-    /// The tensor.
-    fn compute(&self, backend: &dyn Backend) -> Result<Tensor>;
 }
 
 /// An operand that a backward pass needs, or how to get it back.
@@ -46,15 +40,27 @@ impl Saved {
     pub(crate) fn get(&self, backend: &dyn Backend) -> Result<Tensor> {
         match &self.kept {
             Ok(tensor) => Ok(tensor.clone()),
-            Err(recipe) => recipe.compute(backend),
+            Err(recipe) => {
+                let mut tensor = backend.empty(self.shape.clone())?;
+                recipe.compute(backend, &mut tensor)?;
+                Ok(tensor)
+            }
         }
     }
 }
 
 impl Variable {
+    /// One that the tape does not follow.
+    pub(crate) fn untracked(value: Arc<Lazy>) -> Self {
+        Self { value, node: None }
+    }
+
     /// The tensor.
-    pub fn value(&self) -> &Tensor {
-        &self.value
+    ///
+    /// # Errors
+    /// Where it has yet to be computed and the device fails.
+    pub fn value(&self) -> Result<&Tensor> {
+        self.value.values()
     }
 
     /// The extents of the tensor.
@@ -62,25 +68,23 @@ impl Variable {
         self.value.shape()
     }
 
+    /// The tensor, which may have yet to be computed.
+    pub(crate) fn lazy(&self) -> &Arc<Lazy> {
+        &self.value
+    }
+
     /// Whether the tape follows this variable.
     pub(crate) fn is_tracked(&self) -> bool {
         self.node.is_some()
     }
 
-    /// The same variable, which may be computed again instead of kept.
-    pub(crate) fn with_recipe(self, recipe: Arc<dyn Recipe>) -> Self {
-        Self {
-            recipe: Some(recipe),
-            ..self
-        }
-    }
-
-    /// What a backward pass keeps of this operand on a device.
-    pub(crate) fn save(&self, backend: &dyn Backend) -> Saved {
-        let recipe = self.recipe.clone().filter(|_| backend.recomputes());
+    /// What a backward pass keeps of this variable, which was read as `operand`.
+    pub(crate) fn save(&self, backend: &dyn Backend, operand: &Tensor) -> Saved {
+        let recipe = self.value.recipe();
+        let again = recipe.filter(|recipe| recipe.is_cheap() && backend.recomputes());
         Saved {
             shape: self.shape().clone(),
-            kept: recipe.map_or_else(|| Ok(self.value.clone()), Err),
+            kept: again.map_or_else(|| Ok(operand.clone()), |recipe| Err(Arc::clone(recipe))),
         }
     }
 }
@@ -88,13 +92,38 @@ impl Variable {
 /// The backward half of an operator, with the tensors it needs.
 pub(crate) trait Backward {
     /// Gradients with respect to the operator's inputs, given that with respect to its output. Entry i is present
-    /// exactly where `wanted[i]`: what nobody asked for is not computed.
+    /// exactly where `wanted[i]` is: what nobody asked for is not computed.
     fn backward(
         &self,
         backend: &dyn Backend,
         gradient: &Tensor,
-        wanted: &[bool],
+        wanted: &[Wanted],
     ) -> Result<Vec<Option<Tensor>>>;
+
+    /// Whether nothing but products of convolutions reads the gradient with respect to the output, where those with respect
+    /// to the inputs are wanted or not: it may be packed.
+    fn takes_packed(&self, backend: &dyn Backend, wanted: &[bool]) -> bool {
+        let _ = (backend, wanted);
+        false
+    }
+}
+
+/// Whether a gradient is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// Nobody reads it.
+    No,
+    /// It is.
+    Yes,
+    /// It is, and may be packed; see [`Backend::empty_packed`].
+    Packed,
+}
+
+impl Wanted {
+    /// Whether it is asked for in any form.
+    pub(crate) fn is_wanted(self) -> bool {
+        self != Self::No
+    }
 }
 
 /// One entry of the tape. Parents stand before it.
@@ -132,31 +161,32 @@ impl Tape {
             operator: None,
         });
         Variable {
-            value,
+            value: value.into(),
             node: Some(nodes.len() - 1),
-            recipe: None,
         }
     }
 
     /// A variable without a gradient. Operators on constants alone leave no record and keep nothing alive.
     pub fn constant(&self, value: Tensor) -> Variable {
-        Variable {
-            value,
-            node: None,
-            recipe: None,
-        }
+        Variable::untracked(value.into())
+    }
+
+    /// A tensor that is computed when it is read.
+    pub(crate) fn defer(&self, shape: Shape, recipe: Arc<dyn Recipe>) -> Arc<Lazy> {
+        Arc::new(Lazy::deferred(shape, Arc::clone(&self.backend), recipe))
     }
 
     /// Puts an operator's result on the tape if any of its inputs is there; `operator` is built only then.
     pub(crate) fn record<B: Backward + 'static>(
         &self,
         inputs: &[&Variable],
-        value: Tensor,
+        value: impl Into<Arc<Lazy>>,
         operator: impl FnOnce() -> B,
     ) -> Variable {
+        let value = value.into();
         let parents: Vec<_> = inputs.iter().map(|input| input.node).collect();
         if parents.iter().all(Option::is_none) {
-            return self.constant(value);
+            return Variable::untracked(value);
         }
         let mut nodes = self.nodes.borrow_mut();
         nodes.push(Node {
@@ -166,7 +196,6 @@ impl Tape {
         Variable {
             value,
             node: Some(nodes.len() - 1),
-            recipe: None,
         }
     }
 
@@ -201,6 +230,7 @@ impl Tape {
 
         let nodes = self.nodes.borrow();
         let leads_to_wanted = leads_to(&nodes[..=root], &wanted_nodes);
+        let readers = readers(&nodes[..=root], &leads_to_wanted, &wanted_nodes);
         let mut gradients: Vec<Option<Tensor>> = vec![None; root + 1];
         gradients[root] = Some(seed);
         for (index, node) in nodes[..=root].iter().enumerate().rev() {
@@ -219,10 +249,21 @@ impl Tape {
             let Some(gradient) = gradient else {
                 continue;
             };
-            let wanted_parents: Vec<bool> = node
+            let wanted_parents: Vec<Wanted> = node
                 .parents
                 .iter()
-                .map(|parent| parent.is_some_and(|parent| leads_to_wanted[parent]))
+                .map(|parent| match *parent {
+                    Some(parent) if leads_to_wanted[parent] => {
+                        if readers[parent] == 1
+                            && self.takes_packed(&nodes[parent], &leads_to_wanted)
+                        {
+                            Wanted::Packed
+                        } else {
+                            Wanted::Yes
+                        }
+                    }
+                    _ => Wanted::No,
+                })
                 .collect();
             let contributions = operator.backward(self.backend(), &gradient, &wanted_parents)?;
             for (parent, contribution) in node.parents.iter().zip(contributions) {
@@ -257,6 +298,17 @@ impl Tape {
         self.gradients(loss, one, wanted)
     }
 
+    /// Whether a node's operator takes its gradient packed.
+    fn takes_packed(&self, node: &Node, leads_to_wanted: &[bool]) -> bool {
+        let wanted: Vec<bool> = node
+            .parents
+            .iter()
+            .map(|parent| parent.is_some_and(|parent| leads_to_wanted[parent]))
+            .collect();
+        let operator = node.operator.as_ref();
+        operator.is_some_and(|operator| operator.takes_packed(self.backend(), &wanted))
+    }
+
     fn sum(&self, a: &Tensor, b: &Tensor) -> Result<Tensor> {
         let mut sum = self.backend.empty(a.shape().clone())?;
         self.backend.add(a, b, &mut sum)?;
@@ -283,4 +335,18 @@ fn leads_to(nodes: &[Node], wanted: &[usize]) -> Vec<bool> {
             wanted.contains(&index) || node.parents.iter().flatten().any(|&parent| leads[parent]);
     }
     leads
+}
+
+/// Who has to do with each node's gradient: those that contribute to it, and the caller where it is wanted. With one of them,
+/// the gradient is what that one makes of it.
+fn readers(nodes: &[Node], leads: &[bool], wanted: &[usize]) -> Vec<usize> {
+    let mut readers = vec![0; nodes.len()];
+    let contributors = nodes.iter().zip(leads).filter(|(_, leads)| **leads);
+    let parents = contributors.flat_map(|(node, _)| node.parents.iter().flatten());
+    for &node in parents.chain(wanted) {
+        if let Some(count) = readers.get_mut(node) {
+            *count += 1;
+        }
+    }
+    readers
 }

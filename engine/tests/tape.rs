@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use cosmogan_engine::adam::AdamStep;
 use cosmogan_engine::backend::cpu::CpuBackend;
-use cosmogan_engine::backend::{Activation, Backend, Normalisation};
+use cosmogan_engine::backend::{Activation, Backend, Epilogue, Normalisation};
 use cosmogan_engine::ops::BatchNormSettings;
 use cosmogan_engine::{ConvGeometry, Error, Padding, Result, Shape, Tape, Tensor};
 
@@ -73,9 +73,10 @@ impl Backend for Witness {
         x: &Tensor,
         weight: &Tensor,
         bias: Option<&Tensor>,
+        epilogue: Epilogue<'_>,
         y: &mut Tensor,
     ) -> Result<()> {
-        self.cpu.conv_fprop(geometry, x, weight, bias, y)
+        self.cpu.conv_fprop(geometry, x, weight, bias, epilogue, y)
     }
     fn conv_dgrad(
         &self,
@@ -83,9 +84,10 @@ impl Backend for Witness {
         y: &Tensor,
         weight: &Tensor,
         bias: Option<&Tensor>,
+        epilogue: Epilogue<'_>,
         x: &mut Tensor,
     ) -> Result<()> {
-        self.cpu.conv_dgrad(geometry, y, weight, bias, x)
+        self.cpu.conv_dgrad(geometry, y, weight, bias, epilogue, x)
     }
     fn conv_wgrad(
         &self,

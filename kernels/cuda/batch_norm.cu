@@ -1,11 +1,13 @@
 // Batch normalisation over the rows of [rows, channels] (Ioffe & Szegedy 2015), and the rectifier behind it: what comes out
 // negative is multiplied by `slope`, which is 0 for a ReLU and 1 for none.
 //
-// Sums over rows take two launches. A block of the first is 32 channels by 8 lanes and handles SLICE rows: statistics
-// leave a mean and a sum of squared deviations from that very mean, so that nothing cancels; gradients leave two sums.
-// The second launch, of 32 lanes, combines the slices in double precision (Chan, Golub & LeVeque 1983). What is computed
-// per element has the first launch's blocks, so that a thread stays with its channel and prepares its factors once.
+// Sums over rows take two steps. A block of the first is 32 channels by 8 lanes and handles SLICE rows: statistics leave
+// what moments.cuh says, gradients leave two sums. The second step joins slices of any size in double precision (Chan, Golub
+// & LeVeque 1983), those that epilogues of products leave, too. What is computed per element has the first step's blocks, so that a thread stays with
+// its channel and prepares its factors once; it is written as products read it, rounded and padded, if they are who reads it.
 #include "index.cuh"
+#include "moments.cuh"
+#include "operand.cuh"
 
 constexpr int SLICE = 512;
 
@@ -19,7 +21,7 @@ __device__ inline float lane_sum(float value, float (*sums)[32]) {
     return total;
 }
 
-extern "C" __global__ void batch_norm_slices(int rows, int channels, const float* x, float* means, float* squares) {
+extern "C" __global__ void batch_norm_slices(int rows, int channels, const float* x, const Slices to) {
     __shared__ float sums[8][32];
     const int channel = blockIdx.y * 32 + threadIdx.x;
     const int first = blockIdx.x * SLICE, last = min(rows, first + SLICE);
@@ -30,50 +32,75 @@ extern "C" __global__ void batch_norm_slices(int rows, int channels, const float
     }
     const float mean = lane_sum(sum, sums) / (float)(last - first);
     // Much of the slice is in the cache from the first pass.
-    float square = 0.0f;
+    float remainder = 0.0f, square = 0.0f;
     if (valid) {
         for (int row = first + threadIdx.y; row < last; row += 8) {
             const float deviation = x[(long long)row * channels + channel] - mean;
+            remainder += deviation;
             square += deviation * deviation;
         }
     }
+    remainder = lane_sum(remainder, sums);
     square = lane_sum(square, sums);
     if (valid && threadIdx.y == 0) {
-        means[(long long)blockIdx.x * channels + channel] = mean;
-        squares[(long long)blockIdx.x * channels + channel] = square;
+        const long long at = (long long)blockIdx.x * channels + channel;
+        to.means[at] = mean;
+        to.remainders[at] = remainder;
+        to.squares[at] = square;
     }
+    if (blockIdx.y == 0 && threadIdx.x == 0 && threadIdx.y == 0) to.counts[blockIdx.x] = (float)(last - first);
 }
 
-extern "C" __global__ void batch_norm_statistics(int rows, int channels, int slices, const float* means,
-                                                 const float* squares, float* mean, float* variance) {
+// The sum of `value` over the 32 lanes of each channel, in every lane.
+__device__ inline double lane_sum(double value, double (*sums)[32]) {
+    sums[threadIdx.y][threadIdx.x] = value;
+    __syncthreads();
+    double total = 0.0;
+    for (int lane = 0; lane < 32; ++lane) total += sums[lane][threadIdx.x];
+    __syncthreads();
+    return total;
+}
+
+// Joins every `group` slices into one; where that is all there is, there are no counts to be written, and mean and variance
+// are written in place of means and squares.
+extern "C" __global__ void batch_norm_combine(int channels, int slices, int group, const Slices from, const Slices to) {
     __shared__ double sums[32][32];
     const int channel = blockIdx.x * 32 + threadIdx.x;
+    const int first = blockIdx.y * group, last = min(slices, first + group);
     const bool valid = channel < channels;
 
-    double sum = 0.0;
-    for (int slice = threadIdx.y; valid && slice < slices; slice += 32) {
-        sum += (double)means[(long long)slice * channels + channel] * min(SLICE, rows - slice * SLICE);
-    }
-    sums[threadIdx.y][threadIdx.x] = sum;
-    __syncthreads();
-    double average = 0.0;
-    for (int lane = 0; lane < 32; ++lane) average += sums[lane][threadIdx.x];
-    average /= rows;
-    __syncthreads();
-
-    sum = 0.0;
-    for (int slice = threadIdx.y; valid && slice < slices; slice += 32) {
+    double count = 0.0, sum = 0.0;
+    for (int slice = first + threadIdx.y; slice < last; slice += 32) {
+        const float size = from.counts[slice];
+        count += size;
         const long long at = (long long)slice * channels + channel;
-        const double offset = means[at] - average;
-        sum += squares[at] + offset * offset * min(SLICE, rows - slice * SLICE);
+        if (valid && size > 0.0f) sum += (double)from.means[at] * size + from.remainders[at];
     }
-    sums[threadIdx.y][threadIdx.x] = sum;
-    __syncthreads();
-    if (valid && threadIdx.y == 0) {
-        double total = 0.0;
-        for (int lane = 0; lane < 32; ++lane) total += sums[lane][threadIdx.x];
-        mean[channel] = (float)average;
-        variance[channel] = (float)(total / rows);
+    count = lane_sum(count, sums);
+    sum = lane_sum(sum, sums);
+    const double mean = count > 0.0 ? sum / count : 0.0;
+
+    double square = 0.0;
+    for (int slice = first + threadIdx.y; valid && slice < last; slice += 32) {
+        const float size = from.counts[slice];
+        if (size == 0.0f) continue;
+        const long long at = (long long)slice * channels + channel;
+        const double offset = from.means[at] - mean;
+        square += from.squares[at] + offset * (2.0 * from.remainders[at] + offset * size);
+    }
+    square = lane_sum(square, sums);
+
+    const bool writes = valid && threadIdx.y == 0;
+    const long long at = (long long)blockIdx.y * channels + channel;
+    if (writes) to.means[at] = (float)mean;
+    if (to.counts) {
+        if (writes) {
+            to.remainders[at] = (float)((mean - (float)mean) * count);
+            to.squares[at] = (float)square;
+        }
+        if (blockIdx.x == 0 && threadIdx.x == 0 && threadIdx.y == 0) to.counts[blockIdx.y] = (float)count;
+    } else if (writes) {
+        to.squares[at] = (float)(square / count);
     }
 }
 
@@ -85,19 +112,21 @@ __device__ inline float normalised(float x, float centre, float factor, float of
     return fmaf(x - centre, factor, offset);
 }
 
-// y = rectified (x - mean) * scale / sqrt(variance + epsilon) + shift.
-extern "C" __global__ void batch_norm_normalise(int rows, int channels, float epsilon, float slope, const float* x,
-                                                const float* mean, const float* variance, const float* scale,
-                                                const float* shift, float* y) {
+// y = rectified (x - mean) * scale / sqrt(variance + epsilon) + shift, rows of `padded` operands, zeros behind the channels.
+extern "C" __global__ void batch_norm_normalise(int rows, int channels, int padded, float epsilon, float slope,
+                                                const float* __restrict__ x, const float* mean, const float* variance,
+                                                const float* scale, const float* shift, Operand* __restrict__ y) {
     const int channel = blockIdx.y * 32 + threadIdx.x;
     const int first = blockIdx.x * SLICE, last = min(rows, first + SLICE);
-    if (channel >= channels) return;
-    const float centre = mean[channel], offset = shift[channel];
-    const float factor = scale[channel] / sqrtf(variance[channel] + epsilon);
+    if (channel >= padded) return;
+    const bool inside = channel < channels;
+    const float centre = inside ? mean[channel] : 0.0f, offset = inside ? shift[channel] : 0.0f;
+    const float factor = inside ? scale[channel] / sqrtf(variance[channel] + epsilon) : 0.0f;
+#pragma unroll 4
     for (int row = first + threadIdx.y; row < last; row += 8) {
-        const long long at = (long long)row * channels + channel;
-        const float value = normalised(x[at], centre, factor, offset);
-        y[at] = rectified(value, value, slope);
+        const float from = inside ? x[(long long)row * channels + channel] : 0.0f;
+        const float value = normalised(from, centre, factor, offset);
+        y[(long long)row * padded + channel] = round_operand(rectified(value, value, slope));
     }
 }
 
@@ -129,20 +158,28 @@ extern "C" __global__ void batch_norm_gradient_slices(int rows, int channels, fl
     }
 }
 
-// dx = scale / deviation * (gradient - dshift / rows - normalised x * dscale / rows).
-extern "C" __global__ void batch_norm_gradient(int rows, int channels, float epsilon, float slope, const float* x,
-                                               const float* mean, const float* variance, const float* scale,
-                                               const float* shift, const float* dy, const float* dscale,
-                                               const float* dshift, float* dx) {
+// dx = scale / deviation * (gradient - dshift / rows - normalised x * dscale / rows), as y is written above.
+extern "C" __global__ void batch_norm_gradient(int rows, int channels, int padded, float epsilon, float slope,
+                                               const float* __restrict__ x, const float* mean, const float* variance,
+                                               const float* scale, const float* shift, const float* __restrict__ dy,
+                                               const float* dscale, const float* dshift, Operand* __restrict__ dx) {
     const int channel = blockIdx.y * 32 + threadIdx.x;
     const int first = blockIdx.x * SLICE, last = min(rows, first + SLICE);
-    if (channel >= channels) return;
+    if (channel >= padded) return;
+    if (channel >= channels) {
+        for (int row = first + threadIdx.y; row < last; row += 8) {
+            dx[(long long)row * padded + channel] = round_operand(0.0f);
+        }
+        return;
+    }
     const float centre = mean[channel], offset = shift[channel], deviation = sqrtf(variance[channel] + epsilon);
     const float factor = scale[channel] / deviation;
     const float mean_gradient = dshift[channel] / rows, mean_product = dscale[channel] / deviation / rows;
+#pragma unroll 4
     for (int row = first + threadIdx.y; row < last; row += 8) {
         const long long at = (long long)row * channels + channel;
         const float gradient = rectified(normalised(x[at], centre, factor, offset), dy[at], slope);
-        dx[at] = factor * (gradient - mean_gradient - (x[at] - centre) * mean_product);
+        const float value = factor * (gradient - mean_gradient - (x[at] - centre) * mean_product);
+        dx[(long long)row * padded + channel] = round_operand(value);
     }
 }

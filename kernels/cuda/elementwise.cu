@@ -1,5 +1,6 @@
 // Elementwise operators: one thread per element, memory-bound, nothing to share.
 #include "index.cuh"
+#include "operand.cuh"
 
 // ReLU is a LeakyReLU of slope 0.
 extern "C" __global__ void leaky_relu(int length, float slope, const float* x, float* y) {
@@ -7,10 +8,14 @@ extern "C" __global__ void leaky_relu(int length, float slope, const float* x, f
     if (i < (unsigned)length) y[i] = x[i] > 0.0f ? x[i] : slope * x[i];
 }
 
-// From the output: its sign is that of the input. At the kink the derivative is that of the negative side.
-extern "C" __global__ void leaky_relu_gradient(int length, float slope, const float* y, const float* dy, float* dx) {
+// From the output: its sign is that of the input. At the kink the derivative is that of the negative side. y may be packed,
+// in rows of `padded` operands: rounding keeps the sign, but for what is smaller than any normal number.
+extern "C" __global__ void leaky_relu_gradient(int length, int channels, int padded, float slope, const Operand* y,
+                                               const float* dy, float* dx) {
     const unsigned i = global_thread();
-    if (i < (unsigned)length) dx[i] = y[i] > 0.0f ? dy[i] : slope * dy[i];
+    if (i >= (unsigned)length) return;
+    const unsigned at = padded == channels ? i : i / channels * padded + i % channels;
+    dx[i] = operand_value(y[at]) > 0.0f ? dy[i] : slope * dy[i];
 }
 
 extern "C" __global__ void hyperbolic_tangent(int length, const float* x, float* y) {

@@ -7,8 +7,12 @@
 // way through cp.async while one is multiplied: no im2col matrix exists anywhere. Pixels outside the source are copied
 // as zeros. A transposed convolution of stride s falls into s*s such products, one per sub-pixel phase, so that nothing
 // is multiplied by an inserted zero; the phases share a launch.
+//
+// Statistics of the result, where they are wanted, are taken of 32 consecutive pixels of a phase at a time, whatever the
+// tile.
 #include "index.cuh"
 #include "mma.cuh"
+#include "moments.cuh"
 #include "product.cuh"
 
 #ifndef TILE_N
@@ -26,6 +30,16 @@ constexpr int WARPS_N = TILE_N / WARP_N;
 constexpr int WARP_M = TILE_M * WARPS_N / (THREADS / 32);
 constexpr int PRODUCTS_M = WARP_M / 16;
 constexpr int PRODUCTS_N = WARP_N / 8;
+// In f32, multiply-adds leave no register for more: some would spill. It is there that a pass of its own costs least.
+constexpr bool STATISTICS = OPERAND_BITS != 32;
+static_assert(WARP_M % SLICE_PIXELS == 0, "a warp takes statistics of whole slices");
+
+// Statistics must not cost wide tiles the second block of a multiprocessor.
+#if TILE_N == 128 && OPERAND_BITS != 32
+#define LAUNCH_BOUNDS __launch_bounds__(THREADS, 2)
+#else
+#define LAUNCH_BOUNDS __launch_bounds__(THREADS)
+#endif
 
 // Where a chunk of a slab lies: two rows share 128 bytes, and an exclusive or spreads the chunks that one ldmatrix reads
 // over all banks.
@@ -85,11 +99,49 @@ __device__ inline void multiply_slab(float (&sum)[PRODUCTS_M][PRODUCTS_N][4], co
 }
 #endif
 
+// Moments of the tile's columns. Of a phase there are `phase_slices` slices, those beyond its pixels included.
+__device__ inline void store_slices(const Slices& slices, int phase_slices, const float (&sum)[PRODUCTS_M][PRODUCTS_N][4],
+                                    const float* bias, int first_pixel, int pixels, int first_column, int columns,
+                                    bool counts) {
+    const int lane = threadIdx.x % 32;
+#pragma unroll
+    for (int group = 0; group < WARP_M / SLICE_PIXELS; ++group) {
+        const int first = first_pixel + group * SLICE_PIXELS, slice = blockIdx.z * phase_slices + first / SLICE_PIXELS;
+        const int count = max(0, min(SLICE_PIXELS, pixels - first));
+        if (first / SLICE_PIXELS >= phase_slices) return;
+        if (counts && lane == 0) slices.counts[slice] = (float)count;
+        if (count == 0) continue;
+        bool valid[4];
+#pragma unroll
+        for (int i = 0; i < 4; ++i) valid[i] = 8 * i + lane / 4 < count;
+#pragma unroll
+        for (int j = 0; j < PRODUCTS_N; ++j) {
+            const int k = first_column + 8 * j + lane % 4 * 2;
+            Moments pair[2];
+#pragma unroll
+            for (int e = 0; e < 2; ++e) {
+                const float offset = bias && k + e < columns ? bias[k + e] : 0.0f;
+                float value[4];
+#pragma unroll
+                for (int i = 0; i < 4; ++i) value[i] = sum[2 * group + i / 2][j][i % 2 * 2 + e] + offset;
+                pair[e] = moments(value, valid, (float)count);
+            }
+            store_moments(slices, slice, columns, k, pair[0], pair[1]);
+        }
+    }
+}
+
 __device__ inline void implicit_product(const Product& g, const Operand* source, const Operand* w, const float* bias,
-                                        float* out, uint4* storage) {
+                                        float* out, const Slices& slices, int phase_slices, uint4* storage) {
     const int pixels = g.batch * g.row.pixels * g.column.pixels;
     const int first_pixel = blockIdx.x * TILE_M, first_column = blockIdx.y * TILE_N;
-    if (first_pixel >= pixels) return;
+    if (first_pixel >= pixels) {
+        const int slice = first_pixel / SLICE_PIXELS + threadIdx.x;
+        if (STATISTICS && slices.counts && blockIdx.y == 0 && threadIdx.x < TILE_M / SLICE_PIXELS && slice < phase_slices) {
+            slices.counts[blockIdx.z * phase_slices + slice] = 0.0f;
+        }
+        return;
+    }
 
     // This thread copies one chunk of every 64th row of each slab. Its pixels are the same throughout.
     const int chunk = threadIdx.x % SLAB_CHUNKS, first_row = threadIdx.x / SLAB_CHUNKS;
@@ -174,19 +226,26 @@ __device__ inline void implicit_product(const Product& g, const Operand* source,
             store_pair(out + at * g.columns, k, g.columns, first, second);
         }
     }
+    if (STATISTICS && slices.counts) {
+        store_slices(slices, phase_slices, sum, bias, first_pixel + warp_row, pixels, first_column + warp_column,
+                     g.columns, blockIdx.y == 0 && warp_column == 0);
+    }
 }
 
 // x: [batch, height, width, depth], w: [taps, outputs, depth], both packed; y in f32.
-extern "C" __global__ void __launch_bounds__(THREADS)
-    conv_fprop_tiled(const ConvShape s, int depth, const Operand* x, const Operand* w, const float* bias, float* y) {
+extern "C" __global__ void LAUNCH_BOUNDS
+    conv_fprop_tiled(const ConvShape s, int depth, const Operand* x, const Operand* w, const float* bias, float* y,
+                     const Slices slices, int phase_slices) {
     __shared__ uint4 storage[STAGES * STAGE_CHUNKS];
-    implicit_product(fprop_product(s, depth), x, w, bias, y, storage);
+    implicit_product(fprop_product(s, depth), x, w, bias, y, slices, phase_slices, storage);
 }
 
 // y: [batch, rows, columns, depth], w: [taps, channels, depth], both packed; x in f32. blockIdx.z is the phase.
-extern "C" __global__ void __launch_bounds__(THREADS)
-    conv_dgrad_tiled(const ConvShape s, int depth, const Operand* y, const Operand* w, const float* bias, float* x) {
+extern "C" __global__ void LAUNCH_BOUNDS
+    conv_dgrad_tiled(const ConvShape s, int depth, const Operand* y, const Operand* w, const float* bias, float* x,
+                     const Slices slices, int phase_slices) {
     __shared__ uint4 storage[STAGES * STAGE_CHUNKS];
     const int phase_row = blockIdx.z / s.stride_columns(), phase_column = blockIdx.z % s.stride_columns();
-    implicit_product(dgrad_product(s, depth, phase_row, phase_column), y, w, bias, x, storage);
+    implicit_product(dgrad_product(s, depth, phase_row, phase_column), y, w, bias, x, slices, phase_slices,
+                     storage);
 }

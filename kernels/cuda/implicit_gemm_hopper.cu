@@ -8,7 +8,10 @@
 //
 // Where a transposed convolution has few channels, a tile computes two phases of neighbouring columns, in halves of its
 // columns: they look at the same boxes of the source, which are most of what a narrow tile has to bring.
+//
+// Statistics of the result, where they are wanted, are taken of the 32 pixels of a tile that a warp computes.
 #include "index.cuh"
+#include "moments.cuh"
 #include "pipeline.cuh"
 #include "product.cuh"
 
@@ -123,10 +126,50 @@ __device__ inline void store_pixel(const Phases<TOGETHER>& phases, const float (
     }
 }
 
+// Moments of the columns of one phase, of the pixels that a warp has. The pixels of a tile make 8 slices for each phase.
+template <int TOGETHER, int PHASE>
+__device__ inline void store_slice(const Phases<TOGETHER>& phases, const float (&sum)[PRODUCTS_M][TILE_N / 64][32],
+                                   const Slices& slices, int pixel_tile, const Tile& tile, const PixelTiles& t, int columns,
+                                   const float* bias) {
+    static_assert(PRODUCTS_M * 16 == SLICE_PIXELS, "a warp has one slice");
+    const Product& g = phases.product[PHASE];
+    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    const int slice = (pixel_tile * TOGETHER + PHASE) * (TILE_M / SLICE_PIXELS) + warp;
+    bool valid[4];
+    float count = 0.0f;
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+        const int pixel = (warp / 4 * PRODUCTS_M + i / 2) * 64 + warp % 4 * 16 + i % 2 * 8 + lane / 4;
+        valid[i] = tile.column + pixel % t.columns < g.column.pixels &&
+                   tile.row + pixel / t.columns % t.rows < g.row.pixels &&
+                   tile.image + pixel / t.columns / t.rows < g.batch;
+        count += valid[i] ? 1.0f : 0.0f;
+    }
+    count = pixel_sum(count);
+    if (tile.output == 0 && lane == 0) slices.counts[slice] = count;
+    if (count == 0.0f) return;
+    unrolled<TILE_N / TOGETHER / 8>([&](auto index) {
+        constexpr int place = PHASE * (TILE_N / TOGETHER / 8) + index.value;
+        const int k = tile.output + 8 * index.value + lane % 4 * 2;
+        Moments pair[2];
+        unrolled<2>([&](auto column) {
+            constexpr int e = column.value;
+            const float offset = bias && k + e < columns ? bias[k + e] : 0.0f;
+            const float value[4] = {sum[0][place / 8][place % 8 * 4 + e] + offset,
+                                    sum[0][place / 8][place % 8 * 4 + 2 + e] + offset,
+                                    sum[1][place / 8][place % 8 * 4 + e] + offset,
+                                    sum[1][place / 8][place % 8 * 4 + 2 + e] + offset};
+            pair[e] = moments(value, valid, count);
+        });
+        store_moments(slices, slice, columns, k, pair[0], pair[1]);
+    });
+}
+
 // `phases_of` gives the phases of group `index` of `groups`.
 template <int TOGETHER, class PhasesOf>
 __device__ inline void persistent_product(const PhasesOf& phases_of, int groups, const PixelTiles& t, int columns,
-                                          const TensorMap& source, const TensorMap& w, const float* bias, float* out) {
+                                          const TensorMap& source, const TensorMap& w, const float* bias, float* out,
+                                          const Slices& slices) {
     Stages stages(stage_memory());
     const int output_tiles = ceil_div(columns, TILE_N / TOGETHER);
     const int tiles = groups * t.across * t.down * t.deep * output_tiles;
@@ -196,21 +239,28 @@ __device__ inline void persistent_product(const PhasesOf& phases_of, int groups,
                 store_pixel<TOGETHER, 1>(phases, sum[i / 2], i % 2, image, row, column, tile.output, columns, bias, out);
             }
         });
+        if (slices.counts) {
+            const int pixel_tile = index / output_tiles;
+            store_slice<TOGETHER, 0>(phases, sum, slices, pixel_tile, tile, t, columns, bias);
+            if constexpr (TOGETHER > 1) {
+                store_slice<TOGETHER, 1>(phases, sum, slices, pixel_tile, tile, t, columns, bias);
+            }
+        }
     }
 }
 
 // x: [batch, height, width, depth] in boxes that step over pixels by the stride, w: [taps, outputs, depth]; y in f32.
 extern "C" __global__ void __launch_bounds__(THREADS, 1)
     conv_fprop_hopper(const ConvShape s, const PixelTiles t, int depth, const __grid_constant__ TensorMap x,
-                      const __grid_constant__ TensorMap w, const float* bias, float* y) {
+                      const __grid_constant__ TensorMap w, const float* bias, float* y, const Slices slices) {
     auto phases_of = [&](int) { return Phases<1>{{fprop_product(s, depth)}}; };
-    persistent_product<1>(phases_of, 1, t, s.outputs, x, w, bias, y);
+    persistent_product<1>(phases_of, 1, t, s.outputs, x, w, bias, y, slices);
 }
 
 // y: [batch, rows, columns, depth], w: [taps, channels, depth]; x in f32.
 extern "C" __global__ void __launch_bounds__(THREADS, 1)
     conv_dgrad_hopper(const ConvShape s, const PixelTiles t, int depth, const __grid_constant__ TensorMap y,
-                      const __grid_constant__ TensorMap w, const float* bias, float* x) {
+                      const __grid_constant__ TensorMap w, const float* bias, float* x, const Slices slices) {
     // Phases by their first tap: the earlier it is, the more follow.
     auto phase = [](int first_tap, int begin, int stride) { return (first_tap + stride - begin % stride) % stride; };
     const int groups = s.stride_columns() / PHASES;
@@ -223,5 +273,5 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
         }
         return phases;
     };
-    persistent_product<PHASES>(phases_of, s.stride_rows() * groups, t, s.channels, y, w, bias, x);
+    persistent_product<PHASES>(phases_of, s.stride_rows() * groups, t, s.channels, y, w, bias, x, slices);
 }

@@ -16,6 +16,8 @@ __device__ inline Operand round_operand(float value) {
     if ((bits & 0x7fffffffu) > 0x7f800000u) return 0x7fc0;
     return (Operand)((bits + 0x7fffu + ((bits >> 16) & 1)) >> 16);
 }
+
+__device__ inline float operand_value(Operand operand) { return __uint_as_float((unsigned)operand << 16); }
 #elif OPERAND_BITS == 19
 typedef float Operand;
 
@@ -29,6 +31,10 @@ __device__ inline Operand round_operand(float value) {
 typedef float Operand;
 
 __device__ inline Operand round_operand(float value) { return value; }
+#endif
+
+#if OPERAND_BITS != 16
+__device__ inline float operand_value(Operand operand) { return operand; }
 #endif
 
 constexpr int CHUNK_VALUES = 16 / sizeof(Operand);

@@ -1,17 +1,20 @@
 // The ends of both networks, where x has one channel: 1 -> K and K -> 1. There is too little to multiply for a matrix
-// product; what counts is that the K-channel side passes through memory once.
+// product; what counts is that the K-channel side passes through memory once. So an activation behind them is theirs, and the
+// wide side is written as the next product reads it, rounded and padded, if it is one that does.
+#include "activation.cuh"
 #include "index.cuh"
+#include "operand.cuh"
 
 constexpr int LANES = 32;
 constexpr int WARPS = 8;
 
-// y[pixel, k] = window of x * w[:, k] + bias[k]. A block takes `tile` output columns of one row and 32 channels; the
+// y[pixel, k] = activated window of x * w[:, k] + bias[k], in rows of `padded` operands. A block takes `tile` output columns of one row and 32 channels; the
 // patch of x lies in shared memory, and a thread keeps 8 columns of its channel in registers: one weight serves 8.
 constexpr int PATCH = 2048;
 constexpr int PER_THREAD = 8;
 
 extern "C" __global__ void single_channel_fprop(const ConvShape s, const float* x, const float* w, const float* bias,
-                                                float* y) {
+                                                const Activation activation, int padded, Operand* y) {
     __shared__ float patch[PATCH];
     const int tile = WARPS * PER_THREAD;
     const int p = blockIdx.x % s.rows, n = blockIdx.x / s.rows, first = blockIdx.y * tile;
@@ -25,12 +28,13 @@ extern "C" __global__ void single_channel_fprop(const ConvShape s, const float* 
         patch[i] = inside ? x[(long long)(n * s.height + h) * s.width + v] : 0.0f;
     }
     __syncthreads();
-    if (k >= s.outputs) return;
+    if (k >= padded) return;
 
+    const bool inside = k < s.outputs;
     float sum[PER_THREAD] = {};
     for (int r = 0; r < s.window_rows(); ++r) {
         for (int t = 0; t < s.window_columns(); ++t) {
-            const float weight = w[(r * s.window_columns() + t) * s.outputs + k];
+            const float weight = inside ? w[(r * s.window_columns() + t) * s.outputs + k] : 0.0f;
 #pragma unroll
             for (int j = 0; j < PER_THREAD; ++j) {
                 const int column = (threadIdx.y + j * WARPS) * s.stride_columns() + t;
@@ -38,22 +42,24 @@ extern "C" __global__ void single_channel_fprop(const ConvShape s, const float* 
             }
         }
     }
-    const float offset = bias ? bias[k] : 0.0f;
+    const float offset = bias && inside ? bias[k] : 0.0f;
 #pragma unroll
     for (int j = 0; j < PER_THREAD; ++j) {
         const int q = first + threadIdx.y + j * WARPS;
-        if (q < s.columns) y[((long long)blockIdx.x * s.columns + q) * s.outputs + k] = sum[j] + offset;
+        if (q >= s.columns) continue;
+        const float value = inside ? activated(activation, sum[j] + offset) : 0.0f;
+        y[((long long)blockIdx.x * s.columns + q) * padded + k] = round_operand(value);
     }
 }
 
-// x[pixel] = sum over taps and k of y * w + bias. A block takes 16x16 pixels of x and brings the pixels of y that
+// x[pixel] = activated sum over taps and k of y * w + bias. A block takes 16x16 pixels of x and brings the pixels of y that
 // reach them into shared memory, 16 channels at a time, padded to 17 so that neighbouring pixels lie in other banks.
 constexpr int TILE = 16;
 constexpr int CHANNELS = 16;
 constexpr int STAGED = 9600;
 
 extern "C" __global__ void single_channel_dgrad(const ConvShape s, const float* y, const float* w, const float* bias,
-                                                float* x) {
+                                                const Activation activation, float* x) {
     __shared__ float staged[STAGED];
     const int tiles_across = ceil_div(s.width, TILE), tiles_down = ceil_div(s.height, TILE);
     const int top = blockIdx.x / tiles_across % tiles_down * TILE, left = blockIdx.x % tiles_across * TILE;
@@ -91,7 +97,9 @@ extern "C" __global__ void single_channel_dgrad(const ConvShape s, const float* 
         }
         __syncthreads();
     }
-    if (h < s.height && v < s.width) x[(long long)(n * s.height + h) * s.width + v] = sum + (bias ? bias[0] : 0.0f);
+    if (h < s.height && v < s.width) {
+        x[(long long)(n * s.height + h) * s.width + v] = activated(activation, sum + (bias ? bias[0] : 0.0f));
+    }
 }
 
 // w[tap, k] = sum over pixels of x * y, one share of the batch's rows per block; column_totals adds the shares. A

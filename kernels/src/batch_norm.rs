@@ -1,11 +1,20 @@
 //! Launches of `batch_norm.cu`: statistics, normalisation and gradients over the rows of `[rows, channels]`.
+//!
+//! Statistics come from slices, which a kernel here takes of an image, or the epilogue of the product that makes it.
 
+use crate::convolution::ConvShape;
 use crate::kernel::{Kernel, Launch, Work, f32_bytes, kernel};
+use crate::pack::Operand;
 
 /// Rows that one block of a reduction's first step handles.
 pub const SLICE: usize = 512;
 const LANES: [u32; 3] = [32, 8, 1];
-const STATISTICS_LANES: [u32; 3] = [32, 32, 1];
+const COMBINE_LANES: [u32; 3] = [32, 32, 1];
+/// Slices that one block joins where there are too many for a single one, and how many are.
+const GROUP: usize = 128;
+const TOO_MANY: usize = 1024;
+/// Pixels of which an epilogue leaves one slice.
+pub const SLICE_PIXELS: usize = 32;
 
 kernel!(
     /// First step of the statistics.
@@ -13,17 +22,17 @@ kernel!(
     "batch_norm.cu",
     Plain,
     "batch_norm_slices",
-    "mean and sum of squared deviations of 512 rows each, per channel",
+    "mean and sum of squared deviations of 512 rows each, per channel, and what rounding left of the mean",
     "plain: two passes over a slice that the cache holds, so that nothing cancels"
 );
 kernel!(
     /// Second step of the statistics.
-    STATISTICS,
+    COMBINE,
     "batch_norm.cu",
     Plain,
-    "batch_norm_statistics",
-    "mean and biased variance per channel, from those of the slices",
-    "plain: combines in double precision"
+    "batch_norm_combine",
+    "mean and biased variance per channel, from those of slices",
+    "joins slices in double precision, those of an epilogue of a product, which no pass over the image has to leave, as well"
 );
 kernel!(
     /// y from x.
@@ -32,7 +41,7 @@ kernel!(
     Plain,
     "batch_norm_normalise",
     "y = rectified (x − mean)·scale/√(variance + ε) + shift",
-    "normalises and rectifies in one pass: one read and one write of the image, and not two; a thread stays with its channel"
+    "normalises, rectifies and rounds to what the next product multiplies in one pass over the image; a thread stays with its channel"
 );
 kernel!(
     /// First step of the gradients.
@@ -50,7 +59,7 @@ kernel!(
     Plain,
     "batch_norm_gradient",
     "dx = scale/√(variance + ε)·(g − Σg/M − x̂·Σg·x̂/M)",
-    "a thread stays with its channel: factors are prepared once, and no element costs a division"
+    "a thread stays with its channel: factors are prepared once, and no element costs a division; written as the next products multiply it"
 );
 
 /// Slices of a reduction over `rows` rows.
@@ -58,28 +67,95 @@ pub fn slices(rows: usize) -> usize {
     rows.div_ceil(SLICE)
 }
 
-/// Means and squared deviations of x's slices: two matrices `[slices(rows), channels]`.
+/// `struct Slices` of x.
 pub fn statistics_slices(rows: usize, channels: usize) -> Launch {
-    let elements = (rows + 2 * slices(rows)) * channels;
-    over_slices(&SLICES, rows, channels, elements, 4)
+    let elements = rows * channels + slices_len(slices(rows), channels);
+    over_slices(&SLICES, rows, channels, elements, 5)
 }
 
-/// Mean and variance `[channels]` from those of the slices.
-pub fn statistics(rows: usize, channels: usize) -> Launch {
-    Launch::new(
-        &STATISTICS,
-        [channels.div_ceil(32), 1, 1],
-        STATISTICS_LANES,
+/// Values of `struct Slices` of so many slices.
+pub fn slices_len(slices: usize, channels: usize) -> usize {
+    slices * (3 * channels + 1)
+}
+
+/// A joining of slices: how many make a group, and how many groups there are.
+#[derive(Clone, Debug)]
+pub struct Combination {
+    /// The launch.
+    pub launch: Launch,
+    /// Slices of a group.
+    pub group: usize,
+    /// Groups, each a slice of the next joining; a single one is the end of it.
+    pub groups: usize,
+}
+
+/// Joins `slices` slices, at once or, where there are very many, in groups. It depends on their number alone.
+pub fn combine(slices: usize, channels: usize) -> Combination {
+    let group = if slices > TOO_MANY { GROUP } else { slices };
+    let groups = slices.div_ceil(group);
+    let elements = slices_len(slices, channels) + slices_len(groups, channels);
+    let launch = Launch::specialised(
+        &COMBINE,
+        vec![Operand::F32.constant()],
+        [channels.div_ceil(32), groups, 1],
+        COMBINE_LANES,
         Work {
-            operations: (7 * slices(rows) * channels) as f64,
-            bytes: f32_bytes((2 * slices(rows) + 2) * channels),
+            operations: (11 * slices * channels) as f64,
+            bytes: f32_bytes(elements),
         },
-    )
+    );
+    Combination {
+        launch,
+        group,
+        groups,
+    }
 }
 
-/// y from x and the statistics.
-pub fn normalise(rows: usize, channels: usize) -> Launch {
-    over_slices(&NORMALISE, rows, channels, (2 * rows + 4) * channels, 5)
+/// Slices that the epilogue of a tiled product leaves: those of each phase, and phases.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EpilogueSlices {
+    /// Slices of a phase.
+    pub phase: usize,
+    /// Phases: one for fprop, one for each step within a stride for dgrad.
+    pub phases: usize,
+}
+
+impl EpilogueSlices {
+    /// Of y.
+    pub fn fprop(s: &ConvShape) -> Self {
+        Self::of(s.batch * s.output[0] * s.output[1], 1)
+    }
+
+    /// Of x. Phases differ in their pixels by a row and a column of images; all have as many slices as the largest.
+    pub fn dgrad(s: &ConvShape) -> Self {
+        let [rows, columns] = [0, 1].map(|axis| s.input[axis].div_ceil(s.stride[axis]));
+        Self::of(s.batch * rows * columns, s.stride[0] * s.stride[1])
+    }
+
+    fn of(pixels: usize, phases: usize) -> Self {
+        Self {
+            phase: pixels.div_ceil(SLICE_PIXELS),
+            phases,
+        }
+    }
+
+    /// All of them.
+    pub fn count(self) -> usize {
+        self.phase * self.phases
+    }
+}
+
+/// What slices of a result cost in its epilogue, where the result is in registers.
+#[must_use]
+pub fn with_slices(mut launch: Launch, elements: usize, slices: usize, channels: usize) -> Launch {
+    launch.work.operations += 5.0 * elements as f64;
+    launch.work.bytes += f32_bytes(slices_len(slices, channels));
+    launch
+}
+
+/// y from x and the statistics, written as `to`.
+pub fn normalise(to: Operand, rows: usize, channels: usize) -> Launch {
+    per_element(&NORMALISE, to, [rows, channels], (rows + 4) * channels, 5)
 }
 
 /// Both sums of the gradients over x's slices: two matrices `[slices(rows), channels]`.
@@ -88,9 +164,31 @@ pub fn gradient_slices(rows: usize, channels: usize) -> Launch {
     over_slices(&GRADIENT_SLICES, rows, channels, elements, 9)
 }
 
-/// dx from both sums.
-pub fn gradient(rows: usize, channels: usize) -> Launch {
-    over_slices(&GRADIENT, rows, channels, (3 * rows + 6) * channels, 10)
+/// dx from both sums, written as `to`.
+pub fn gradient(to: Operand, rows: usize, channels: usize) -> Launch {
+    let elements = (2 * rows + 6) * channels;
+    per_element(&GRADIENT, to, [rows, channels], elements, 10)
+}
+
+/// A launch over `[rows, channels]` that reads `elements` values and writes rows of operands.
+fn per_element(
+    kernel: &'static Kernel,
+    to: Operand,
+    [rows, channels]: [usize; 2],
+    elements: usize,
+    operations: usize,
+) -> Launch {
+    let padded = to.row(channels);
+    Launch::specialised(
+        kernel,
+        vec![to.constant()],
+        [slices(rows), padded.div_ceil(32), 1],
+        LANES,
+        Work {
+            operations: (operations * rows * channels) as f64,
+            bytes: f32_bytes(elements) + (to.bytes() * rows * padded) as f64,
+        },
+    )
 }
 
 /// A launch whose blocks are slices of the rows by 32 channels, and which moves `elements` values.
@@ -101,8 +199,9 @@ fn over_slices(
     elements: usize,
     operations: usize,
 ) -> Launch {
-    Launch::new(
+    Launch::specialised(
         kernel,
+        vec![Operand::F32.constant()],
         [slices(rows), channels.div_ceil(32), 1],
         LANES,
         Work {

@@ -1,6 +1,7 @@
 //! Launches of `elementwise.cu`: one thread per element.
 
 use crate::kernel::{Kernel, Launch, Work, f32_bytes, kernel};
+use crate::pack::Operand;
 
 const THREADS: u32 = 256;
 
@@ -20,7 +21,7 @@ kernel!(
     Plain,
     "leaky_relu_gradient",
     "dx = dy where y > 0, slope·dy elsewhere",
-    "plain: memory-bound, there is nothing to share"
+    "memory-bound: reads y as the next product read it, where that is all there is of it"
 );
 kernel!(
     /// y = tanh x.
@@ -72,8 +73,9 @@ fn traffic(kernel: &Kernel) -> (usize, usize) {
 /// A launch over `length` elements.
 pub fn launch(kernel: &'static Kernel, length: usize) -> Launch {
     let (tensors, operations) = traffic(kernel);
-    Launch::new(
+    Launch::specialised(
         kernel,
+        vec![Operand::F32.constant()],
         [length.div_ceil(THREADS as usize), 1, 1],
         [THREADS, 1, 1],
         Work {
@@ -81,4 +83,14 @@ pub fn launch(kernel: &'static Kernel, length: usize) -> Launch {
             bytes: f32_bytes(tensors * length),
         },
     )
+}
+
+/// dx `[rows, channels]` of a LeakyReLU from dy and a y that lies as `from`.
+pub fn leaky_relu_gradient(from: Operand, rows: usize, channels: usize) -> Launch {
+    let length = rows * channels;
+    let mut launch = launch(&LEAKY_RELU_GRADIENT, length);
+    launch.module.constants = vec![from.constant()];
+    let y = from.bytes() * rows * from.row(channels);
+    launch.work.bytes += y as f64 - f32_bytes(length);
+    launch
 }

@@ -2,6 +2,7 @@
 //!
 //! The grid is the caller's, as large as its device: results do not depend on it.
 
+use crate::batch_norm::SLICE_PIXELS;
 use crate::convolution::ConvShape;
 use crate::implicit_gemm::work;
 use crate::kernel::{Kernel, Launch, kernel};
@@ -45,6 +46,10 @@ pub struct Plan {
     pub depth: usize,
     /// The source and the weights.
     pub maps: [TensorMap; 2],
+    /// Slices that the epilogue leaves statistics of.
+    pub slices: usize,
+    /// Elements of the result.
+    pub elements: usize,
 }
 
 /// y = conv(x, w) + bias on a device of `multiprocessors`; `None` for shapes that would leave most of a tile empty, or
@@ -154,6 +159,8 @@ impl Product {
             tiles: tiles.map(|extent| i32::try_from(extent).unwrap_or(i32::MAX)),
             depth,
             maps,
+            slices: self.phases * across.iter().product::<usize>() * (TILE / SLICE_PIXELS),
+            elements: self.result,
         })
     }
 }

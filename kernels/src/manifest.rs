@@ -26,7 +26,7 @@ pub static MANIFEST: [&Kernel; 34] = [
     &single_channel::WGRAD,
     &linear::DOT,
     &batch_norm::SLICES,
-    &batch_norm::STATISTICS,
+    &batch_norm::COMBINE,
     &batch_norm::NORMALISE,
     &batch_norm::GRADIENT_SLICES,
     &batch_norm::GRADIENT,
@@ -59,10 +59,15 @@ pub fn modules_for(operand: Operand) -> Vec<Module> {
         .collect();
     // Linear layers have a window of 1×1, which has no constants of its own.
     let (convolution, linear) = (shape([5, 5], 128), shape([1, 1], 128));
-    modules.push(single_channel::fprop(&convolution).module);
+    for to in [Operand::F32, operand] {
+        modules.push(single_channel::fprop(to, &convolution).module);
+        modules.push(elementwise::leaky_relu_gradient(to, 1, 1).module);
+    }
     modules.push(convolution::fprop(&convolution).module);
     modules.push(convolution::fprop(&linear).module);
     modules.push(pack::rows(operand, 1, 1).module);
+    modules.push(batch_norm::combine(1, 1).launch.module);
+    modules.push(batch_norm::normalise(operand, 1, 1).module);
     for shape in [convolution, linear, shape([5, 5], 64)] {
         modules.push(implicit_gemm::fprop(operand, &shape).module);
         modules.push(implicit_gemm::wgrad(operand, &shape).0.module);
@@ -99,12 +104,13 @@ pub fn hopper_launches_for(operand: Operand) -> Vec<Launch> {
 /// Every module that the paper's model uses at any precision, and those that serve any other window.
 pub fn modules() -> Vec<Module> {
     let any_window = shape([3, 3], 64);
-    let mut modules = vec![single_channel::fprop(&any_window).module];
+    let mut modules = Vec::new();
     for operand in [Operand::F32, Operand::Bf16, Operand::Tf32] {
         modules.extend(modules_for(operand));
         let hopper = hopper_launches_for(operand);
         modules.extend(hopper.into_iter().map(|launch| launch.module));
         modules.push(implicit_gemm::fprop(operand, &any_window).module);
+        modules.push(single_channel::fprop(operand, &any_window).module);
     }
     modules.sort();
     modules.dedup();
@@ -112,8 +118,10 @@ pub fn modules() -> Vec<Module> {
 }
 
 /// Sources whose modules have constants.
-const SPECIALISED: [&str; 7] = [
+const SPECIALISED: [&str; 9] = [
+    "batch_norm.cu",
     "convolution.cu",
+    "elementwise.cu",
     "implicit_gemm.cu",
     "implicit_gemm_hopper.cu",
     "implicit_gemm_hopper_wgrad.cu",
@@ -185,6 +193,7 @@ mod tests {
             ("adam.cu", "CHUNK", adam::CHUNK),
             ("adam.cu", "MOST_TENSORS", adam::MOST_TENSORS),
             ("batch_norm.cu", "SLICE", batch_norm::SLICE),
+            ("moments.cuh", "SLICE_PIXELS", batch_norm::SLICE_PIXELS),
             ("reduce.cu", "SLICE", reduce::SLICE),
             ("reduce.cu", "SQUARES", reduce::SQUARES),
             ("single_channel.cu", "LANES", single_channel::LANES),

@@ -28,6 +28,15 @@ impl Operand {
         channels.next_multiple_of(16 / self.bytes())
     }
 
+    /// Values from one row of an image of `channels` channels to the next: padded, but for f32, which is what images are
+    /// kept in as they are.
+    pub const fn row(self, channels: usize) -> usize {
+        match self {
+            Self::F32 => channels,
+            Self::Bf16 | Self::Tf32 => self.padded(channels),
+        }
+    }
+
     pub(crate) fn constant(self) -> (&'static str, u32) {
         let bits = match self {
             Self::Bf16 => 16,

@@ -1,7 +1,8 @@
 //! Launches of `single_channel.cu`: the three products where x has one channel.
 
 use crate::convolution::{ConvShape, Split};
-use crate::kernel::{Launch, kernel};
+use crate::kernel::{Launch, f32_bytes, kernel};
+use crate::pack::Operand;
 
 /// Channels of y in a block of fprop and wgrad.
 pub const LANES: usize = 32;
@@ -27,7 +28,7 @@ kernel!(
     Plain,
     "single_channel_fprop",
     "convolution of a one-channel image",
-    "over conv_fprop: the patch of x in shared memory, 8 pixels per thread: one weight read serves 8 multiply-adds"
+    "over conv_fprop: the patch of x in shared memory, 8 pixels per thread: one weight read serves 8 multiply-adds; takes over the activation, and writes what the next product multiplies"
 );
 kernel!(
     /// K → 1.
@@ -36,7 +37,7 @@ kernel!(
     Plain,
     "single_channel_dgrad",
     "transposed convolution to a one-channel image",
-    "over conv_dgrad: y staged in shared memory: read from device memory 1.6 times (tiles overlap) and not 6 times"
+    "over conv_dgrad: y staged in shared memory: read from device memory 1.6 times (tiles overlap) and not 6 times; takes over the activation"
 );
 kernel!(
     /// The weights between.
@@ -71,25 +72,34 @@ fn is_image(shape: &ConvShape) -> bool {
     shape.channels == 1 && shape.output != [1, 1]
 }
 
-/// y = conv(x, w) + bias.
-pub fn fprop(shape: &ConvShape) -> Launch {
+/// y = activated conv(x, w) + bias, written as `to`.
+pub fn fprop(to: Operand, shape: &ConvShape) -> Launch {
     let tiles = shape.output[1].div_ceil(WARPS * PER_THREAD);
-    let blocks = shape.outputs.div_ceil(LANES);
+    let padded = to.row(shape.outputs);
+    let mut work = shape.work();
+    let pixels = shape.batch * shape.output[0] * shape.output[1];
+    work.bytes += (to.bytes() * pixels * padded) as f64 - f32_bytes(shape.output_len());
     Launch::specialised(
         &FPROP,
-        shape.window_constants(),
-        [shape.batch * shape.output[0], tiles, blocks],
+        constants(to, shape),
+        [shape.batch * shape.output[0], tiles, padded.div_ceil(LANES)],
         [LANES as u32, WARPS as u32, 1],
-        shape.work(),
+        work,
     )
 }
 
-/// x = convᵀ(y, w) + bias.
+fn constants(to: Operand, shape: &ConvShape) -> Vec<(&'static str, u32)> {
+    let mut constants = vec![to.constant()];
+    constants.extend(shape.window_constants());
+    constants
+}
+
+/// x = activated convᵀ(y, w) + bias.
 pub fn dgrad(shape: &ConvShape) -> Launch {
     let tiles = shape.input[0].div_ceil(TILE) * shape.input[1].div_ceil(TILE);
     Launch::specialised(
         &DGRAD,
-        shape.window_constants(),
+        constants(Operand::F32, shape),
         [shape.batch * tiles, 1, 1],
         [(TILE * TILE) as u32, 1, 1],
         shape.work(),
@@ -105,7 +115,7 @@ pub fn wgrad(shape: &ConvShape) -> (Launch, Split) {
     let split = Split::of(shape, WANTED_BLOCKS / blocks);
     let launch = Launch::specialised(
         &WGRAD,
-        shape.window_constants(),
+        constants(Operand::F32, shape),
         [split.slices, blocks, 1],
         [LANES as u32, WARPS as u32, 1],
         shape.work(),

@@ -26,9 +26,11 @@ pub(crate) const FAMILIES: &[(&str, &str)] = files!("cuda":
 
 /// What the families include, by file name.
 pub const HEADERS: &[(&str, &str)] = files!("cuda":
+    "activation.cuh",
     "hopper.cuh",
     "index.cuh",
     "mma.cuh",
+    "moments.cuh",
     "operand.cuh",
     "pipeline.cuh",
     "product.cuh",

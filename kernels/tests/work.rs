@@ -108,7 +108,7 @@ fn products_of_single_channels_do_too() {
         ..PAPER
     };
     let launches = [
-        single_channel::fprop(&shape),
+        single_channel::fprop(Operand::F32, &shape),
         single_channel::dgrad(&shape),
         single_channel::wgrad(&shape).0,
     ];
@@ -123,7 +123,7 @@ fn products_of_single_channels_do_too() {
         ..shape
     };
     let launches = [
-        single_channel::fprop(&odd),
+        single_channel::fprop(Operand::F32, &odd),
         single_channel::dgrad(&odd),
         single_channel::wgrad(&odd).0,
     ];

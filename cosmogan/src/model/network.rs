@@ -284,8 +284,8 @@ impl Bound<'_> {
                 Ok(y)
             }
             Mode::Inference => {
-                let mean = self.variable(&format!("bn{layer}.running_mean")).value();
-                let variance = self.variable(&format!("bn{layer}.running_var")).value();
+                let mean = self.variable(&format!("bn{layer}.running_mean")).value()?;
+                let variance = self.variable(&format!("bn{layer}.running_var")).value()?;
                 let statistics = (mean, variance);
                 Ok(self
                     .tape

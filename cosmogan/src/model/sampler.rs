@@ -28,6 +28,6 @@ pub fn run(network: &Network, latents: &[f32], mode: Mode) -> Result<Vec<f32>> {
     let &[batch, height, width, channels] = maps.shape().dims() else {
         unreachable!("the generator's last layer is a transposed convolution");
     };
-    let values = backend.download(maps.value())?;
+    let values = backend.download(maps.value()?)?;
     Ok(channels_first(&values, [batch, height, width, channels]))
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use cosmogan_engine::adam::{AdamOperand, AdamSettings, AdamStep};
-use cosmogan_engine::backend::{Activation, Backend, Normalisation};
+use cosmogan_engine::backend::{Activation, Backend, Epilogue, Normalisation};
 use cosmogan_engine::profile::{Extents, Kind, Operator};
 use cosmogan_engine::{ConvGeometry, Shape, Tensor};
 use cosmogan_kernels::{MANIFEST, data};
@@ -37,7 +37,7 @@ pub fn kind_of(kernel: &str) -> Option<Kind> {
     }
     Some(match kernel {
         "linear_dot" => Kind::Linear,
-        "batch_norm_slices" | "batch_norm_statistics" => Kind::BatchStatistics,
+        "batch_norm_slices" | "batch_norm_combine" => Kind::BatchStatistics,
         "batch_norm_normalise" => Kind::Normalise,
         "batch_norm_gradient_slices" | "batch_norm_gradient" => Kind::NormaliseGradient,
         "hyperbolic_tangent" => Kind::Tanh,
@@ -180,8 +180,8 @@ fn convolution(kind: Kind, geometry: ConvGeometry, backend: &Arc<dyn Backend>) -
     let mut y = noise(backend, &geometry.output_dims())?;
     let mut weight = noise(backend, &geometry.weight_dims())?;
     Ok(Box::new(move |backend| match kind {
-        Kind::Fprop => backend.conv_fprop(&geometry, &x, &weight, None, &mut y),
-        Kind::Dgrad => backend.conv_dgrad(&geometry, &y, &weight, None, &mut x),
+        Kind::Fprop => backend.conv_fprop(&geometry, &x, &weight, None, Epilogue::None, &mut y),
+        Kind::Dgrad => backend.conv_dgrad(&geometry, &y, &weight, None, Epilogue::None, &mut x),
         _ => backend.conv_wgrad(&geometry, &x, &y, &mut weight),
     }))
 }

@@ -76,7 +76,7 @@ impl Workload {
                     let maps = tape.constant(backend.upload(shape.clone(), &maps)?);
                     let bound = network.bind(&tape, Mode::Inference);
                     let (logits, _) = discriminator::forward(&bound, &maps)?;
-                    backend.download(logits.value())?;
+                    backend.download(logits.value()?)?;
                     Ok(())
                 }))
             }

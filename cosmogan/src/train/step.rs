@@ -456,13 +456,13 @@ impl Trainer {
         let discriminator_gradients = gradients(&d_loss, &discriminator.trained())?;
         let generator_gradients = gradients(&g_loss, &generator.trained())?;
         let report = DeviceReport {
-            d_loss_real: d_loss_real.value().clone(),
-            d_loss_fake: d_loss_fake.value().clone(),
-            g_loss: g_loss.value().clone(),
+            d_loss_real: d_loss_real.value()?.clone(),
+            d_loss_fake: d_loss_fake.value()?.clone(),
+            g_loss: g_loss.value()?.clone(),
             discriminator_norm: self.squared_norm(&discriminator_gradients)?,
             generator_norm: self.squared_norm(&generator_gradients)?,
-            real_logits: real_logits.value().clone(),
-            fake_logits: fake_logits.value().clone(),
+            real_logits: real_logits.value()?.clone(),
+            fake_logits: fake_logits.value()?.clone(),
         };
         let outcome = DeviceOutcome {
             report,

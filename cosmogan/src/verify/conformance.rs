@@ -13,11 +13,12 @@ use cosmogan_engine::{
 use cosmogan_oracle::cases::{EPSILON, LEAKY_SLOPE, MOMENTUM};
 use cosmogan_oracle::operators::activation::Activation;
 use cosmogan_oracle::operators::adam::Adam;
+use cosmogan_oracle::operators::batch_norm;
 use cosmogan_oracle::operators::convolution::{Convolution, Method, Methods};
-use cosmogan_oracle::{Arithmetic, Case, Operand, Operator};
+use cosmogan_oracle::{Arithmetic, Case, Expected, Operand, Operator};
 
 use super::Check;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Errors are counted in bounds: up to one is right.
 const LIMIT: f64 = 1.0;
@@ -85,7 +86,14 @@ pub fn check(
     let computed = compute(case, backend)?;
     let methods = methods(case, &**backend);
     let mut worst = (0.0, String::new());
-    for expected in case.expected_by(methods, arithmetic, most) {
+    let mut all = case.expected_by(methods, arithmetic, most);
+    if matches!(
+        case.operator,
+        Operator::Conv2d(_) | Operator::ConvTranspose2d(_)
+    ) {
+        all.extend(statistics_of(&computed["y"], &computed["mean"], arithmetic));
+    }
+    for expected in all {
         let Some(values) = computed.get(expected.name) else {
             worst = (f64::INFINITY, format!("{}: not computed", expected.name));
             continue;
@@ -112,6 +120,24 @@ pub fn check(
     })
 }
 
+/// Mean and variance of a convolution's result, as it was computed: they are sums of those very values. There is one mean for
+/// each channel.
+fn statistics_of(y: &[f32], means: &[f32], arithmetic: &Arithmetic) -> [Expected; 2] {
+    let channels = means.len();
+    let all: Vec<_> = (0..channels)
+        .map(|channel| {
+            let values = y.iter().skip(channel).step_by(channels);
+            batch_norm::statistics(values.map(|&value| f64::from(value)), arithmetic)
+        })
+        .collect();
+    ["mean", "variance"].map(|name| {
+        let which = usize::from(name == "variance");
+        Expected::evaluate(name, &[channels], channels, 0, |channel| {
+            all[channel][which]
+        })
+    })
+}
+
 /// Every output of a case, as the device computes it.
 ///
 /// # Errors
@@ -133,7 +159,7 @@ pub fn compute(case: &Case, backend: &Arc<dyn Backend>) -> Result<Outputs> {
             let [x, weight, bias] = job.parameters(["x", "weight", "bias"])?;
             let padding = padding(&shape);
             let y = job.tape.conv2d(&x, &weight, &bias, shape.stride, padding)?;
-            job.differentiate(y, &[("dx", &x), ("dweight", &weight), ("dbias", &bias)])
+            job.convolution(y, [&x, &weight, &bias])
         }
         Operator::ConvTranspose2d(shape) => {
             let [x, weight, bias] = job.parameters(["x", "weight", "bias"])?;
@@ -141,7 +167,7 @@ pub fn compute(case: &Case, backend: &Arc<dyn Backend>) -> Result<Outputs> {
             let y = job
                 .tape
                 .conv_transpose2d(&x, &weight, &bias, shape.stride, padding)?;
-            job.differentiate(y, &[("dx", &x), ("dweight", &weight), ("dbias", &bias)])
+            job.convolution(y, [&x, &weight, &bias])
         }
         Operator::BatchNormTraining { slope, .. } => job.batch_norm_training(slope),
         Operator::BatchNormInference { slope, .. } => {
@@ -153,7 +179,7 @@ pub fn compute(case: &Case, backend: &Arc<dyn Backend>) -> Result<Outputs> {
             let y = job
                 .tape
                 .batch_norm_inference(&x?, statistics, &scale?, &shift?, settings)?;
-            Ok(HashMap::from([("y", job.download(y.value())?)]))
+            Ok(HashMap::from([("y", job.download(y.value()?)?)]))
         }
         Operator::Activation { activation, .. } => {
             let [x] = job.parameters(["x"])?;
@@ -165,7 +191,7 @@ pub fn compute(case: &Case, backend: &Arc<dyn Backend>) -> Result<Outputs> {
             let loss = job.tape.bce_with_logits(&x, target as f32)?;
             let gradients = job.tape.gradients(&loss, job.tensor("dloss")?, &[&x])?;
             Ok(HashMap::from([
-                ("loss", job.download(loss.value())?),
+                ("loss", job.download(loss.value()?)?),
                 ("dx", job.download(&gradients[0])?),
             ]))
         }
@@ -230,10 +256,30 @@ impl Job<'_> {
     fn differentiate(&self, y: Variable, wanted: &[(&'static str, &Variable)]) -> Result<Outputs> {
         let variables: Vec<&Variable> = wanted.iter().map(|(_, variable)| *variable).collect();
         let gradients = self.tape.gradients(&y, self.tensor("dy")?, &variables)?;
-        let mut outputs = HashMap::from([("y", self.download(y.value())?)]);
+        let mut outputs = HashMap::from([("y", self.download(y.value()?)?)]);
         for ((name, _), gradient) in wanted.iter().zip(&gradients) {
             outputs.insert(name, self.download(gradient)?);
         }
+        Ok(outputs)
+    }
+
+    /// The outputs of a convolution, and the statistics of its result, which a batch normalisation behind it has taken: on
+    /// some devices in the convolution's epilogue.
+    fn convolution(&self, y: Variable, [x, weight, bias]: [&Variable; 3]) -> Result<Outputs> {
+        let channels = y.shape().channels();
+        let vector = |value: f32| {
+            let vector = self
+                .backend
+                .upload(Shape::from([channels]), &vec![value; channels])?;
+            Ok::<_, Error>(self.tape.constant(vector))
+        };
+        let (_, statistics) =
+            self.tape
+                .batch_norm_training(&y, &vector(1.0)?, &vector(0.0)?, settings(1.0))?;
+        let mut outputs =
+            self.differentiate(y, &[("dx", x), ("dweight", weight), ("dbias", bias)])?;
+        outputs.insert("mean", self.download(&statistics.mean)?);
+        outputs.insert("variance", self.download(&statistics.variance)?);
         Ok(outputs)
     }
 

@@ -344,7 +344,7 @@ fn logits(network: &Network, maps: &[f32], mode: Mode) -> Result<Vec<f32>> {
     let shape = Shape::from([batch, size, size, config.c_dim]);
     let maps = tape.constant(backend.upload(shape, maps)?);
     let (logits, _) = discriminator::forward(&network.bind(&tape, mode), &maps)?;
-    Ok(backend.download(logits.value())?)
+    Ok(backend.download(logits.value()?)?)
 }
 
 fn losses(step: usize, outcome: &StepOutcome) -> Vec<Computed> {

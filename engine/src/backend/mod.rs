@@ -111,6 +111,48 @@ pub struct Normalisation<'a> {
     pub slope: f32,
 }
 
+/// What is done to the result of a convolution on its way to memory, where [`Backend::conv_fusion`] offers it.
+#[derive(Debug)]
+pub enum Epilogue<'a> {
+    /// Nothing.
+    None,
+    /// An activation.
+    Activation(Activation),
+    /// Mean and biased variance of each channel are taken, as [`Backend::batch_statistics`] takes them.
+    Statistics {
+        /// Mean.
+        mean: &'a mut Tensor,
+        /// Biased variance.
+        variance: &'a mut Tensor,
+    },
+}
+
+impl Epilogue<'_> {
+    /// Refuses anything to be done: for backends that offer none of it.
+    fn expect_none(&self, operator: &'static str) -> Result<()> {
+        match self {
+            Self::None => Ok(()),
+            _ => Err(Error::InvalidOperand {
+                operator,
+                problem: format!("this device does nothing on the way out, but is to do {self:?}"),
+            }),
+        }
+    }
+}
+
+/// What kernels take over from the passes before and after a convolution.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fusion {
+    /// Whether all three products of the geometry take images in the form in which [`Backend::empty_packed`] keeps them.
+    pub packed: bool,
+    /// Whether [`Epilogue::Statistics`] is offered.
+    pub statistics: bool,
+    /// Whether [`Epilogue::Activation`] is offered.
+    pub activation: bool,
+    /// Whether the result may be packed, after a ReLU or LeakyReLU.
+    pub packed_result: bool,
+}
+
 /// The operators of a device.
 ///
 /// Tensors are contiguous and belong to this device. Callers guarantee that shapes fit (the files in [`crate::ops`]
@@ -160,6 +202,19 @@ pub trait Backend: Send + Sync + fmt::Debug {
         ConvMethod::Direct
     }
 
+    /// What a product of a convolution does along with it here. It depends on the geometry alone.
+    fn conv_fusion(&self, product: ConvProduct, geometry: &ConvGeometry) -> Fusion {
+        let _ = (product, geometry);
+        Fusion::default()
+    }
+
+    /// Fresh memory with unspecified contents for an image that nothing but products of convolutions will read: rounded and
+    /// laid out as they multiply it. It may be the result of a normalisation or of its gradient, or of a convolution that
+    /// offers it, and cannot be downloaded. The gradient of a ReLU or LeakyReLU takes it in place of the output.
+    fn empty_packed(&self, shape: Shape) -> Result<Tensor> {
+        self.empty(shape)
+    }
+
     /// y = conv(x, weight) + bias. See [`ConvGeometry`].
     fn conv_fprop(
         &self,
@@ -167,6 +222,7 @@ pub trait Backend: Send + Sync + fmt::Debug {
         x: &Tensor,
         weight: &Tensor,
         bias: Option<&Tensor>,
+        epilogue: Epilogue<'_>,
         y: &mut Tensor,
     ) -> Result<()>;
 
@@ -177,6 +233,7 @@ pub trait Backend: Send + Sync + fmt::Debug {
         y: &Tensor,
         weight: &Tensor,
         bias: Option<&Tensor>,
+        epilogue: Epilogue<'_>,
         x: &mut Tensor,
     ) -> Result<()>;
 

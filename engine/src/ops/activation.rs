@@ -1,9 +1,12 @@
 //! Elementwise nonlinearities. Their gradients need the output alone, so the input can be freed.
 
-use super::when;
-use crate::backend::{Activation, Backend};
+use std::sync::Arc;
+
+use super::{Convolution, when};
+use crate::backend::{Activation, Backend, Epilogue};
 use crate::error::{Error, Result};
-use crate::tape::{Backward, Tape, Variable};
+use crate::lazy::{Lazy, Recipe};
+use crate::tape::{Backward, Tape, Variable, Wanted};
 use crate::tensor::Tensor;
 
 impl Tape {
@@ -20,19 +23,51 @@ impl Tape {
                 problem: format!("the slope must lie between 0 and 1, not {slope}"),
             });
         }
-        let mut y = self.backend().empty(x.shape().clone())?;
-        self.backend().activate(activation, x.value(), &mut y)?;
-        let saved = y.clone();
-        Ok(self.record(&[x], y, || ActivationBackward {
+        let backend = self.backend();
+        let fuses = |convolution: &Arc<Convolution>| convolution.fusion(backend).activation;
+        let y = match x.lazy().unfinished().filter(fuses) {
+            Some(convolution) => {
+                let activated = Activated {
+                    convolution,
+                    activation,
+                };
+                self.defer(x.shape().clone(), Arc::new(activated))
+            }
+            None => {
+                let mut y = backend.empty(x.shape().clone())?;
+                backend.activate(activation, x.value()?, &mut y)?;
+                y.into()
+            }
+        };
+        Ok(self.record(&[x], Arc::clone(&y), || ActivationBackward {
             activation,
-            y: saved,
+            y,
         }))
+    }
+}
+
+/// A convolution with an activation in its epilogue.
+#[derive(Debug)]
+struct Activated {
+    convolution: Arc<Convolution>,
+    activation: Activation,
+}
+
+impl Recipe for Activated {
+    fn compute(&self, backend: &dyn Backend, y: &mut Tensor) -> Result<()> {
+        let epilogue = Epilogue::Activation(self.activation);
+        self.convolution.run(backend, epilogue, y)
+    }
+
+    /// The gradient of a rectifier needs the sign of its output alone, that of the hyperbolic tangent all digits.
+    fn packs(&self, backend: &dyn Backend) -> bool {
+        self.activation != Activation::Tanh && self.convolution.fusion(backend).packed_result
     }
 }
 
 struct ActivationBackward {
     activation: Activation,
-    y: Tensor,
+    y: Arc<Lazy>,
 }
 
 impl Backward for ActivationBackward {
@@ -40,10 +75,10 @@ impl Backward for ActivationBackward {
         &self,
         backend: &dyn Backend,
         dy: &Tensor,
-        wanted: &[bool],
+        wanted: &[Wanted],
     ) -> Result<Vec<Option<Tensor>>> {
         Ok(vec![when(wanted[0], backend, self.y.shape(), |dx| {
-            backend.activate_gradient(self.activation, &self.y, dy, dx)
+            backend.activate_gradient(self.activation, self.y.stored()?, dy, dx)
         })?])
     }
 }

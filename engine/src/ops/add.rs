@@ -3,7 +3,7 @@
 use super::expect_shape;
 use crate::backend::Backend;
 use crate::error::Result;
-use crate::tape::{Backward, Tape, Variable};
+use crate::tape::{Backward, Tape, Variable, Wanted};
 use crate::tensor::Tensor;
 
 impl Tape {
@@ -14,7 +14,7 @@ impl Tape {
     pub fn add(&self, a: &Variable, b: &Variable) -> Result<Variable> {
         expect_shape("add", ("a", a), b.shape().dims(), ("b", b))?;
         let mut y = self.backend().empty(a.shape().clone())?;
-        self.backend().add(a.value(), b.value(), &mut y)?;
+        self.backend().add(a.value()?, b.value()?, &mut y)?;
         Ok(self.record(&[a, b], y, || AddBackward))
     }
 }
@@ -26,11 +26,11 @@ impl Backward for AddBackward {
         &self,
         _: &dyn Backend,
         dy: &Tensor,
-        wanted: &[bool],
+        wanted: &[Wanted],
     ) -> Result<Vec<Option<Tensor>>> {
         Ok(wanted
             .iter()
-            .map(|&wanted| wanted.then(|| dy.clone()))
+            .map(|&wanted| wanted.is_wanted().then(|| dy.clone()))
             .collect())
     }
 }

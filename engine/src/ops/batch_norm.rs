@@ -5,8 +5,9 @@ use std::sync::Arc;
 use super::expect_shape;
 use crate::backend::{Backend, Normalisation};
 use crate::error::{Error, Result};
+use crate::lazy::Recipe;
 use crate::shape::Shape;
-use crate::tape::{Backward, Recipe, Tape, Variable};
+use crate::tape::{Backward, Tape, Variable, Wanted};
 use crate::tensor::Tensor;
 
 /// What a batch normalisation does besides normalising.
@@ -64,20 +65,19 @@ impl Tape {
         let backend = self.backend();
         let mut mean = backend.empty(Shape::from([channels]))?;
         let mut variance = backend.empty(Shape::from([channels]))?;
-        backend.batch_statistics(x.value(), &mut mean, &mut variance)?;
-        let batch_norm = BatchNorm {
-            x: x.value().clone(),
+        let values = x
+            .lazy()
+            .with_statistics(backend, &mut mean, &mut variance)?;
+        let batch_norm = Arc::new(BatchNorm {
+            x: values.clone(),
             mean: mean.clone(),
             variance: variance.clone(),
-            scale: scale.value().clone(),
-            shift: shift.value().clone(),
+            scale: scale.value()?.clone(),
+            shift: shift.value()?.clone(),
             settings,
-        };
-        let y = batch_norm.compute(backend)?;
-        let batch_norm = Arc::new(batch_norm);
-        let y = self
-            .record(&[x, scale, shift], y, || Arc::clone(&batch_norm))
-            .with_recipe(batch_norm);
+        });
+        let y = self.defer(x.shape().clone(), batch_norm.clone());
+        let y = self.record(&[x, scale, shift], y, || batch_norm);
         let count = x.shape().rows();
         Ok((
             y,
@@ -120,14 +120,15 @@ impl Tape {
             ));
         }
         let batch_norm = BatchNorm {
-            x: x.value().clone(),
+            x: x.value()?.clone(),
             mean: statistics.0.clone(),
             variance: statistics.1.clone(),
-            scale: scale.value().clone(),
-            shift: shift.value().clone(),
+            scale: scale.value()?.clone(),
+            shift: shift.value()?.clone(),
             settings,
         };
-        Ok(self.constant(batch_norm.compute(self.backend())?))
+        let y = self.defer(x.shape().clone(), Arc::new(batch_norm));
+        Ok(Variable::untracked(y))
     }
 }
 
@@ -181,10 +182,16 @@ impl BatchNorm {
 }
 
 impl Recipe for BatchNorm {
-    fn compute(&self, backend: &dyn Backend) -> Result<Tensor> {
-        let mut y = backend.empty(self.x.shape().clone())?;
-        backend.normalise(&self.x, self.by(), &mut y)?;
-        Ok(y)
+    fn compute(&self, backend: &dyn Backend, y: &mut Tensor) -> Result<()> {
+        backend.normalise(&self.x, self.by(), y)
+    }
+
+    fn is_cheap(&self) -> bool {
+        true
+    }
+
+    fn packs(&self, _: &dyn Backend) -> bool {
+        true
     }
 }
 
@@ -193,9 +200,12 @@ impl Backward for Arc<BatchNorm> {
         &self,
         backend: &dyn Backend,
         dy: &Tensor,
-        wanted: &[bool],
+        wanted: &[Wanted],
     ) -> Result<Vec<Option<Tensor>>> {
-        let mut dx = backend.empty(self.x.shape().clone())?;
+        let mut dx = match wanted[0] {
+            Wanted::Packed => backend.empty_packed(self.x.shape().clone())?,
+            _ => backend.empty(self.x.shape().clone())?,
+        };
         let mut dscale = backend.empty(self.scale.shape().clone())?;
         let mut dshift = backend.empty(self.scale.shape().clone())?;
         // dx needs both sums, so the three come together; a generator's loss discards the discriminator's two.
@@ -203,7 +213,7 @@ impl Backward for Arc<BatchNorm> {
         Ok([dx, dscale, dshift]
             .into_iter()
             .zip(wanted)
-            .map(|(gradient, &wanted)| wanted.then_some(gradient))
+            .map(|(gradient, &wanted)| wanted.is_wanted().then_some(gradient))
             .collect())
     }
 }

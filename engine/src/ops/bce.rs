@@ -4,7 +4,7 @@ use super::when;
 use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::shape::Shape;
-use crate::tape::{Backward, Tape, Variable};
+use crate::tape::{Backward, Tape, Variable, Wanted};
 use crate::tensor::Tensor;
 
 impl Tape {
@@ -23,10 +23,10 @@ impl Tape {
             });
         }
         let mut loss = self.backend().empty(Shape::from([]))?;
-        self.backend()
-            .bce_with_logits(logits.value(), target, &mut loss)?;
+        let values = logits.value()?;
+        self.backend().bce_with_logits(values, target, &mut loss)?;
         Ok(self.record(&[logits], loss, || BceBackward {
-            logits: logits.value().clone(),
+            logits: values.clone(),
             target,
         }))
     }
@@ -42,7 +42,7 @@ impl Backward for BceBackward {
         &self,
         backend: &dyn Backend,
         dloss: &Tensor,
-        wanted: &[bool],
+        wanted: &[Wanted],
     ) -> Result<Vec<Option<Tensor>>> {
         Ok(vec![when(
             wanted[0],

@@ -1,11 +1,11 @@
 //! The strided convolution (a cross-correlation: the kernel is not flipped).
 
 use super::{expect_shape, mismatch, when};
-use crate::backend::Backend;
+use crate::backend::{Backend, Epilogue};
 use crate::error::Result;
-use crate::geometry::{ConvGeometry, Padding};
+use crate::geometry::{ConvGeometry, ConvProduct, Padding};
 use crate::shape::Shape;
-use crate::tape::{Backward, Saved, Tape, Variable};
+use crate::tape::{Backward, Saved, Tape, Variable, Wanted};
 use crate::tensor::Tensor;
 
 impl Tape {
@@ -39,20 +39,18 @@ impl Tape {
             stride,
             padding,
         )?;
-        let mut y = self.backend().empty(Shape::from(geometry.output_dims()))?;
-        self.backend().conv_fprop(
-            &geometry,
-            x.value(),
-            weight.value(),
-            Some(bias.value()),
-            &mut y,
-        )?;
-        Ok(self.record(&[x, weight, bias], y, || Conv2dBackward {
+        let bias_shape = bias.shape().clone();
+        self.convolution(
+            ConvProduct::Fprop,
             geometry,
-            x: x.save(self.backend()),
-            weight: weight.value().clone(),
-            bias_shape: bias.shape().clone(),
-        }))
+            [x, weight, bias],
+            |x, weight| Conv2dBackward {
+                geometry,
+                x,
+                weight,
+                bias_shape,
+            },
+        )
     }
 }
 
@@ -68,11 +66,11 @@ impl Backward for Conv2dBackward {
         &self,
         backend: &dyn Backend,
         dy: &Tensor,
-        wanted: &[bool],
+        wanted: &[Wanted],
     ) -> Result<Vec<Option<Tensor>>> {
         Ok(vec![
             when(wanted[0], backend, self.x.shape(), |dx| {
-                backend.conv_dgrad(&self.geometry, dy, &self.weight, None, dx)
+                backend.conv_dgrad(&self.geometry, dy, &self.weight, None, Epilogue::None, dx)
             })?,
             when(wanted[1], backend, self.weight.shape(), |dweight| {
                 backend.conv_wgrad(&self.geometry, &self.x.get(backend)?, dy, dweight)
@@ -81,5 +79,12 @@ impl Backward for Conv2dBackward {
                 backend.bias_gradient(dy, dbias)
             })?,
         ])
+    }
+    /// A bias adds up values.
+    fn takes_packed(&self, backend: &dyn Backend, wanted: &[bool]) -> bool {
+        !wanted[2]
+            && backend
+                .conv_fusion(ConvProduct::Fprop, &self.geometry)
+                .packed
     }
 }

@@ -1,11 +1,11 @@
 //! The strided transposed convolution: the exact adjoint of the convolution with the same weight and geometry.
 
 use super::{expect_shape, mismatch, when};
-use crate::backend::Backend;
+use crate::backend::{Backend, Epilogue};
 use crate::error::Result;
-use crate::geometry::{ConvGeometry, Padding};
+use crate::geometry::{ConvGeometry, ConvProduct, Padding};
 use crate::shape::Shape;
-use crate::tape::{Backward, Saved, Tape, Variable};
+use crate::tape::{Backward, Saved, Tape, Variable, Wanted};
 use crate::tensor::Tensor;
 
 impl Tape {
@@ -40,21 +40,17 @@ impl Tape {
             stride,
             padding,
         )?;
-        let mut y = self.backend().empty(Shape::from(geometry.input_dims()))?;
-        self.backend().conv_dgrad(
-            &geometry,
-            x.value(),
-            weight.value(),
-            Some(bias.value()),
-            &mut y,
-        )?;
-        Ok(
-            self.record(&[x, weight, bias], y, || ConvTranspose2dBackward {
+        let bias_shape = bias.shape().clone();
+        self.convolution(
+            ConvProduct::Dgrad,
+            geometry,
+            [x, weight, bias],
+            |x, weight| ConvTranspose2dBackward {
                 geometry,
-                x: x.save(self.backend()),
-                weight: weight.value().clone(),
-                bias_shape: bias.shape().clone(),
-            }),
+                x,
+                weight,
+                bias_shape,
+            },
         )
     }
 }
@@ -71,11 +67,11 @@ impl Backward for ConvTranspose2dBackward {
         &self,
         backend: &dyn Backend,
         dy: &Tensor,
-        wanted: &[bool],
+        wanted: &[Wanted],
     ) -> Result<Vec<Option<Tensor>>> {
         Ok(vec![
             when(wanted[0], backend, self.x.shape(), |dx| {
-                backend.conv_fprop(&self.geometry, dy, &self.weight, None, dx)
+                backend.conv_fprop(&self.geometry, dy, &self.weight, None, Epilogue::None, dx)
             })?,
             when(wanted[1], backend, self.weight.shape(), |dweight| {
                 backend.conv_wgrad(&self.geometry, dy, &self.x.get(backend)?, dweight)
@@ -84,5 +80,12 @@ impl Backward for ConvTranspose2dBackward {
                 backend.bias_gradient(dy, dbias)
             })?,
         ])
+    }
+    /// A bias adds up values.
+    fn takes_packed(&self, backend: &dyn Backend, wanted: &[bool]) -> bool {
+        !wanted[2]
+            && backend
+                .conv_fusion(ConvProduct::Dgrad, &self.geometry)
+                .packed
     }
 }

@@ -4,7 +4,7 @@ use super::{expect_shape, mismatch, when};
 use crate::backend::Backend;
 use crate::error::Result;
 use crate::shape::Shape;
-use crate::tape::{Backward, Tape, Variable};
+use crate::tape::{Backward, Tape, Variable, Wanted};
 use crate::tensor::Tensor;
 
 impl Tape {
@@ -23,11 +23,12 @@ impl Tape {
         }
         expect_shape("linear", ("bias", bias), &[outputs], ("weight", weight))?;
         let mut y = self.backend().empty(Shape::from([rows, outputs]))?;
+        let (values, weights) = (x.value()?, weight.value()?);
         self.backend()
-            .linear(x.value(), weight.value(), bias.value(), &mut y)?;
+            .linear(values, weights, bias.value()?, &mut y)?;
         Ok(self.record(&[x, weight, bias], y, || LinearBackward {
-            x: x.value().clone(),
-            weight: weight.value().clone(),
+            x: values.clone(),
+            weight: weights.clone(),
             bias_shape: bias.shape().clone(),
         }))
     }
@@ -44,7 +45,7 @@ impl Backward for LinearBackward {
         &self,
         backend: &dyn Backend,
         dy: &Tensor,
-        wanted: &[bool],
+        wanted: &[Wanted],
     ) -> Result<Vec<Option<Tensor>>> {
         Ok(vec![
             when(wanted[0], backend, self.x.shape(), |dx| {

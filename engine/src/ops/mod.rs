@@ -9,14 +9,16 @@ mod batch_norm;
 mod bce;
 mod conv2d;
 mod conv_transpose2d;
+mod convolution;
 mod linear;
 mod reshape;
 
 pub use batch_norm::{BatchNormSettings, BatchStatistics, update_running_statistics};
+pub(crate) use convolution::Convolution;
 
 use crate::error::{Error, Result};
 use crate::shape::Shape;
-use crate::tape::Variable;
+use crate::tape::{Variable, Wanted};
 use crate::tensor::Tensor;
 
 /// Refuses `left` unless its extents are `expected`, in terms of the operand `right` that decides them.
@@ -49,12 +51,12 @@ fn mismatch(
 
 /// Runs `compute` into fresh memory of `shape` if `wanted`.
 fn when(
-    wanted: bool,
+    wanted: Wanted,
     backend: &dyn crate::backend::Backend,
     shape: &Shape,
     compute: impl FnOnce(&mut Tensor) -> Result<()>,
 ) -> Result<Option<Tensor>> {
-    if !wanted {
+    if !wanted.is_wanted() {
         return Ok(None);
     }
     let mut output = backend.empty(shape.clone())?;

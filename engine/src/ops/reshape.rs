@@ -3,7 +3,7 @@
 use crate::backend::Backend;
 use crate::error::Result;
 use crate::shape::Shape;
-use crate::tape::{Backward, Tape, Variable};
+use crate::tape::{Backward, Tape, Variable, Wanted};
 use crate::tensor::Tensor;
 
 impl Tape {
@@ -12,7 +12,7 @@ impl Tape {
     /// # Errors
     /// Where the number of elements would change.
     pub fn reshape(&self, x: &Variable, shape: impl Into<Shape>) -> Result<Variable> {
-        let y = x.value().reshape(shape)?;
+        let y = x.value()?.reshape(shape)?;
         Ok(self.record(&[x], y, || ReshapeBackward {
             shape: x.shape().clone(),
         }))
@@ -28,9 +28,9 @@ impl Backward for ReshapeBackward {
         &self,
         _: &dyn Backend,
         dy: &Tensor,
-        wanted: &[bool],
+        wanted: &[Wanted],
     ) -> Result<Vec<Option<Tensor>>> {
-        Ok(vec![if wanted[0] {
+        Ok(vec![if wanted[0].is_wanted() {
             Some(dy.reshape(self.shape.clone())?)
         } else {
             None

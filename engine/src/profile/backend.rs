@@ -15,7 +15,7 @@ use super::profiler::{Profiler, Sample};
 use crate::adam::AdamStep;
 use crate::backend::cpu::CpuBackend;
 use crate::backend::launch::{LaunchBackend, Launcher, Recording};
-use crate::backend::{Activation, Backend, Normalisation, Precision};
+use crate::backend::{Activation, Backend, Epilogue, Fusion, Normalisation, Precision};
 use crate::error::Result;
 use crate::geometry::{ConvGeometry, ConvMethod, ConvProduct};
 use crate::shape::Shape;
@@ -262,16 +262,26 @@ impl Backend for Profiled {
         self.inner.conv_method(product, geometry)
     }
 
+    fn conv_fusion(&self, product: ConvProduct, geometry: &ConvGeometry) -> Fusion {
+        self.inner.conv_fusion(product, geometry)
+    }
+
+    fn empty_packed(&self, shape: Shape) -> Result<Tensor> {
+        self.inner.empty_packed(shape)
+    }
+
     fn conv_fprop(
         &self,
         geometry: &ConvGeometry,
         x: &Tensor,
         weight: &Tensor,
         bias: Option<&Tensor>,
+        epilogue: Epilogue<'_>,
         y: &mut Tensor,
     ) -> Result<()> {
         self.convolve(Kind::Fprop, ConvProduct::Fprop, geometry, || {
-            self.inner.conv_fprop(geometry, x, weight, bias, y)
+            self.inner
+                .conv_fprop(geometry, x, weight, bias, epilogue, y)
         })
     }
 
@@ -281,10 +291,12 @@ impl Backend for Profiled {
         y: &Tensor,
         weight: &Tensor,
         bias: Option<&Tensor>,
+        epilogue: Epilogue<'_>,
         x: &mut Tensor,
     ) -> Result<()> {
         self.convolve(Kind::Dgrad, ConvProduct::Dgrad, geometry, || {
-            self.inner.conv_dgrad(geometry, y, weight, bias, x)
+            self.inner
+                .conv_dgrad(geometry, y, weight, bias, epilogue, x)
         })
     }
 

@@ -98,6 +98,7 @@ fn product<const N: usize>(extents: [usize; N]) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use cosmogan_kernels::pack::Operand;
     use cosmogan_kernels::{adam, batch_norm, elementwise, loss};
 
     use super::*;
@@ -183,7 +184,7 @@ mod tests {
             ),
             (
                 over("normalise", images),
-                batch_norm::normalise(rows, channels),
+                batch_norm::normalise(Operand::F32, rows, channels),
             ),
             (over("adam", &values), adam::step([length].into_iter())),
             (over("bce_with_logits", &values), loss::bce(length)),
@@ -198,7 +199,7 @@ mod tests {
         // What takes two steps differs by the partial sums in between alone.
         let slices = [
             batch_norm::gradient_slices(rows, channels),
-            batch_norm::gradient(rows, channels),
+            batch_norm::gradient(Operand::F32, rows, channels),
         ];
         let model = over("normalise_gradient", images);
         let operations: f64 = slices.iter().map(|launch| launch.work.operations).sum();

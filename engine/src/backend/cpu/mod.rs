@@ -16,7 +16,7 @@ mod reduce;
 
 use std::sync::Arc;
 
-use super::{Activation, Backend, Buffer, Normalisation, expect_length, expect_room};
+use super::{Activation, Backend, Buffer, Epilogue, Normalisation, expect_length, expect_room};
 use crate::adam::AdamStep;
 use crate::error::{Error, Result};
 use crate::geometry::{ConvGeometry, ConvMethod, ConvProduct};
@@ -177,8 +177,10 @@ impl Backend for CpuBackend {
         x: &Tensor,
         weight: &Tensor,
         bias: Option<&Tensor>,
+        epilogue: Epilogue<'_>,
         y: &mut Tensor,
     ) -> Result<()> {
+        epilogue.expect_none("convolution")?;
         let y = write("convolution", y)?;
         self.convolutions
             .fprop(geometry, read(x), read(weight), bias.map(read), y)
@@ -190,8 +192,10 @@ impl Backend for CpuBackend {
         y: &Tensor,
         weight: &Tensor,
         bias: Option<&Tensor>,
+        epilogue: Epilogue<'_>,
         x: &mut Tensor,
     ) -> Result<()> {
+        epilogue.expect_none("convolution")?;
         let x = write("convolution", x)?;
         self.convolutions
             .dgrad(geometry, read(y), read(weight), bias.map(read), x)

@@ -5,6 +5,7 @@
 //! kernels where the device has them and the shape fills their tiles, by tiled kernels otherwise, and by the plain kernels
 //! on GPUs that are too old for either.
 
+use cosmogan_kernels::batch_norm::{self, EpilogueSlices};
 use cosmogan_kernels::convolution::{self, ConvShape};
 use cosmogan_kernels::pack::{self, Operand};
 use cosmogan_kernels::{
@@ -12,14 +13,82 @@ use cosmogan_kernels::{
     single_channel,
 };
 
-use super::{Allocation, Arguments, LaunchBackend};
-use crate::error::Result;
+use super::operators::slope;
+use super::{Allocation, Arguments, Image, LaunchBackend, moments};
+use crate::backend::{Activation, Epilogue};
+use crate::error::{Error, Result};
 use crate::geometry::ConvGeometry;
 
 /// A packed operand: in memory of its own, or as it lies where there is nothing to pack.
 struct Packed {
     address: u64,
     _memory: Option<Box<dyn Allocation>>,
+}
+
+/// What operands are refused for.
+const NAME: &str = "convolution";
+
+/// A launch of a tiled kernel, with what it is told besides the shape, and what it writes.
+struct TiledProduct {
+    launch: Launch,
+    /// The packed depth of the source.
+    depth: usize,
+    slices: EpilogueSlices,
+    /// Channels of the result, and its elements.
+    columns: usize,
+    elements: usize,
+}
+
+/// What is done to a result on its way to memory.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Finish {
+    /// Nothing.
+    None,
+    /// An activation.
+    Activation(Activation),
+    /// Mean and variance of its channels are written there.
+    Statistics([u64; 2]),
+}
+
+impl Finish {
+    fn expect_none(self) -> Result<()> {
+        match self {
+            Self::None => Ok(()),
+            _ => Err(self.refused()),
+        }
+    }
+
+    fn statistics(self) -> Result<Option<[u64; 2]>> {
+        match self {
+            Self::None => Ok(None),
+            Self::Statistics(to) => Ok(Some(to)),
+            Self::Activation(_) => Err(self.refused()),
+        }
+    }
+
+    /// `struct Activation` of `activation.cuh`.
+    fn activation(self) -> Result<[u8; 8]> {
+        let (slope, tangent) = match self {
+            Self::None => (1.0, 0),
+            Self::Activation(activation) => match slope(activation) {
+                Some(slope) => (slope, 0),
+                None => (1.0, 1),
+            },
+            Self::Statistics(_) => return Err(self.refused()),
+        };
+        let (slope, tangent) = (f32::to_ne_bytes(slope), i32::to_ne_bytes(tangent));
+        let mut bytes = [0; 8];
+        bytes[..4].copy_from_slice(&slope);
+        bytes[4..].copy_from_slice(&tangent);
+        Ok(bytes)
+    }
+
+    fn refused(self) -> Error {
+        Error::InvalidOperand {
+            operator: NAME,
+            problem: format!("the kernel of this shape does not take over {self:?}"),
+        }
+    }
 }
 
 /// A geometry as the kernels take it.
@@ -53,13 +122,28 @@ pub(super) fn linear_shape(rows: usize, inputs: usize, outputs: usize) -> ConvSh
 
 impl LaunchBackend {
     /// y from x, w and a bias, which is 0 where there is none.
-    pub(super) fn fprop(&self, s: &ConvShape, [x, w, bias, y]: [u64; 4]) -> Result<()> {
+    pub(super) fn fprop(
+        &self,
+        s: &ConvShape,
+        x: Image,
+        [w, bias]: [u64; 2],
+        y: Image,
+        finish: Finish,
+    ) -> Result<()> {
         if single_channel::has_fprop(s) {
-            return self.product(&single_channel::fprop(s), s, &[], [x, w, bias, y]);
+            let arguments = arguments(s, &[], &[x.values(NAME)?, w, bias])
+                .bytes(&finish.activation()?)
+                .int(y.format.row(s.outputs))
+                .address(y.address);
+            return self.launch(&single_channel::fprop(y.format, s), &arguments);
         }
+        let y = y.values(NAME)?;
         let Some(operand) = self.operand_for(s) else {
-            return self.product(&convolution::fprop(s), s, &[], [x, w, bias, y]);
+            finish.expect_none()?;
+            let addresses = [x.values(NAME)?, w, bias, y];
+            return self.product(&convolution::fprop(s), s, &[], addresses);
         };
+        let statistics = finish.statistics()?;
         let pixels = s.batch * s.input[0] * s.input[1];
         let x = self.pack_rows(operand, pixels, s.channels, x)?;
         let w = self.pack_transposed(operand, s, w)?;
@@ -67,58 +151,84 @@ impl LaunchBackend {
             .hopper
             .and_then(|blocks| implicit_gemm_hopper::fprop(operand, s, blocks))
         {
-            return self.planned_product(&plan, s, [x.address, w.address(), bias, y]);
+            let addresses = [x.address, w.address(), bias, y];
+            return self.planned_product(&plan, s, addresses, s.outputs, statistics);
         }
-        let depth = operand.padded(s.channels);
+        let product = TiledProduct {
+            launch: implicit_gemm::fprop(operand, s),
+            depth: operand.padded(s.channels),
+            slices: EpilogueSlices::fprop(s),
+            columns: s.outputs,
+            elements: s.output_len(),
+        };
         let addresses = [x.address, w.address(), bias, y];
-        self.product(&implicit_gemm::fprop(operand, s), s, &[depth], addresses)
+        self.tiled_product(product, s, addresses, statistics)
     }
 
     /// x from y, w and a bias, which is 0 where there is none.
-    pub(super) fn dgrad(&self, s: &ConvShape, [y, w, bias, x]: [u64; 4]) -> Result<()> {
+    pub(super) fn dgrad(
+        &self,
+        s: &ConvShape,
+        y: Image,
+        [w, bias]: [u64; 2],
+        x: Image,
+        finish: Finish,
+    ) -> Result<()> {
+        let x = x.values(NAME)?;
         if s.channels == 1 && s.kernel == [1, 1] && s.output == [1, 1] && s.input == [1, 1] {
+            finish.expect_none()?;
             let arguments = Arguments::new()
                 .int(s.outputs)
-                .address(y)
+                .address(y.values(NAME)?)
                 .address(w)
                 .address(bias)
                 .address(x);
             return self.launch(&linear::dot(s.batch, s.outputs), &arguments);
         }
         if single_channel::has_dgrad(s) {
-            return self.product(&single_channel::dgrad(s), s, &[], [y, w, bias, x]);
+            let arguments = arguments(s, &[], &[y.values(NAME)?, w, bias])
+                .bytes(&finish.activation()?)
+                .address(x);
+            return self.launch(&single_channel::dgrad(s), &arguments);
         }
         let Some(operand) = self.operand_for(s) else {
+            finish.expect_none()?;
             let w = self.pack_transposed(Operand::F32, s, w)?;
             let padded = Operand::F32.padded(s.channels);
-            let addresses = [y, w.address(), bias, x];
+            let addresses = [y.values(NAME)?, w.address(), bias, x];
             return self.product(&convolution::dgrad(s), s, &[padded], addresses);
         };
+        let statistics = finish.statistics()?;
         let pixels = s.batch * s.output[0] * s.output[1];
         let y = self.pack_rows(operand, pixels, s.outputs, y)?;
-        let w = self.pack_rows(operand, s.taps() * s.channels, s.outputs, w)?;
+        let w = self.pack_rows(operand, s.taps() * s.channels, s.outputs, Image::of(w))?;
+        let addresses = [y.address, w.address, bias, x];
         if let Some(plan) = self
             .hopper
             .and_then(|blocks| implicit_gemm_hopper::dgrad(operand, s, blocks))
         {
-            return self.planned_product(&plan, s, [y.address, w.address, bias, x]);
+            return self.planned_product(&plan, s, addresses, s.channels, statistics);
         }
-        let depth = operand.padded(s.outputs);
-        let addresses = [y.address, w.address, bias, x];
-        self.product(&implicit_gemm::dgrad(operand, s), s, &[depth], addresses)
+        let product = TiledProduct {
+            launch: implicit_gemm::dgrad(operand, s),
+            depth: operand.padded(s.outputs),
+            slices: EpilogueSlices::dgrad(s),
+            columns: s.channels,
+            elements: s.input_len(),
+        };
+        self.tiled_product(product, s, addresses, statistics)
     }
 
     /// w from x and y.
-    pub(super) fn wgrad(&self, s: &ConvShape, [x, y, w]: [u64; 3]) -> Result<()> {
-        if single_channel::has_wgrad(s) {
-            let (launch, split) = single_channel::wgrad(s);
-            let extents = [split.rows_per_slice];
-            return self.split_product(&launch, s, &extents, split.slices, [x, y, w]);
-        }
+    pub(super) fn wgrad(&self, s: &ConvShape, [x, y]: [Image; 2], w: u64) -> Result<()> {
         let Some(operand) = self.operand_for(s) else {
-            let (launch, split) = convolution::wgrad(s);
+            let addresses = [x.values(NAME)?, y.values(NAME)?, w];
+            let (launch, split) = match single_channel::has_wgrad(s) {
+                true => single_channel::wgrad(s),
+                false => convolution::wgrad(s),
+            };
             let extents = [split.rows_per_slice];
-            return self.split_product(&launch, s, &extents, split.slices, [x, y, w]);
+            return self.split_product(&launch, s, &extents, split.slices, addresses);
         };
         let pixels = s.batch * s.input[0] * s.input[1];
         let x = self.pack_rows(operand, pixels, s.channels, x)?;
@@ -138,8 +248,25 @@ impl LaunchBackend {
         self.split_product(&launch, s, &extents, split.slices, addresses)
     }
 
+    /// What an epilogue does to a result of so many channels.
+    pub(super) fn finish(
+        &self,
+        operator: &'static str,
+        epilogue: Epilogue<'_>,
+        channels: usize,
+    ) -> Result<Finish> {
+        Ok(match epilogue {
+            Epilogue::None => Finish::None,
+            Epilogue::Activation(activation) => Finish::Activation(activation),
+            Epilogue::Statistics { mean, variance } => Finish::Statistics([
+                self.output_of(operator, mean, channels)?,
+                self.output_of(operator, variance, channels)?,
+            ]),
+        })
+    }
+
     /// The operand format of a shape's tiled product, if it has one: a product with a vector has none.
-    fn operand_for(&self, s: &ConvShape) -> Option<Operand> {
+    pub(super) fn operand_for(&self, s: &ConvShape) -> Option<Operand> {
         (self.tiled && s.channels > 1 && s.outputs > 1).then_some(self.operand())
     }
 
@@ -154,12 +281,31 @@ impl LaunchBackend {
         self.launch(launch, &arguments(s, extents, &addresses))
     }
 
+    /// The same of tiled kernels, whose epilogue may leave statistics.
+    fn tiled_product(
+        &self,
+        product: TiledProduct,
+        s: &ConvShape,
+        addresses: [u64; 4],
+        statistics: Option<[u64; 2]>,
+    ) -> Result<()> {
+        let launch = product.launch;
+        let arguments = arguments(s, &[product.depth], &addresses);
+        let slices = product.slices;
+        let shape = [product.elements, slices.count(), product.columns];
+        self.with_statistics(launch, arguments, shape, statistics, |arguments| {
+            arguments.int(slices.phase)
+        })
+    }
+
     /// The same of Hopper kernels, which find both operands by their maps.
     fn planned_product(
         &self,
         plan: &implicit_gemm_hopper::Plan,
         s: &ConvShape,
         [source, w, bias, out]: [u64; 4],
+        columns: usize,
+        statistics: Option<[u64; 2]>,
     ) -> Result<()> {
         let arguments = Arguments::new()
             .ints(&s.words())
@@ -169,7 +315,35 @@ impl LaunchBackend {
             .bytes(&self.launcher.tensor_map(&plan.maps[1], w)?)
             .address(bias)
             .address(out);
-        self.launch(&plan.launch, &arguments)
+        let shape = [plan.elements, plan.slices, columns];
+        self.with_statistics(
+            plan.launch.clone(),
+            arguments,
+            shape,
+            statistics,
+            |arguments| arguments,
+        )
+    }
+
+    /// Launches a product of so many elements in so many slices and channels, of which it leaves statistics, if they are
+    /// wanted, and joins them. `complete` adds the arguments behind where those go.
+    fn with_statistics(
+        &self,
+        launch: Launch,
+        arguments: Arguments,
+        [elements, slices, channels]: [usize; 3],
+        statistics: Option<[u64; 2]>,
+        complete: impl FnOnce(Arguments) -> Arguments,
+    ) -> Result<()> {
+        let Some(to) = statistics else {
+            let arguments = complete(arguments.bytes(&moments::slices([0; 4])));
+            return self.launch(&launch, &arguments);
+        };
+        let moments = self.moments(slices, channels)?;
+        let launch = batch_norm::with_slices(launch, elements, slices, channels);
+        let arguments = complete(arguments.bytes(&moments.argument()));
+        self.launch(&launch, &arguments)?;
+        self.join(moments, to)
     }
 
     /// Launches a product that leaves partial sums, and adds them.
@@ -241,15 +415,20 @@ impl LaunchBackend {
         operand: Operand,
         rows: usize,
         channels: usize,
-        values: u64,
+        image: Image,
     ) -> Result<Packed> {
         let padded = operand.padded(channels);
-        if operand == Operand::F32 && padded == channels {
+        let packed = match image.format {
+            Operand::F32 => operand == Operand::F32 && padded == channels,
+            format => format == operand,
+        };
+        if packed {
             return Ok(Packed {
-                address: values,
+                address: image.address,
                 _memory: None,
             });
         }
+        let values = image.values(NAME)?;
         let packed = self.scratch(operand.bytes() * rows * padded)?;
         let arguments = Arguments::new()
             .int(rows)

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use cosmogan_kernels::pack::Operand;
 use cosmogan_kernels::tensor_map::TensorMap;
 use cosmogan_kernels::{Launch, Module};
 
@@ -73,6 +74,20 @@ pub trait Recording: Send + fmt::Debug {
     fn replay(&self) -> Result<()>;
 }
 
+/// How the elements of a tensor lie in its memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// Each an f32, one after the other.
+    Values,
+    /// As products multiply them: rows of `channels` operands, padded.
+    Packed {
+        /// What they are.
+        operand: Operand,
+        /// Channels of a row.
+        channels: usize,
+    },
+}
+
 /// A tensor's memory on a device that takes kernels.
 #[derive(Debug)]
 pub struct DeviceBuffer {
@@ -80,6 +95,8 @@ pub struct DeviceBuffer {
     pub(crate) len: usize,
     /// Which backend it belongs to.
     pub(crate) device: u64,
+    /// What its elements are: f32 in a row, or operands of products in rows of so many channels and what pads them.
+    pub(crate) format: Format,
 }
 
 impl DeviceBuffer {

@@ -6,6 +6,7 @@
 mod convolution;
 mod gather;
 mod launcher;
+mod moments;
 mod operators;
 
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use cosmogan_kernels::pack::Operand;
 use cosmogan_kernels::{Launch, Tier, hopper_launches_for, modules_for};
 
+use launcher::Format;
 pub use launcher::{Allocation, Arguments, DeviceBuffer, Launcher, Recording};
 
 use super::{Buffer, Precision, expect_length};
@@ -35,6 +37,8 @@ pub struct LaunchBackend {
     hopper: Option<usize>,
     /// Why there are none, where there are none.
     hopper_lack: Option<String>,
+    /// Whether convolutions take over what comes before and after them.
+    fused: bool,
     /// Whether fresh memory is filled with NaN, so that an element that no kernel writes is noticed.
     poisoned: bool,
     /// Tells this backend's memory from that of any other.
@@ -63,6 +67,7 @@ impl LaunchBackend {
             tiled,
             hopper,
             hopper_lack,
+            fused: true,
             poisoned: false,
             id: NEXT.fetch_add(1, Ordering::Relaxed),
         };
@@ -120,6 +125,15 @@ impl LaunchBackend {
         self.hopper_lack.as_deref()
     }
 
+    /// The same with every pass on its own: what fused ones are measured against.
+    #[must_use]
+    pub fn unfused(self) -> Self {
+        Self {
+            fused: false,
+            ..self
+        }
+    }
+
     /// What products multiply.
     fn operand(&self) -> Operand {
         match self.precision {
@@ -129,11 +143,18 @@ impl LaunchBackend {
         }
     }
 
-    fn buffer(&self, len: usize) -> Result<DeviceBuffer> {
+    fn buffer(&self, shape: &Shape, format: Format) -> Result<DeviceBuffer> {
+        let bytes = match format {
+            Format::Values => 4 * shape.len(),
+            Format::Packed { operand, channels } => {
+                shape.rows() * operand.row(channels) * operand.bytes()
+            }
+        };
         Ok(DeviceBuffer {
-            allocation: self.launcher.allocate(4 * len)?,
-            len,
+            allocation: self.launcher.allocate(bytes)?,
+            len: shape.len(),
             device: self.id,
+            format,
         })
     }
 
@@ -171,12 +192,15 @@ impl LaunchBackend {
 
     /// The same, of a tensor that must have `expected` elements: kernels trust the extents they are given.
     fn input_of(&self, operator: &'static str, tensor: &Tensor, expected: usize) -> Result<u64> {
+        self.image_of(operator, tensor, expected)?.values(operator)
+    }
+
+    /// The same of a tensor that may be packed.
+    fn image_of(&self, operator: &'static str, tensor: &Tensor, expected: usize) -> Result<Image> {
         let Buffer::Device(buffer) = tensor.buffer() else {
             return Err(foreign(operator));
         };
-        self.check(buffer, operator)?;
-        expect_length(operator, buffer.len, expected)?;
-        Ok(buffer.allocation.address())
+        self.image(operator, buffer, tensor.shape(), expected)
     }
 
     /// Where to write the `expected` elements of `tensor`, which nobody else holds.
@@ -186,27 +210,90 @@ impl LaunchBackend {
         tensor: &mut Tensor,
         expected: usize,
     ) -> Result<u64> {
+        self.output_image_of(operator, tensor, expected)?
+            .values(operator)
+    }
+
+    /// The same of a tensor that may be packed.
+    fn output_image_of(
+        &self,
+        operator: &'static str,
+        tensor: &mut Tensor,
+        expected: usize,
+    ) -> Result<Image> {
+        let shape = tensor.shape().clone();
         let Buffer::Device(buffer) = tensor.buffer_mut(operator)? else {
             return Err(foreign(operator));
         };
+        self.image(operator, buffer, &shape, expected)
+    }
+
+    fn image(
+        &self,
+        operator: &'static str,
+        buffer: &DeviceBuffer,
+        shape: &Shape,
+        expected: usize,
+    ) -> Result<Image> {
         self.check(buffer, operator)?;
         expect_length(operator, buffer.len, expected)?;
-        Ok(buffer.allocation.address())
+        let format = match buffer.format {
+            Format::Values => Operand::F32,
+            Format::Packed { operand, channels } if shape.channels() == channels => operand,
+            Format::Packed { .. } => return Err(packed(operator)),
+        };
+        Ok(Image {
+            address: buffer.allocation.address(),
+            format,
+        })
     }
 
     /// Memory for a tensor.
-    fn allocate(&self, shape: Shape) -> Result<Tensor> {
+    fn allocate(&self, shape: Shape, format: Format) -> Result<Tensor> {
         if i32::try_from(shape.len()).is_err() {
             return Err(Error::Device(format!(
                 "a tensor of shape {shape} has more than 2³¹ − 1 elements, which is more than a kernel counts; use a smaller batch"
             )));
         }
-        let buffer = self.buffer(shape.len())?;
-        if self.poisoned {
+        let buffer = self.buffer(&shape, format)?;
+        if self.poisoned && format == Format::Values {
             let poison = vec![f32::NAN; buffer.len];
             self.launcher.write(&*buffer.allocation, 0, &poison)?;
         }
         Ok(Tensor::from_buffer(shape, Buffer::Device(buffer)))
+    }
+}
+
+/// An image as it lies in memory: f32, or packed for products.
+#[derive(Clone, Copy, Debug)]
+struct Image {
+    address: u64,
+    format: Operand,
+}
+
+impl Image {
+    /// One of f32.
+    fn of(address: u64) -> Self {
+        Self {
+            address,
+            format: Operand::F32,
+        }
+    }
+
+    /// Where it lies, if it is not packed.
+    fn values(self, operator: &'static str) -> Result<u64> {
+        match self.format {
+            Operand::F32 => Ok(self.address),
+            Operand::Bf16 | Operand::Tf32 => Err(packed(operator)),
+        }
+    }
+}
+
+fn packed(operator: &'static str) -> Error {
+    Error::InvalidOperand {
+        operator,
+        problem: "an operand is packed for products of convolutions, which alone can read it"
+            .to_owned(),
     }
 }
 

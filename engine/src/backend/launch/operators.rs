@@ -1,13 +1,14 @@
 //! [`Backend`] on kernels.
 
-use cosmogan_kernels::{adam, batch_norm, elementwise, loss, reduce};
+use cosmogan_kernels::pack::Operand;
+use cosmogan_kernels::{adam, batch_norm, elementwise, loss, reduce, single_channel};
 
-use super::convolution::{linear_shape, shape_of};
-use super::{Arguments, LaunchBackend, Recording};
+use super::convolution::{Finish, linear_shape, shape_of};
+use super::{Arguments, Format, LaunchBackend, Recording};
 use crate::adam::AdamStep;
-use crate::backend::{Activation, Backend, Buffer, Normalisation, expect_room};
+use crate::backend::{Activation, Backend, Buffer, Epilogue, Fusion, Normalisation, expect_room};
 use crate::error::Result;
-use crate::geometry::ConvGeometry;
+use crate::geometry::{ConvGeometry, ConvProduct};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
@@ -18,11 +19,11 @@ impl Backend for LaunchBackend {
     }
 
     fn empty(&self, shape: Shape) -> Result<Tensor> {
-        self.allocate(shape)
+        self.allocate(shape, Format::Values)
     }
 
     fn upload(&self, shape: Shape, values: &[f32]) -> Result<Tensor> {
-        let mut tensor = self.allocate(shape)?;
+        let mut tensor = self.allocate(shape, Format::Values)?;
         self.write(&mut tensor, values)?;
         Ok(tensor)
     }
@@ -51,38 +52,33 @@ impl Backend for LaunchBackend {
         let (rows, inputs, outputs) =
             (y.shape().rows(), x.shape().channels(), y.shape().channels());
         let s = linear_shape(rows, inputs, outputs);
+        let x = self.image_of(NAME, x, s.output_len())?;
         let addresses = [
-            self.input_of(NAME, x, s.output_len())?,
             self.input_of(NAME, weight, s.weight_len())?,
             self.input_of(NAME, bias, outputs)?,
-            self.output_of(NAME, y, s.input_len())?,
         ];
-        self.dgrad(&s, addresses)
+        let y = self.output_image_of(NAME, y, s.input_len())?;
+        self.dgrad(&s, x, addresses, y, Finish::None)
     }
 
     fn linear_dgrad(&self, dy: &Tensor, weight: &Tensor, dx: &mut Tensor) -> Result<()> {
         const NAME: &str = "linear gradient";
         let (inputs, outputs) = (dx.shape().channels(), dy.shape().channels());
         let s = linear_shape(dx.shape().rows(), inputs, outputs);
-        let addresses = [
-            self.input_of(NAME, dy, s.input_len())?,
-            self.input_of(NAME, weight, s.weight_len())?,
-            0,
-            self.output_of(NAME, dx, s.output_len())?,
-        ];
-        self.fprop(&s, addresses)
+        let dy = self.image_of(NAME, dy, s.input_len())?;
+        let addresses = [self.input_of(NAME, weight, s.weight_len())?, 0];
+        let dx = self.output_image_of(NAME, dx, s.output_len())?;
+        self.fprop(&s, dy, addresses, dx, Finish::None)
     }
 
     fn linear_wgrad(&self, x: &Tensor, dy: &Tensor, dweight: &mut Tensor) -> Result<()> {
         const NAME: &str = "linear gradient";
         let (inputs, outputs) = (x.shape().channels(), dy.shape().channels());
         let s = linear_shape(x.shape().rows(), inputs, outputs);
-        let addresses = [
-            self.input_of(NAME, dy, s.input_len())?,
-            self.input_of(NAME, x, s.output_len())?,
-            self.output_of(NAME, dweight, s.weight_len())?,
-        ];
-        self.wgrad(&s, addresses)
+        let dy = self.image_of(NAME, dy, s.input_len())?;
+        let x = self.image_of(NAME, x, s.output_len())?;
+        let dweight = self.output_of(NAME, dweight, s.weight_len())?;
+        self.wgrad(&s, [dy, x], dweight)
     }
 
     fn bias_gradient(&self, dy: &Tensor, dbias: &mut Tensor) -> Result<()> {
@@ -101,23 +97,60 @@ impl Backend for LaunchBackend {
         self.column_totals(slices, columns, partials.address(), dbias)
     }
 
+    fn conv_fusion(&self, product: ConvProduct, geometry: &ConvGeometry) -> Fusion {
+        let s = shape_of(geometry);
+        if !self.fused || product == ConvProduct::Wgrad {
+            return Fusion::default();
+        }
+        if let Some(operand) = self.operand_for(&s) {
+            // Tiled kernels in f32 have no register left for statistics, and f32 needs no packing.
+            let on_tensor_cores = operand != Operand::F32;
+            return Fusion {
+                packed: on_tensor_cores,
+                statistics: on_tensor_cores,
+                ..Fusion::default()
+            };
+        }
+        let fprop = product == ConvProduct::Fprop;
+        let activation = match fprop {
+            true => single_channel::has_fprop(&s),
+            false => single_channel::has_dgrad(&s),
+        };
+        Fusion {
+            activation,
+            packed_result: activation && fprop && self.operand() != Operand::F32,
+            ..Fusion::default()
+        }
+    }
+
+    fn empty_packed(&self, shape: Shape) -> Result<Tensor> {
+        let channels = shape.channels();
+        let format = match self.operand() {
+            Operand::F32 => Format::Values,
+            operand => Format::Packed { operand, channels },
+        };
+        self.allocate(shape, format)
+    }
+
     fn conv_fprop(
         &self,
         geometry: &ConvGeometry,
         x: &Tensor,
         weight: &Tensor,
         bias: Option<&Tensor>,
+        epilogue: Epilogue<'_>,
         y: &mut Tensor,
     ) -> Result<()> {
         const NAME: &str = "convolution";
         let s = shape_of(geometry);
+        let x = self.image_of(NAME, x, s.input_len())?;
         let addresses = [
-            self.input_of(NAME, x, s.input_len())?,
             self.input_of(NAME, weight, s.weight_len())?,
             bias.map_or(Ok(0), |bias| self.input_of(NAME, bias, s.outputs))?,
-            self.output_of(NAME, y, s.output_len())?,
         ];
-        self.fprop(&s, addresses)
+        let y = self.output_image_of(NAME, y, s.output_len())?;
+        let finish = self.finish(NAME, epilogue, s.outputs)?;
+        self.fprop(&s, x, addresses, y, finish)
     }
 
     fn conv_dgrad(
@@ -126,17 +159,19 @@ impl Backend for LaunchBackend {
         y: &Tensor,
         weight: &Tensor,
         bias: Option<&Tensor>,
+        epilogue: Epilogue<'_>,
         x: &mut Tensor,
     ) -> Result<()> {
         const NAME: &str = "transposed convolution";
         let s = shape_of(geometry);
+        let y = self.image_of(NAME, y, s.output_len())?;
         let addresses = [
-            self.input_of(NAME, y, s.output_len())?,
             self.input_of(NAME, weight, s.weight_len())?,
             bias.map_or(Ok(0), |bias| self.input_of(NAME, bias, s.channels))?,
-            self.output_of(NAME, x, s.input_len())?,
         ];
-        self.dgrad(&s, addresses)
+        let x = self.output_image_of(NAME, x, s.input_len())?;
+        let finish = self.finish(NAME, epilogue, s.channels)?;
+        self.dgrad(&s, y, addresses, x, finish)
     }
 
     fn conv_wgrad(
@@ -148,12 +183,10 @@ impl Backend for LaunchBackend {
     ) -> Result<()> {
         const NAME: &str = "weight gradient";
         let s = shape_of(geometry);
-        let addresses = [
-            self.input_of(NAME, x, s.input_len())?,
-            self.input_of(NAME, y, s.output_len())?,
-            self.output_of(NAME, weight, s.weight_len())?,
-        ];
-        self.wgrad(&s, addresses)
+        let x = self.image_of(NAME, x, s.input_len())?;
+        let y = self.image_of(NAME, y, s.output_len())?;
+        let weight = self.output_of(NAME, weight, s.weight_len())?;
+        self.wgrad(&s, [x, y], weight)
     }
 
     fn batch_statistics(&self, x: &Tensor, mean: &mut Tensor, variance: &mut Tensor) -> Result<()> {
@@ -162,33 +195,24 @@ impl Backend for LaunchBackend {
         let x = self.input(NAME, x)?;
         let mean = self.output_of(NAME, mean, channels)?;
         let variance = self.output_of(NAME, variance, channels)?;
-        let slices = batch_norm::slices(rows);
-        let means = self.scratch(4 * slices * channels)?;
-        let squares = self.scratch(4 * slices * channels)?;
+        let moments = self.moments(batch_norm::slices(rows), channels)?;
         let arguments = Arguments::new()
             .int(rows)
             .int(channels)
             .address(x)
-            .address(means.address())
-            .address(squares.address());
+            .bytes(&moments.argument());
         self.launch(&batch_norm::statistics_slices(rows, channels), &arguments)?;
-        let arguments = Arguments::new()
-            .int(rows)
-            .int(channels)
-            .int(slices)
-            .address(means.address())
-            .address(squares.address())
-            .address(mean)
-            .address(variance);
-        self.launch(&batch_norm::statistics(rows, channels), &arguments)
+        self.join(moments, [mean, variance])
     }
 
     fn normalise(&self, x: &Tensor, by: Normalisation<'_>, y: &mut Tensor) -> Result<()> {
         const NAME: &str = "batch_norm";
         let (rows, channels) = (x.shape().rows(), x.shape().channels());
+        let y = self.output_image_of(NAME, y, rows * channels)?;
         let arguments = Arguments::new()
             .int(rows)
             .int(channels)
+            .int(y.format.row(channels))
             .float(by.epsilon)
             .float(by.slope)
             .address(self.input(NAME, x)?)
@@ -196,8 +220,8 @@ impl Backend for LaunchBackend {
             .address(self.input_of(NAME, by.variance, channels)?)
             .address(self.input_of(NAME, by.scale, channels)?)
             .address(self.input_of(NAME, by.shift, channels)?)
-            .address(self.output_of(NAME, y, rows * channels)?);
-        self.launch(&batch_norm::normalise(rows, channels), &arguments)
+            .address(y.address);
+        self.launch(&batch_norm::normalise(y.format, rows, channels), &arguments)
     }
 
     fn normalise_gradient(
@@ -218,36 +242,31 @@ impl Backend for LaunchBackend {
         let variance = self.input_of(NAME, by.variance, channels)?;
         let scale = self.input_of(NAME, by.scale, channels)?;
         let shift = self.input_of(NAME, by.shift, channels)?;
-        let dx = self.output_of(NAME, dx, rows * channels)?;
+        let dx = self.output_image_of(NAME, dx, rows * channels)?;
         let dscale = self.output_of(NAME, dscale, channels)?;
         let dshift = self.output_of(NAME, dshift, channels)?;
 
         let shifts = self.scratch(4 * slices * channels)?;
         let scales = self.scratch(4 * slices * channels)?;
-        let common = Arguments::new()
-            .int(rows)
-            .int(channels)
-            .float(by.epsilon)
-            .float(by.slope)
-            .address(x)
-            .address(mean)
-            .address(variance)
-            .address(scale)
-            .address(shift);
-        let arguments = common
-            .clone()
-            .address(dy)
+        let common = |extents: Arguments| {
+            let arguments = extents.float(by.epsilon).float(by.slope);
+            [x, mean, variance, scale, shift, dy]
+                .into_iter()
+                .fold(arguments, Arguments::address)
+        };
+        let arguments = common(Arguments::new().int(rows).int(channels))
             .address(shifts.address())
             .address(scales.address());
         self.launch(&batch_norm::gradient_slices(rows, channels), &arguments)?;
         self.column_totals(slices, channels, shifts.address(), dshift)?;
         self.column_totals(slices, channels, scales.address(), dscale)?;
-        let arguments = common
-            .address(dy)
+        let padded = dx.format.row(channels);
+        let arguments = common(Arguments::new().int(rows).int(channels).int(padded))
             .address(dscale)
             .address(dshift)
-            .address(dx);
-        self.launch(&batch_norm::gradient(rows, channels), &arguments)
+            .address(dx.address);
+        let launch = batch_norm::gradient(dx.format, rows, channels);
+        self.launch(&launch, &arguments)
     }
 
     fn update_running(
@@ -293,19 +312,31 @@ impl Backend for LaunchBackend {
         dx: &mut Tensor,
     ) -> Result<()> {
         const NAME: &str = "activation gradient";
-        let length = y.shape().len();
-        let (kernel, arguments) = match slope(activation) {
-            Some(slope) => (
-                &elementwise::LEAKY_RELU_GRADIENT,
-                Arguments::new().int(length).float(slope),
-            ),
-            None => (&elementwise::TANH_GRADIENT, Arguments::new().int(length)),
+        let (rows, channels) = (y.shape().rows(), y.shape().channels());
+        let length = rows * channels;
+        let (dy, dx) = (
+            self.input_of(NAME, dy, length)?,
+            self.output_of(NAME, dx, length)?,
+        );
+        let (launch, arguments) = match slope(activation) {
+            Some(slope) => {
+                let y = self.image_of(NAME, y, length)?;
+                let arguments = Arguments::new()
+                    .int(length)
+                    .int(channels)
+                    .int(y.format.row(channels))
+                    .float(slope)
+                    .address(y.address);
+                let launch = elementwise::leaky_relu_gradient(y.format, rows, channels);
+                (launch, arguments)
+            }
+            None => {
+                let arguments = Arguments::new().int(length).address(self.input(NAME, y)?);
+                let launch = elementwise::launch(&elementwise::TANH_GRADIENT, length);
+                (launch, arguments)
+            }
         };
-        let arguments = arguments
-            .address(self.input(NAME, y)?)
-            .address(self.input_of(NAME, dy, length)?)
-            .address(self.output_of(NAME, dx, length)?);
-        self.launch(&elementwise::launch(kernel, length), &arguments)
+        self.launch(&launch, &arguments.address(dy).address(dx))
     }
 
     fn bce_with_logits(&self, logits: &Tensor, target: f32, loss: &mut Tensor) -> Result<()> {
@@ -437,7 +468,7 @@ impl Backend for LaunchBackend {
 }
 
 /// The slope on the negative side of what is linear there.
-fn slope(activation: Activation) -> Option<f32> {
+pub(super) fn slope(activation: Activation) -> Option<f32> {
     match activation {
         Activation::Relu => Some(0.0),
         Activation::LeakyRelu { slope } => Some(slope),

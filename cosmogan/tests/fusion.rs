@@ -1,0 +1,491 @@
+//! What kernels take over from their neighbours is what those would have done: to the last bit where the order of sums stays,
+//! within the oracle's bounds where it does not. And planted faults are noticed.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot prepare its data has failed"
+)]
+
+use std::sync::{Arc, Mutex};
+
+use cosmogan::model::{ModelConfig, Network, NetworkKind, Preset};
+use cosmogan::train::{RealMaps, StepInputs, Trainer};
+use cosmogan::verify::conformance::{arithmetic, check};
+use cosmogan_engine::backend::launch::{Allocation, Arguments, LaunchBackend, Launcher, Recording};
+use cosmogan_engine::backend::simt::SimtLauncher;
+use cosmogan_engine::backend::{Activation, Backend, Precision};
+use cosmogan_engine::ops::BatchNormSettings;
+use cosmogan_engine::{Error, Padding, Result, Shape, Tape, Tensor, Variable};
+use cosmogan_kernels::tensor_map::TensorMap;
+use cosmogan_kernels::{Launch, source};
+
+const SAME: Padding = Padding {
+    begin: [1, 1],
+    end: [2, 2],
+};
+const WINDOW: usize = 5;
+const STRIDE: [usize; 2] = [2, 2];
+const SETTINGS: BatchNormSettings = BatchNormSettings {
+    epsilon: 1e-5,
+    slope: 0.2,
+};
+
+/// Tensors of a chain of operators, their values in an order that the seed decides.
+struct Chain {
+    tape: Tape,
+    seed: u32,
+}
+
+impl Chain {
+    fn new(device: LaunchBackend) -> Self {
+        Self {
+            tape: Tape::new(Arc::new(device)),
+            seed: 1,
+        }
+    }
+
+    fn tensor(&mut self, dims: &[usize]) -> Tensor {
+        let values: Vec<f32> = (0..dims.iter().product())
+            .map(|_| {
+                self.seed = self
+                    .seed
+                    .wrapping_mul(1_664_525)
+                    .wrapping_add(1_013_904_223);
+                (self.seed >> 8) as f32 / 8_388_608.0 - 1.0
+            })
+            .collect();
+        let backend = self.tape.backend();
+        backend.upload(Shape::from(dims), &values).unwrap()
+    }
+
+    fn parameter(&mut self, dims: &[usize]) -> Variable {
+        let tensor = self.tensor(dims);
+        self.tape.parameter(tensor)
+    }
+
+    /// Normalises and rectifies, and adds scale and shift to the variables.
+    fn normalised(&mut self, x: &Variable, variables: &mut Vec<Variable>) -> Result<Variable> {
+        let channels = [x.shape().channels()];
+        let (scale, shift) = (self.parameter(&channels), self.parameter(&channels));
+        let (y, _) = self.tape.batch_norm_training(x, &scale, &shift, SETTINGS)?;
+        variables.extend([scale, shift]);
+        Ok(y)
+    }
+
+    /// The bits of `y` and of its gradients with a random upstream one.
+    fn bits(&mut self, y: &Variable, variables: &[Variable]) -> Result<Vec<Vec<u32>>> {
+        let seed = self.tensor(y.shape().dims());
+        let wanted: Vec<_> = variables.iter().collect();
+        let mut tensors = vec![y.value()?.clone()];
+        tensors.extend(self.tape.gradients(y, seed, &wanted)?);
+        let backend = self.tape.backend();
+        let bits = |tensor: &Tensor| {
+            let values = backend.download(tensor)?;
+            Ok(values.iter().map(|value| value.to_bits()).collect())
+        };
+        tensors.iter().map(bits).collect()
+    }
+}
+
+/// Convolutions from c to k channels and back, each behind a batch normalisation whose result and gradient they read.
+/// Statistics are taken in passes of their own, as they have an order of their own.
+fn normalised_images(
+    device: LaunchBackend,
+    [batch, height, width, c, k]: [usize; 5],
+    with_biases: bool,
+) -> Result<Vec<Vec<u32>>> {
+    let mut chain = Chain::new(device);
+    let x = chain.parameter(&[batch, height, width, c]);
+    let mut variables = vec![x.clone()];
+    let image = chain.normalised(&x, &mut variables)?;
+    let weights = [WINDOW, WINDOW, c, k];
+    let (weight, bias) = (chain.parameter(&weights), chain.parameter(&[k]));
+    let image = chain.tape.conv2d(&image, &weight, &bias, STRIDE, SAME)?;
+    image.value()?;
+    let mut biases = vec![bias];
+    variables.push(weight);
+    let image = chain.normalised(&image, &mut variables)?;
+    let (weight, bias) = (chain.parameter(&weights), chain.parameter(&[c]));
+    let image = chain
+        .tape
+        .conv_transpose2d(&image, &weight, &bias, STRIDE, SAME)?;
+    image.value()?;
+    variables.push(weight);
+    biases.push(bias);
+    let y = chain.normalised(&image, &mut variables)?;
+    if with_biases {
+        variables.extend(biases);
+    }
+    chain.bits(&y, &variables)
+}
+
+/// One channel to k to m, with a LeakyReLU between, and from k to one, with a hyperbolic tangent behind.
+fn activated_images(
+    device: LaunchBackend,
+    [batch, height, width, k, m]: [usize; 5],
+) -> Result<Vec<Vec<u32>>> {
+    let mut chain = Chain::new(device);
+    let x = chain.parameter(&[batch, height, width, 1]);
+    let (weight, bias) = (
+        chain.parameter(&[WINDOW, WINDOW, 1, k]),
+        chain.parameter(&[k]),
+    );
+    let image = chain.tape.conv2d(&x, &weight, &bias, STRIDE, SAME)?;
+    let leaky = Activation::LeakyRelu { slope: 0.2 };
+    let image = chain.tape.activate(&image, leaky)?;
+    let (next, next_bias) = (
+        chain.parameter(&[WINDOW, WINDOW, k, m]),
+        chain.parameter(&[m]),
+    );
+    let y = chain.tape.conv2d(&image, &next, &next_bias, STRIDE, SAME)?;
+    let mut bits = chain.bits(&y, &[x, weight, bias, next, next_bias])?;
+
+    let x = chain.parameter(&[batch, height, width, k]);
+    let (weight, bias) = (
+        chain.parameter(&[WINDOW, WINDOW, 1, k]),
+        chain.parameter(&[1]),
+    );
+    let image = chain
+        .tape
+        .conv_transpose2d(&x, &weight, &bias, STRIDE, SAME)?;
+    let y = chain.tape.activate(&image, Activation::Tanh)?;
+    bits.extend(chain.bits(&y, &[x, weight, bias])?);
+    Ok(bits)
+}
+
+fn device(launcher: impl Launcher + 'static, precision: Precision) -> LaunchBackend {
+    LaunchBackend::new(Arc::new(launcher), precision).unwrap()
+}
+
+fn simt(seed: u64, precision: Precision) -> LaunchBackend {
+    device(SimtLauncher::new(seed).unwrap(), precision)
+}
+
+/// Rows that are not whole chunks, and images of part of a slice.
+const ODD: [usize; 5] = [3, 7, 9, 13, 21];
+/// What Hopper kernels take.
+const FOR_HOPPER: [usize; 5] = [3, 13, 14, 64, 72];
+
+#[test]
+fn normalised_images_and_their_gradients_are_written_as_they_would_be_packed() {
+    for precision in [Precision::F32, Precision::Tf32, Precision::Bf16] {
+        for with_biases in [false, true] {
+            let alone = normalised_images(simt(1, precision).unfused(), ODD, with_biases).unwrap();
+            let fused = normalised_images(simt(2, precision), ODD, with_biases).unwrap();
+            assert!(fused == alone, "{precision}, biases {with_biases}");
+        }
+    }
+    let precision = Precision::Bf16;
+    let alone = normalised_images(simt(3, precision).unfused(), FOR_HOPPER, false).unwrap();
+    let fused = normalised_images(simt(4, precision), FOR_HOPPER, false).unwrap();
+    assert!(fused == alone);
+}
+
+#[test]
+fn activations_in_epilogues_are_those_of_a_pass_of_their_own() {
+    for precision in [Precision::F32, Precision::Tf32, Precision::Bf16] {
+        let alone = activated_images(simt(1, precision).unfused(), ODD).unwrap();
+        let fused = activated_images(simt(2, precision), ODD).unwrap();
+        assert!(fused == alone, "{precision}");
+    }
+}
+
+/// The executor, with one line of one source replaced.
+#[derive(Debug)]
+struct Faulty {
+    inner: SimtLauncher,
+    file: &'static str,
+    text: String,
+    records: bool,
+}
+
+impl Faulty {
+    fn new(file: &'static str, right: &str, wrong: &str) -> Self {
+        let text = source(file);
+        assert_eq!(text.matches(right).count(), 1, "{file}: {right}");
+        Self {
+            inner: SimtLauncher::new(1).unwrap(),
+            file,
+            text: text.replace(right, wrong),
+            records: true,
+        }
+    }
+
+    /// Without a fault, but nothing is replayed.
+    fn that_runs_everything(seed: u64) -> Self {
+        Self {
+            inner: SimtLauncher::new(seed).unwrap(),
+            file: "",
+            text: String::new(),
+            records: false,
+        }
+    }
+}
+
+impl Launcher for Faulty {
+    fn description(&self) -> String {
+        self.inner.description()
+    }
+    fn notice(&self) -> Option<String> {
+        self.inner.notice()
+    }
+    fn tiled_kernels(&self) -> std::result::Result<(), String> {
+        self.inner.tiled_kernels()
+    }
+    fn hopper_kernels(&self) -> std::result::Result<usize, String> {
+        self.inner.hopper_kernels()
+    }
+    fn tensor_map(&self, map: &TensorMap, address: u64) -> Result<[u8; 128]> {
+        self.inner.tensor_map(map, address)
+    }
+    fn free_memory(&self) -> usize {
+        self.inner.free_memory()
+    }
+    fn allocate(&self, bytes: usize) -> Result<Box<dyn Allocation>> {
+        self.inner.allocate(bytes)
+    }
+    fn write(&self, to: &dyn Allocation, first: usize, values: &[f32]) -> Result<()> {
+        self.inner.write(to, first, values)
+    }
+    fn read(&self, from: &dyn Allocation, values: &mut [f32]) -> Result<()> {
+        self.inner.read(from, values)
+    }
+    fn launch(&self, launch: &Launch, arguments: &Arguments) -> Result<()> {
+        let file = launch.kernel.source;
+        let text = if file == self.file {
+            &self.text
+        } else {
+            source(file)
+        };
+        self.inner.launch_source(text, launch, arguments)
+    }
+    fn record(&self, body: &mut dyn FnMut() -> Result<()>) -> Result<Box<dyn Recording>> {
+        if !self.records {
+            return Err(Error::Device("nothing is recorded".to_owned()));
+        }
+        self.inner.record(body)
+    }
+}
+
+/// Losses and logits of three steps of a small model.
+fn steps(device: LaunchBackend, recorded: bool) -> Vec<u32> {
+    let config = ModelConfig {
+        output_size: 16,
+        layers: 2,
+        gf_dim: 4,
+        df_dim: 4,
+        z_dim: 8,
+        c_dim: 1,
+    };
+    let backend: Arc<dyn Backend> = Arc::new(device);
+    let mut trainer = trainer(&config, &backend);
+    let maps: Vec<f32> = (0..3 * 256).map(|i| (i as f32 * 0.37).sin()).collect();
+    let latents: Vec<f32> = (0..3 * 8).map(|i| (i as f32 * 0.61).cos()).collect();
+    let mut all = Vec::new();
+    for _ in 0..3 {
+        let inputs = StepInputs {
+            maps: RealMaps::Values(&maps),
+            latents: &latents,
+            flip_labels: false,
+        };
+        let report = trainer.step(inputs).unwrap().report;
+        all.extend([report.d_loss_real, report.d_loss_fake, report.g_loss]);
+        all.extend(report.fake_logits);
+    }
+    assert_eq!(trainer.is_recorded(), recorded);
+    all.into_iter().map(f32::to_bits).collect()
+}
+
+fn trainer(config: &ModelConfig, backend: &Arc<dyn Backend>) -> Trainer {
+    let network = |kind| Network::initial(kind, *config, 1, backend).unwrap();
+    Trainer::new(
+        network(NetworkKind::Generator),
+        network(NetworkKind::Discriminator),
+        Preset::Paper.training().adam(),
+    )
+    .unwrap()
+}
+
+/// What is computed when it is first read is so in a recording, too.
+#[test]
+fn steps_are_the_same_bits_replayed_or_not() {
+    let precision = Precision::Bf16;
+    let replayed = steps(simt(1, precision), true);
+    let run = steps(device(Faulty::that_runs_everything(2), precision), false);
+    assert_eq!(replayed, run);
+}
+
+#[test]
+fn faults_in_statistics_of_epilogues_are_noticed() {
+    let tiled = "conv_transpose2d n=2 h=5 w=7 c=20 k=13 kernel=5x5 stride=2x2 pad=1,1,1,1 seed=3";
+    let hopper = "conv2d n=3 h=21 w=13 c=72 k=131 kernel=4x3 stride=3x1 pad=0,1,1,1 seed=22";
+    let faults = [
+        (
+            tiled,
+            "implicit_gemm.cu",
+            "8 * i + lane / 4 < count",
+            "true",
+        ),
+        (
+            tiled,
+            "implicit_gemm.cu",
+            "slice = blockIdx.z * phase_slices +",
+            "slice =",
+        ),
+        (
+            tiled,
+            "implicit_gemm.cu",
+            "sum[2 * group + i / 2][j]",
+            "sum[2 * group][j]",
+        ),
+        (
+            tiled,
+            "batch_norm.cu",
+            "from.remainders[at] + offset * size",
+            "from.remainders[at] + offset",
+        ),
+        (
+            hopper,
+            "implicit_gemm_hopper.cu",
+            "tile.row + pixel / t.columns % t.rows < g.row.pixels &&",
+            "",
+        ),
+        (
+            hopper,
+            "implicit_gemm_hopper.cu",
+            "sum[1][place / 8][place % 8 * 4 + 2 + e] + offset",
+            "sum[1][place / 8][place % 8 * 4 + 2 + e]",
+        ),
+    ];
+    let precision = Precision::Tf32;
+    for line in [tiled, hopper] {
+        let right: Arc<dyn Backend> = Arc::new(simt(1, precision));
+        let found = check(&line.parse().unwrap(), &right, &arithmetic(precision), 50);
+        assert!(found.unwrap().passed, "{line}");
+    }
+    for (line, file, right, wrong) in faults {
+        let faulty: Arc<dyn Backend> = Arc::new(device(Faulty::new(file, right, wrong), precision));
+        let found = check(&line.parse().unwrap(), &faulty, &arithmetic(precision), 50);
+        // Some are noticed by the executor already.
+        assert!(!found.is_ok_and(|found| found.passed), "{file}: {wrong}");
+    }
+}
+
+#[test]
+fn faults_in_what_is_packed_or_activated_are_noticed() {
+    let precision = Precision::Bf16;
+    let images: fn(LaunchBackend) -> _ = |device| normalised_images(device, ODD, false);
+    let activated: fn(LaunchBackend) -> _ = |device| activated_images(device, ODD);
+    let faults = [
+        (
+            images,
+            "batch_norm.cu",
+            "y[(long long)row * padded + channel]",
+            "y[(long long)row * channels + channel]",
+        ),
+        (
+            images,
+            "batch_norm.cu",
+            "dx[(long long)row * padded + channel] = round_operand(value)",
+            "dx[(long long)row * padded + channel] = round_operand(gradient)",
+        ),
+        (
+            activated,
+            "single_channel.cu",
+            "activated(activation, sum[j] + offset)",
+            "sum[j] + offset",
+        ),
+        (
+            activated,
+            "single_channel.cu",
+            "activated(activation, sum + (bias ? bias[0] : 0.0f))",
+            "sum + (bias ? bias[0] : 0.0f)",
+        ),
+        (
+            activated,
+            "elementwise.cu",
+            "i / channels * padded + i % channels",
+            "i",
+        ),
+    ];
+    for (run, file, right, wrong) in faults {
+        let expected = run(simt(1, precision).unfused()).unwrap();
+        let found = run(device(Faulty::new(file, right, wrong), precision));
+        assert!(found.ok() != Some(expected), "{file}: {wrong}");
+    }
+}
+
+/// A GPU of 132 multiprocessors with no memory and no time: it adds up what its launches would move.
+#[derive(Debug, Default)]
+struct WorkModel(Mutex<f64>);
+
+#[derive(Debug)]
+struct Nothing;
+
+impl Allocation for Nothing {
+    fn address(&self) -> u64 {
+        0
+    }
+}
+
+impl Launcher for WorkModel {
+    fn description(&self) -> String {
+        "work model".to_owned()
+    }
+    fn notice(&self) -> Option<String> {
+        None
+    }
+    fn tiled_kernels(&self) -> std::result::Result<(), String> {
+        Ok(())
+    }
+    fn hopper_kernels(&self) -> std::result::Result<usize, String> {
+        Ok(132)
+    }
+    fn tensor_map(&self, _: &TensorMap, _: u64) -> Result<[u8; 128]> {
+        Ok([0; 128])
+    }
+    fn free_memory(&self) -> usize {
+        0
+    }
+    fn allocate(&self, _: usize) -> Result<Box<dyn Allocation>> {
+        Ok(Box::new(Nothing))
+    }
+    fn write(&self, _: &dyn Allocation, _: usize, _: &[f32]) -> Result<()> {
+        Ok(())
+    }
+    fn read(&self, _: &dyn Allocation, _: &mut [f32]) -> Result<()> {
+        Ok(())
+    }
+    fn launch(&self, launch: &Launch, _: &Arguments) -> Result<()> {
+        *self.0.lock().unwrap() += launch.work.bytes;
+        Ok(())
+    }
+    fn record(&self, _: &mut dyn FnMut() -> Result<()>) -> Result<Box<dyn Recording>> {
+        unreachable!("a first step is not recorded")
+    }
+}
+
+/// Bytes of one training step of the paper's model, by the work model of its launches.
+fn step_bytes(batch: usize, precision: Precision, fused: bool) -> f64 {
+    let model = Arc::new(WorkModel::default());
+    let device = LaunchBackend::new(Arc::clone(&model) as Arc<_>, precision).unwrap();
+    let device = if fused { device } else { device.unfused() };
+    let backend: Arc<dyn Backend> = Arc::new(device);
+    let config = Preset::Paper.model();
+    let mut trainer = trainer(&config, &backend);
+    let inputs = StepInputs {
+        maps: RealMaps::Values(&vec![0.0; batch * config.output_size * config.output_size]),
+        latents: &vec![0.0; batch * config.z_dim],
+        flip_labels: false,
+    };
+    trainer.step(inputs).unwrap();
+    *model.0.lock().unwrap()
+}
+
+#[test]
+fn a_step_moves_less() {
+    for precision in [Precision::Bf16, Precision::Tf32] {
+        let [alone, fused] = [false, true].map(|fused| step_bytes(64, precision, fused) / 1e9);
+        println!("a step at batch 64 in {precision}: {alone:.2} GB, fused {fused:.2} GB");
+        assert!(fused < 0.7 * alone, "{fused} GB of {alone} GB");
+    }
+}

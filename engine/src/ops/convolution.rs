@@ -1,0 +1,92 @@
+//! What the convolution and its transposed have in common.
+
+use std::sync::Arc;
+
+use crate::backend::{Backend, Epilogue, Fusion};
+use crate::error::Result;
+use crate::geometry::{ConvGeometry, ConvProduct};
+use crate::lazy::{Lazy, Recipe};
+use crate::shape::Shape;
+use crate::tape::{Backward, Saved, Tape, Variable};
+use crate::tensor::Tensor;
+
+/// The forward pass of a convolution with all of its operands.
+#[derive(Clone, Debug)]
+pub(crate) struct Convolution {
+    /// fprop, or dgrad for a transposed convolution.
+    product: ConvProduct,
+    geometry: ConvGeometry,
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+}
+
+impl Convolution {
+    /// What a device does along with it.
+    pub(crate) fn fusion(&self, backend: &dyn Backend) -> Fusion {
+        backend.conv_fusion(self.product, &self.geometry)
+    }
+
+    /// Computes its result into `y`.
+    pub(crate) fn run(
+        &self,
+        backend: &dyn Backend,
+        epilogue: Epilogue<'_>,
+        y: &mut Tensor,
+    ) -> Result<()> {
+        let (geometry, x, weight, bias) = (&self.geometry, &self.x, &self.weight, Some(&self.bias));
+        match self.product {
+            ConvProduct::Dgrad => backend.conv_dgrad(geometry, x, weight, bias, epilogue, y),
+            _ => backend.conv_fprop(geometry, x, weight, bias, epilogue, y),
+        }
+    }
+
+    fn result_shape(&self) -> Shape {
+        match self.product {
+            ConvProduct::Dgrad => Shape::from(self.geometry.input_dims()),
+            _ => Shape::from(self.geometry.output_dims()),
+        }
+    }
+}
+
+impl Recipe for Convolution {
+    fn compute(&self, backend: &dyn Backend, y: &mut Tensor) -> Result<()> {
+        self.run(backend, Epilogue::None, y)
+    }
+
+    fn convolution(self: Arc<Self>) -> Option<Arc<Convolution>> {
+        Some(self)
+    }
+}
+
+impl Tape {
+    /// The result of a convolution whose operands fit, which `backward` differentiates, given what was kept of x. It is
+    /// computed at once, unless what follows may be done along with it.
+    pub(super) fn convolution<B: Backward + 'static>(
+        &self,
+        product: ConvProduct,
+        geometry: ConvGeometry,
+        [x, weight, bias]: [&Variable; 3],
+        backward: impl FnOnce(Saved, Tensor) -> B,
+    ) -> Result<Variable> {
+        let backend = self.backend();
+        let fusion = backend.conv_fusion(product, &geometry);
+        let convolution = Convolution {
+            product,
+            geometry,
+            x: x.lazy().operand(fusion.packed)?.clone(),
+            weight: weight.value()?.clone(),
+            bias: bias.value()?.clone(),
+        };
+        let (saved, kept) = (x.save(backend, &convolution.x), convolution.weight.clone());
+        let shape = convolution.result_shape();
+        let y: Arc<Lazy> = if fusion.statistics || fusion.activation {
+            self.defer(shape, Arc::new(convolution))
+        } else {
+            let mut y = backend.empty(shape)?;
+            convolution.run(backend, Epilogue::None, &mut y)?;
+            y.into()
+        };
+        Ok(self.record(&[x, weight, bias], y, || backward(saved, kept)))
+    }
+}
