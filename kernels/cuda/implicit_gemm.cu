@@ -3,23 +3,28 @@
 //
 //   out[pixel, column] = sum over taps and channels of source[pixel moved by the tap, channel] * w[tap, column, channel]
 //
-// A block computes 128 pixels by TILE_N columns. STAGES slabs of both operands, 64 bytes of channels deep, are on their
+// A block computes TILE_M pixels by TILE_N columns. STAGES slabs of both operands, 64 bytes of channels deep, are on their
 // way through cp.async while one is multiplied: no im2col matrix exists anywhere. Pixels outside the source are copied
 // as zeros. A transposed convolution of stride s falls into s*s such products, one per sub-pixel phase, so that nothing
-// is multiplied by an inserted zero; the phases share a launch.
+// is multiplied by an inserted zero; the phases share a launch. Tile, stages and order are a choice (src/tuning): each sum
+// is the same whatever was chosen. Blocks begin in the order of blockIdx, x first: a band of gridDim.x tiles of pixels under
+// all columns and phases, then the next, so that what they share stays in the cache. Where the window is no constant there
+// is one band: there are no registers for more.
 #include "index.cuh"
 #include "mma.cuh"
 #include "product.cuh"
 
-#ifndef TILE_N
+#ifndef TILE_M
+#define TILE_M 128
 #define TILE_N 128
+#define STAGES 3
 #endif
 
-constexpr int TILE_M = 128;
-constexpr int STAGES = 3;
 constexpr int SLAB_CHUNKS = 4;
 constexpr int THREADS = 256;
 constexpr int STAGE_CHUNKS = (TILE_M + TILE_N) * SLAB_CHUNKS;
+constexpr int SHARED_BYTES = STAGES * STAGE_CHUNKS * (int)sizeof(uint4);
+DYNAMIC_SHARED(stage_memory, SHARED_BYTES)
 
 constexpr int WARP_N = 32;
 constexpr int WARPS_N = TILE_N / WARP_N;
@@ -85,10 +90,11 @@ __device__ inline void multiply_slab(float (&sum)[PRODUCTS_M][PRODUCTS_N][4], co
 }
 #endif
 
-__device__ inline void implicit_product(const Product& g, const Operand* source, const Operand* w, const float* bias,
-                                        float* out, uint4* storage) {
+__device__ inline void implicit_product(const Product& g, int band, const Operand* source, const Operand* w,
+                                        const float* bias, float* out) {
+    uint4* const storage = (uint4*)stage_memory();
     const int pixels = g.batch * g.row.pixels * g.column.pixels;
-    const int first_pixel = blockIdx.x * TILE_M, first_column = blockIdx.y * TILE_N;
+    const int first_pixel = (band * gridDim.x + blockIdx.x) * TILE_M, first_column = blockIdx.y * TILE_N;
     if (first_pixel >= pixels) return;
 
     // This thread copies one chunk of every 64th row of each slab. Its pixels are the same throughout.
@@ -176,17 +182,18 @@ __device__ inline void implicit_product(const Product& g, const Operand* source,
     }
 }
 
-// x: [batch, height, width, depth], w: [taps, outputs, depth], both packed; y in f32.
+// x: [batch, height, width, depth], w: [taps, outputs, depth], both packed; y in f32. blockIdx.z is the band.
 extern "C" __global__ void __launch_bounds__(THREADS)
     conv_fprop_tiled(const ConvShape s, int depth, const Operand* x, const Operand* w, const float* bias, float* y) {
-    __shared__ uint4 storage[STAGES * STAGE_CHUNKS];
-    implicit_product(fprop_product(s, depth), x, w, bias, y, storage);
+    implicit_product(fprop_product(s, depth), WINDOW_ROWS ? blockIdx.z : 0, x, w, bias, y);
 }
 
-// y: [batch, rows, columns, depth], w: [taps, channels, depth], both packed; x in f32. blockIdx.z is the phase.
+// y: [batch, rows, columns, depth], w: [taps, channels, depth], both packed; x in f32. blockIdx.z is the phase and, running
+// slower, the band.
 extern "C" __global__ void __launch_bounds__(THREADS)
     conv_dgrad_tiled(const ConvShape s, int depth, const Operand* y, const Operand* w, const float* bias, float* x) {
-    __shared__ uint4 storage[STAGES * STAGE_CHUNKS];
-    const int phase_row = blockIdx.z / s.stride_columns(), phase_column = blockIdx.z % s.stride_columns();
-    implicit_product(dgrad_product(s, depth, phase_row, phase_column), y, w, bias, x, storage);
+    const int phases = s.stride_rows() * s.stride_columns(), band = WINDOW_ROWS ? blockIdx.z / phases : 0;
+    const int phase = blockIdx.z - band * phases;
+    const int phase_row = phase / s.stride_columns(), phase_column = phase % s.stride_columns();
+    implicit_product(dgrad_product(s, depth, phase_row, phase_column), band, y, w, bias, x);
 }

@@ -18,6 +18,8 @@ pub struct Profile {
     pub device: String,
     /// What matrix products multiply.
     pub precision: String,
+    /// Where it comes from how products were cut, on a device that takes kernels.
+    pub tuning: Option<String>,
     /// What ran: `generator`, `discriminator`, `step`, or one operator with its extents.
     pub subject: String,
     /// The model, where one ran.

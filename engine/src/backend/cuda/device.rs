@@ -5,6 +5,7 @@ use std::panic;
 
 use cudarc::driver::{result, sys};
 
+use crate::backend::launch::Gpu;
 use crate::error::{Error, Result};
 
 /// What the driver shows.
@@ -29,6 +30,18 @@ pub struct CudaDevice {
     pub memory: usize,
     /// Streaming multiprocessors.
     pub multiprocessors: i32,
+}
+
+impl CudaInventory {
+    /// What times on GPU number `number` depend on.
+    pub fn gpu(&self, number: usize) -> Option<Gpu> {
+        let device = self.devices.get(number)?;
+        Some(Gpu {
+            name: device.name.clone(),
+            capability: device.capability,
+            driver: self.driver,
+        })
+    }
 }
 
 /// The oldest CUDA whose driver has everything that is called here.

@@ -11,9 +11,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use cosmogan_kernels::pack::Operand;
-use cosmogan_kernels::{Launch, Tier, hopper_launches_for, modules_for};
+use cosmogan_kernels::tuning::Choices;
+use cosmogan_kernels::{Launch, Tier, hopper_modules_for, modules_for};
 
-pub use launcher::{Allocation, Arguments, DeviceBuffer, Launcher, Recording};
+pub use launcher::{Allocation, Arguments, DeviceBuffer, Gpu, Launcher, Recording};
 
 use super::{Buffer, Precision, expect_length};
 use crate::error::{Error, Result};
@@ -23,8 +24,8 @@ use crate::tensor::Tensor;
 /// Blocks along the second and third axis of a grid (CUDA C++ programming guide, "Technical specifications").
 const MOST_BLOCKS: u32 = 65_535;
 
-/// A device that computes by launching kernels.
-#[derive(Debug)]
+/// A device that computes by launching kernels. Clones share its memory.
+#[derive(Clone, Debug)]
 pub struct LaunchBackend {
     launcher: Arc<dyn Launcher>,
     precision: Precision,
@@ -32,6 +33,8 @@ pub struct LaunchBackend {
     tiled: bool,
     /// The multiprocessors that Hopper kernels run on, where there are any.
     hopper: Option<usize>,
+    /// How products are cut at shapes for which something was chosen.
+    choices: Arc<Choices>,
     /// Whether fresh memory is filled with NaN, so that an element that no kernel writes is noticed.
     poisoned: bool,
     /// Tells this backend's memory from that of any other.
@@ -56,13 +59,13 @@ impl LaunchBackend {
             precision,
             tiled,
             hopper,
+            choices: Arc::default(),
             poisoned: false,
             id: NEXT.fetch_add(1, Ordering::Relaxed),
         };
         let mut modules = modules_for(backend.operand());
         if hopper.is_some() {
-            let launches = hopper_launches_for(backend.operand());
-            modules.extend(launches.into_iter().map(|launch| launch.module));
+            modules.extend(hopper_modules_for(backend.operand()));
         }
         backend.launcher.prepare(&modules);
         Ok(backend)
@@ -75,6 +78,17 @@ impl LaunchBackend {
             poisoned: true,
             ..self
         }
+    }
+
+    /// The same, with products cut as `choices` says.
+    #[must_use]
+    pub fn with_choices(self, choices: Arc<Choices>) -> Self {
+        Self { choices, ..self }
+    }
+
+    /// How products are cut.
+    pub fn choices(&self) -> &Choices {
+        &self.choices
     }
 
     /// The same without Hopper kernels: what GPUs of other generations run.
