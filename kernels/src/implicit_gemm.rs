@@ -119,14 +119,23 @@ pub(crate) fn default_slices(operand: Operand, shape: &ConvShape) -> usize {
     split(operand, shape, wanted).slices
 }
 
-/// At most `wanted` shares. Each is a multiple of what one stage holds, and long enough to fill the pipeline a few times.
+/// Pixels that fill the pipeline a few times.
+pub(crate) fn least_share(operand: Operand) -> usize {
+    8 * slab(operand)
+}
+
+/// Pixels of a stage.
+fn slab(operand: Operand) -> usize {
+    64 / operand.bytes()
+}
+
+/// At most `wanted` shares, each of whole stages.
 fn split(operand: Operand, shape: &ConvShape, wanted: usize) -> PixelSplit {
     let pixels = shape.batch * shape.output[0] * shape.output[1];
-    let slab = 64 / operand.bytes();
     let share = pixels
         .div_ceil(wanted.max(1))
-        .max(8 * slab)
-        .next_multiple_of(slab);
+        .max(least_share(operand))
+        .next_multiple_of(slab(operand));
     PixelSplit {
         share,
         slices: pixels.div_ceil(share),

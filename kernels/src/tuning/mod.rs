@@ -296,9 +296,15 @@ impl Problem {
         splits
     }
 
+    /// As many as have a slab each, and on tiled kernels eight.
     fn most_slices(&self) -> usize {
         let pixels = self.shape.batch * self.shape.output[0] * self.shape.output[1];
-        MOST_SLICES.min(pixels.div_ceil(64)).max(1)
+        let least = if self.tier == Tier::Hopper {
+            implicit_gemm_hopper_wgrad::SLAB
+        } else {
+            implicit_gemm::least_share(self.operand)
+        };
+        MOST_SLICES.min(pixels.div_ceil(least)).max(1)
     }
 
     /// Whether a choice, from a file say, is one that the kernels can be launched with.
