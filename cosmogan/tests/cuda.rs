@@ -327,8 +327,16 @@ fn a_profile_holds_what_driver_and_compiler_say() {
     let profile = profile.unwrap();
     assert!(profile.ceilings.unwrap().rounded_product.is_some());
     for row in &profile.rows {
-        let found = row.kernel.as_ref().unwrap().resources.as_ref().unwrap();
-        assert_eq!((found.registers, found.shared_bytes), (40, 40));
+        let kernel = row.kernel.as_ref().unwrap();
+        let found = kernel.resources.as_ref().unwrap();
+        assert_eq!(found.registers, 40);
+        // The driver's 40 bytes, and what a launch gives to the stages of a product.
+        let has_stages = kernel.specialisation.contains("stages");
+        assert!(if has_stages {
+            found.shared_bytes > 32 << 10
+        } else {
+            found.shared_bytes == 40
+        });
         let expected = 0.25e-3 * row.calls as f64;
         assert!((row.seconds.unwrap() - expected).abs() < 1e-9, "{row:?}");
     }

@@ -209,8 +209,9 @@ fn page(nvrtc: &Nvrtc, architectures: &[i32], rows: &[Row]) -> String {
     page.push_str(
         "\n## What they take\n\n\
          Registers of a thread, bytes of shared memory of a block, and bytes spilled, where there are any. A\n\
-         specialisation is what is fixed at compile time: operands, tile, window and stride (none named: any). Hopper\n\
-         kernels are compiled for sm_90a; of their registers, 168 at first, those who multiply take 232 each.\n\n\
+         specialisation is what is fixed at compile time: operands, tile, stages, window and stride (none named: any),\n\
+         the defaults and every candidate of `cosmogan tune` (tuning.md). Hopper kernels are compiled for sm_90a; of\n\
+         their registers, 168 at first, those who multiply take 232 each.\n\n\
          | kernel | specialisation |",
     );
     for number in architectures {
