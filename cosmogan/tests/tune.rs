@@ -57,12 +57,9 @@ fn expect_right(problem: &Problem, precision: Precision, choices: &[Choice]) {
         let known = seen.entry(choice.slices).or_insert_with(|| bits.clone());
         assert!(*known == bits, "{problem:?} {choice}: other bits");
     }
-    let is_hopper = |source: &&'static str| source.contains("hopper");
     let launched = launcher.sources();
-    assert_eq!(
-        launched.iter().any(|source| is_hopper(&source)),
-        problem.tier == Tier::Hopper
-    );
+    let on_hopper = launched.iter().any(|source| source.contains("hopper"));
+    assert_eq!(on_hopper, problem.tier == Tier::Hopper);
 }
 
 fn every_tile(problem: &Problem) -> Vec<Choice> {
