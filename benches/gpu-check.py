@@ -15,6 +15,7 @@ PyTorch, compute-sanitizer and ncu are used where they are there. Parts, in this
   peer        the same two in PyTorch (peers/torch_gpu.py), where it is installed, and how many times as fast ours are
   kernels     time of every kernel of a training step and of a batch of maps, by ncu
   sanitize    memcheck, racecheck and initcheck over small cases
+  tune        only where --parts names it: searches how to cut each product, for the parts after it; takes minutes
 """
 
 import argparse
@@ -123,6 +124,16 @@ class Check:
         self.failures += [f"{name}: {check['subject']}" for check in failed]
         worst = sorted(checks, key=lambda check: -(check["error"] or 0) / check["limit"])[:10]
         return {"count": len(checks), "failed": failed, "worst": worst}
+
+    def tune(self):
+        return self.each_precision(self.tune_in)
+
+    def tune_in(self, precision):
+        """What a search says of each product; the table that it leaves is read by whatever runs later."""
+        done, seconds = self.run(
+            *["tune", *self.device(precision), "--preset", self.arguments.preset, "--batch", self.arguments.batch]
+        )
+        return {"seconds": seconds, "report": done.stdout.splitlines()}
 
     def train(self):
         maps = self.folder / "maps.npy"

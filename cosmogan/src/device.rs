@@ -11,8 +11,10 @@ use cosmogan_engine::backend::simt::SimtLauncher;
 use cosmogan_engine::backend::{Backend, Precision};
 use cosmogan_engine::profile::Profiled;
 use cosmogan_kernels::Tier;
+use cosmogan_kernels::tuning::Choices;
 
 use crate::error::{Error, Result};
+use crate::tune::lookup::look_up;
 
 /// What `--device` says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -72,6 +74,16 @@ impl KernelTier {
     }
 }
 
+/// What `--autotune` says: whether choices of how to cut products are looked up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Autotune {
+    /// In what `cosmogan tune` found on this GPU, then in what comes with the program.
+    #[default]
+    On,
+    /// Nowhere: every product goes by its shape alone.
+    Off,
+}
+
 /// The flags that choose a device, the same for every command that computes.
 #[derive(Clone, Copy, Debug, Default, Args)]
 pub struct DeviceArguments {
@@ -84,6 +96,9 @@ pub struct DeviceArguments {
     /// Which GPU kernels multiply matrices: the best for each shape, or none beyond a tier, to compare them
     #[arg(long, value_enum, default_value_t)]
     pub tier: KernelTier,
+    /// Cut matrix products on a GPU as cosmogan tune found best there, or else as a table in the program says; off: by shape
+    #[arg(long, value_enum, default_value_t)]
+    pub autotune: Autotune,
 }
 
 impl DeviceArguments {
@@ -132,8 +147,12 @@ impl DeviceArguments {
                  launcher,
                  precision,
                  highest,
+                 choices,
                  ..
-             }| { Profiled::on_launcher(launcher, precision, highest) },
+             }| {
+                let profiled = Profiled::on_launcher(launcher, precision, highest)?;
+                Ok(profiled.with_choices(choices))
+            },
         )?;
         Ok(profiled
             .unwrap_or_else(|| Arc::new(Profiled::on_processor(Arc::new(CpuBackend::new())))))
@@ -141,8 +160,9 @@ impl DeviceArguments {
 
     fn launched_as(self, checked: bool) -> Result<Option<Arc<dyn Backend>>> {
         let backend = self.launched_with(|opened| {
-            let backend =
-                LaunchBackend::new(opened.launcher, opened.precision)?.up_to(opened.highest);
+            let backend = LaunchBackend::new(opened.launcher, opened.precision)?
+                .up_to(opened.highest)
+                .with_choices(opened.choices);
             // The memory of simt is poisoned, and watched, as it is.
             Ok(if checked && opened.is_gpu {
                 backend.poisoned()
@@ -243,6 +263,8 @@ struct Opened {
     precision: Precision,
     /// The highest tier of kernels that they run on.
     highest: Tier,
+    /// How products are cut.
+    choices: Arc<Choices>,
     is_gpu: bool,
 }
 
@@ -251,10 +273,21 @@ impl Opened {
         if let Some(notice) = launcher.notice() {
             eprintln!("{notice}");
         }
+        let choices = match launcher.gpu() {
+            Some(gpu) if arguments.autotune == Autotune::On => {
+                let found = look_up(gpu);
+                if let Some(notice) = found.notice {
+                    eprintln!("{notice}");
+                }
+                Arc::new(found.choices)
+            }
+            _ => Arc::default(),
+        };
         Self {
             launcher,
             precision: arguments.precision,
             highest: arguments.tier.highest(),
+            choices,
             is_gpu,
         }
     }

@@ -39,6 +39,8 @@ pub mod stats;
 #[cfg(feature = "program")]
 pub mod train;
 #[cfg(feature = "program")]
+pub mod tune;
+#[cfg(feature = "program")]
 pub mod verify;
 
 pub use generator::Generator;

@@ -16,9 +16,8 @@ use cosmogan_engine::backend::{Backend, Precision};
 use cosmogan_engine::inference::InstructionSet;
 use cosmogan_kernels::convolution::ConvShape;
 use cosmogan_kernels::pack::Operand;
-use cosmogan_kernels::{
-    Launch, MANIFEST, Work, implicit_gemm_hopper, implicit_gemm_hopper_wgrad, modules_for,
-};
+use cosmogan_kernels::tuning::{Problem, Product};
+use cosmogan_kernels::{Launch, implicit_gemm, implicit_gemm_hopper, implicit_gemm_hopper_wgrad};
 use cosmogan_oracle::cases::{Kind, Model};
 use cosmogan_oracle::{Case, Operator};
 use proptest::prelude::any;
@@ -262,28 +261,29 @@ fn the_papers_launches_fit_in_shared_memory() {
     let mut hopper = 0;
     for operand in [Operand::F32, Operand::Tf32, Operand::Bf16] {
         for shape in &shapes {
+            let cut = |product| Problem::new(product, operand, shape, true).default_choice();
+            let fprop = implicit_gemm_hopper::fprop(operand, shape, &cut(Product::Fprop), 132);
+            let dgrad = implicit_gemm_hopper::dgrad(operand, shape, &cut(Product::Dgrad), 132);
+            let wgrad =
+                implicit_gemm_hopper_wgrad::wgrad(operand, shape, &cut(Product::Wgrad), 132);
             let products = [
-                implicit_gemm_hopper::fprop(operand, shape, 132).map(|plan| plan.launch),
-                implicit_gemm_hopper::dgrad(operand, shape, 132).map(|plan| plan.launch),
-                implicit_gemm_hopper_wgrad::wgrad(operand, shape, 132).map(|plan| plan.launch),
+                fprop.map(|plan| plan.launch),
+                dgrad.map(|plan| plan.launch),
+                wgrad.map(|plan| plan.launch),
             ];
             hopper += products.iter().flatten().map(fits).count();
-        }
-        // All others are given nothing.
-        for module in modules_for(operand) {
-            let mine = MANIFEST
-                .iter()
-                .filter(|kernel| kernel.source == module.source);
-            for kernel in mine {
-                fits(&Launch {
-                    kernel,
-                    module: module.clone(),
-                    grid: [1; 3],
-                    block: [1; 3],
-                    shared_bytes: 0,
-                    work: Work::default(),
-                });
-            }
+            let tiled = |product| Problem::new(product, operand, shape, false).default_choice();
+            fits(&implicit_gemm::fprop(
+                operand,
+                shape,
+                &tiled(Product::Fprop),
+            ));
+            fits(&implicit_gemm::dgrad(
+                operand,
+                shape,
+                &tiled(Product::Dgrad),
+            ));
+            fits(&implicit_gemm::wgrad(operand, shape, &tiled(Product::Wgrad)).0);
         }
     }
     // Three shapes of each network have channels that fill a tile, in bf16 for three products and in tf32 for two.

@@ -328,7 +328,7 @@ fn faults_in_statistics_of_epilogues_are_noticed() {
         (
             tiled,
             "implicit_gemm.cu",
-            "slice = blockIdx.z * phase_slices +",
+            "slice = phase * phase_slices +",
             "slice =",
         ),
         (

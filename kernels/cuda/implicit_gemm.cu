@@ -3,10 +3,13 @@
 //
 //   out[pixel, column] = sum over taps and channels of source[pixel moved by the tap, channel] * w[tap, column, channel]
 //
-// A block computes 128 pixels by TILE_N columns. STAGES slabs of both operands, 64 bytes of channels deep, are on their
+// A block computes TILE_M pixels by TILE_N columns. STAGES slabs of both operands, 64 bytes of channels deep, are on their
 // way through cp.async while one is multiplied: no im2col matrix exists anywhere. Pixels outside the source are copied
 // as zeros. A transposed convolution of stride s falls into s*s such products, one per sub-pixel phase, so that nothing
-// is multiplied by an inserted zero; the phases share a launch.
+// is multiplied by an inserted zero; the phases share a launch. Tile, stages and order are a choice (src/tuning): each sum
+// is the same whatever was chosen. Blocks begin in the order of blockIdx, x first: a band of gridDim.x tiles of pixels under
+// all columns and phases, then the next, so that what they share stays in the cache. Where the window is no constant there
+// is one band: there are no registers for more.
 //
 // Statistics of the result, where they are wanted, are taken of 32 consecutive pixels of a phase at a time, whatever the
 // tile.
@@ -15,15 +18,17 @@
 #include "moments.cuh"
 #include "product.cuh"
 
-#ifndef TILE_N
+#ifndef TILE_M
+#define TILE_M 128
 #define TILE_N 128
+#define STAGES 3
 #endif
 
-constexpr int TILE_M = 128;
-constexpr int STAGES = 3;
 constexpr int SLAB_CHUNKS = 4;
 constexpr int THREADS = 256;
 constexpr int STAGE_CHUNKS = (TILE_M + TILE_N) * SLAB_CHUNKS;
+constexpr int SHARED_BYTES = STAGES * STAGE_CHUNKS * (int)sizeof(uint4);
+DYNAMIC_SHARED(stage_memory, SHARED_BYTES)
 
 constexpr int WARP_N = 32;
 constexpr int WARPS_N = TILE_N / WARP_N;
@@ -32,10 +37,11 @@ constexpr int PRODUCTS_M = WARP_M / 16;
 constexpr int PRODUCTS_N = WARP_N / 8;
 // In f32, multiply-adds leave no register for more: some would spill. It is there that a pass of its own costs least.
 constexpr bool STATISTICS = OPERAND_BITS != 32;
-static_assert(WARP_M % SLICE_PIXELS == 0, "a warp takes statistics of whole slices");
+static_assert(!STATISTICS || WARP_M % SLICE_PIXELS == 0, "a warp takes statistics of whole slices");
 
-// Statistics must not cost wide tiles the second block of a multiprocessor.
-#if TILE_N == 128 && OPERAND_BITS != 32
+// Statistics must not cost the widest tile that is chosen by shape the second block of a multiprocessor. Others are left to be
+// measured: held to as many registers, some would spill.
+#if TILE_M == 128 && TILE_N == 128 && STAGES == 3 && OPERAND_BITS != 32
 #define LAUNCH_BOUNDS __launch_bounds__(THREADS, 2)
 #else
 #define LAUNCH_BOUNDS __launch_bounds__(THREADS)
@@ -100,13 +106,13 @@ __device__ inline void multiply_slab(float (&sum)[PRODUCTS_M][PRODUCTS_N][4], co
 #endif
 
 // Moments of the tile's columns. Of a phase there are `phase_slices` slices, those beyond its pixels included.
-__device__ inline void store_slices(const Slices& slices, int phase_slices, const float (&sum)[PRODUCTS_M][PRODUCTS_N][4],
-                                    const float* bias, int first_pixel, int pixels, int first_column, int columns,
-                                    bool counts) {
+__device__ inline void store_slices(const Slices& slices, int phase, int phase_slices,
+                                    const float (&sum)[PRODUCTS_M][PRODUCTS_N][4], const float* bias, int first_pixel,
+                                    int pixels, int first_column, int columns, bool counts) {
     const int lane = threadIdx.x % 32;
 #pragma unroll
     for (int group = 0; group < WARP_M / SLICE_PIXELS; ++group) {
-        const int first = first_pixel + group * SLICE_PIXELS, slice = blockIdx.z * phase_slices + first / SLICE_PIXELS;
+        const int first = first_pixel + group * SLICE_PIXELS, slice = phase * phase_slices + first / SLICE_PIXELS;
         const int count = max(0, min(SLICE_PIXELS, pixels - first));
         if (first / SLICE_PIXELS >= phase_slices) return;
         if (counts && lane == 0) slices.counts[slice] = (float)count;
@@ -131,14 +137,15 @@ __device__ inline void store_slices(const Slices& slices, int phase_slices, cons
     }
 }
 
-__device__ inline void implicit_product(const Product& g, const Operand* source, const Operand* w, const float* bias,
-                                        float* out, const Slices& slices, int phase_slices, uint4* storage) {
+__device__ inline void implicit_product(const Product& g, int band, int phase, const Operand* source, const Operand* w,
+                                        const float* bias, float* out, const Slices& slices, int phase_slices) {
+    uint4* const storage = (uint4*)stage_memory();
     const int pixels = g.batch * g.row.pixels * g.column.pixels;
-    const int first_pixel = blockIdx.x * TILE_M, first_column = blockIdx.y * TILE_N;
+    const int first_pixel = (band * gridDim.x + blockIdx.x) * TILE_M, first_column = blockIdx.y * TILE_N;
     if (first_pixel >= pixels) {
         const int slice = first_pixel / SLICE_PIXELS + threadIdx.x;
         if (STATISTICS && slices.counts && blockIdx.y == 0 && threadIdx.x < TILE_M / SLICE_PIXELS && slice < phase_slices) {
-            slices.counts[blockIdx.z * phase_slices + slice] = 0.0f;
+            slices.counts[phase * phase_slices + slice] = 0.0f;
         }
         return;
     }
@@ -227,25 +234,25 @@ __device__ inline void implicit_product(const Product& g, const Operand* source,
         }
     }
     if (STATISTICS && slices.counts) {
-        store_slices(slices, phase_slices, sum, bias, first_pixel + warp_row, pixels, first_column + warp_column,
-                     g.columns, blockIdx.y == 0 && warp_column == 0);
+        store_slices(slices, phase, phase_slices, sum, bias, first_pixel + warp_row, pixels,
+                     first_column + warp_column, g.columns, blockIdx.y == 0 && warp_column == 0);
     }
 }
 
-// x: [batch, height, width, depth], w: [taps, outputs, depth], both packed; y in f32.
+// x: [batch, height, width, depth], w: [taps, outputs, depth], both packed; y in f32. blockIdx.z is the band.
 extern "C" __global__ void LAUNCH_BOUNDS
     conv_fprop_tiled(const ConvShape s, int depth, const Operand* x, const Operand* w, const float* bias, float* y,
                      const Slices slices, int phase_slices) {
-    __shared__ uint4 storage[STAGES * STAGE_CHUNKS];
-    implicit_product(fprop_product(s, depth), x, w, bias, y, slices, phase_slices, storage);
+    implicit_product(fprop_product(s, depth), WINDOW_ROWS ? blockIdx.z : 0, 0, x, w, bias, y, slices, phase_slices);
 }
 
-// y: [batch, rows, columns, depth], w: [taps, channels, depth], both packed; x in f32. blockIdx.z is the phase.
+// y: [batch, rows, columns, depth], w: [taps, channels, depth], both packed; x in f32. blockIdx.z is the phase and, running
+// slower, the band.
 extern "C" __global__ void LAUNCH_BOUNDS
     conv_dgrad_tiled(const ConvShape s, int depth, const Operand* y, const Operand* w, const float* bias, float* x,
                      const Slices slices, int phase_slices) {
-    __shared__ uint4 storage[STAGES * STAGE_CHUNKS];
-    const int phase_row = blockIdx.z / s.stride_columns(), phase_column = blockIdx.z % s.stride_columns();
-    implicit_product(dgrad_product(s, depth, phase_row, phase_column), y, w, bias, x, slices, phase_slices,
-                     storage);
+    const int phases = s.stride_rows() * s.stride_columns(), band = WINDOW_ROWS ? blockIdx.z / phases : 0;
+    const int phase = blockIdx.z - band * phases;
+    const int phase_row = phase / s.stride_columns(), phase_column = phase % s.stride_columns();
+    implicit_product(dgrad_product(s, depth, phase_row, phase_column), band, phase, y, w, bias, x, slices, phase_slices);
 }

@@ -1,10 +1,11 @@
 // Convolution and transposed convolution as implicit matrix products (product.cuh) for compute capability 9.0, in bf16 or
 // tf32.
 //
-// A block computes 256 pixels by TILE_N columns at a time, 128 pixels in each of two warpgroups. A tile's pixels are a
-// rectangle of one image or of several, so that for one tap and 128 bytes of channels its operand is one box of the source:
-// TMA brings it with a single instruction, zeros for what lies outside the image included. One thread does nothing but ask
-// for boxes. The grid is as large as the device; blocks take tiles in turn, those of the phase with the most taps first.
+// A block computes TILE_M pixels by TILE_N columns at a time, half of the pixels in each of two warpgroups. A tile's pixels
+// are a rectangle of one image or of several, so that for one tap and 128 bytes of channels its operand is one box of the
+// source: TMA brings it with a single instruction, zeros for what lies outside the image included. One thread does nothing
+// but ask for boxes. The grid is as large as the device; blocks take tiles in turn, those of the phase with the most taps
+// first. Tile, stages and order are a choice (src/tuning): each sum is the same whatever was chosen.
 //
 // Where a transposed convolution has few channels, a tile computes two phases of neighbouring columns, in halves of its
 // columns: they look at the same boxes of the source, which are most of what a narrow tile has to bring.
@@ -15,16 +16,16 @@
 #include "pipeline.cuh"
 #include "product.cuh"
 
-#ifndef TILE_N
+#ifndef TILE_M
+#define TILE_M 256
 #define TILE_N 128
+#define STAGES 4
 #endif
 // Phases that a tile of a transposed convolution computes at once: 1 or 2.
 #ifndef PHASES
 #define PHASES 1
 #endif
 
-constexpr int TILE_M = 256;
-constexpr int STAGES = TILE_N == 128 ? 4 : 5;
 constexpr int SOURCE_BYTES = TILE_M * SLAB_BYTES;
 constexpr int WEIGHT_BYTES = TILE_N * SLAB_BYTES;
 constexpr int STAGE_BYTES = SOURCE_BYTES + WEIGHT_BYTES;
@@ -33,10 +34,12 @@ constexpr int PRODUCTS_M = TILE_M / CONSUMERS / 64;
 typedef Pipeline<STAGES, STAGE_BYTES> Stages;
 DYNAMIC_SHARED(stage_memory, Stages::SHARED_BYTES)
 
-// A tile is `columns` by `rows` pixels of `images` images, TILE_M in all; a phase has across * down * deep of them.
+// A tile is `columns` by `rows` pixels of `images` images, TILE_M in all; a phase has across * down * deep of them. For `band`
+// see tile_place.
 struct PixelTiles {
     int columns, rows, images;
     int across, down, deep;
+    int band;
 };
 
 // Where a tile lies: its first pixel, within its phases, and its first column.
@@ -46,15 +49,14 @@ struct Tile {
 
 template <int TOGETHER>
 __device__ inline Tile tile_at(int index, const PixelTiles& t, int output_tiles) {
+    const int pixel_tiles = t.across * t.down * t.deep, phase = index / (pixel_tiles * output_tiles);
+    const TilePlace place = tile_place(index - phase * pixel_tiles * output_tiles, pixel_tiles, output_tiles, t.band);
     Tile tile;
-    tile.output = index % output_tiles * (TILE_N / TOGETHER);
-    index /= output_tiles;
-    tile.column = index % t.across * t.columns;
-    index /= t.across;
-    tile.row = index % t.down * t.rows;
-    index /= t.down;
-    tile.image = index % t.deep * t.images;
-    tile.phase = index / t.deep;
+    tile.output = place.columns * (TILE_N / TOGETHER);
+    tile.column = place.pixels % t.across * t.columns;
+    tile.row = place.pixels / t.across % t.down * t.rows;
+    tile.image = place.pixels / t.across / t.down * t.images;
+    tile.phase = phase;
     return tile;
 }
 
@@ -85,14 +87,17 @@ __device__ inline void multiply_slabs(Stages& stages, int slabs, float (&sum)[PR
 #pragma unroll
         for (int step = 0; step < SLAB_BYTES; step += 32) {
             const unsigned long long right = wgmma_operand(b + step, 0, 8 * SLAB_BYTES);
+            [[maybe_unused]] const unsigned long long second =
+                wgmma_operand(b + 128 * SLAB_BYTES + step, 0, 8 * SLAB_BYTES);
 #pragma unroll
             for (int i = 0; i < PRODUCTS_M; ++i) {
                 const unsigned long long left = wgmma_operand(a + i * 64 * SLAB_BYTES + step, 0, 8 * SLAB_BYTES);
-                if constexpr (COLUMNS == 128) {
-                    wgmma<K_MAJOR>(sum[i][0], sum[i][1], left, right);
-                } else {
+                if constexpr (COLUMNS == 64) {
                     wgmma<K_MAJOR>(sum[i][0], left, right);
+                } else {
+                    wgmma<K_MAJOR>(sum[i][0], sum[i][1], left, right);
                 }
+                if constexpr (COLUMNS == 256) wgmma<K_MAJOR>(sum[i][2], sum[i][3], left, second);
             }
         }
         wgmma_commit();

@@ -2,18 +2,23 @@
 //
 //   w[(tap, c), k] = sum over pixels of x[pixel moved by the tap, c] * y[pixel, k]
 //
-// Rows come in blocks of 64 channels under one tap: four of them make a tile of 256, two in each of two warpgroups, so that 64
-// channels waste nothing. The inner dimension is 64 pixels at a time, a rectangle of one image or of several. TMA brings it
-// as it lies in memory, pixel by pixel, and wgmma reads it across ("MN-major"). Pixels outside x, and those of a rectangle
-// outside y, arrive as zeros. A tile sums over its share of the rectangles; column_totals adds the shares, in a fixed order.
+// Rows come in blocks of 64 channels under one tap: two or four of them make a tile of TILE_M, half of them in each of two
+// warpgroups, so that 64 channels waste nothing. The inner dimension is 64 pixels at a time, a rectangle of one image or of
+// several. TMA brings it as it lies in memory, pixel by pixel, and wgmma reads it across ("MN-major"). Pixels outside x, and
+// those of a rectangle outside y, arrive as zeros. A tile sums over its share of the rectangles; column_totals adds the
+// shares, in a fixed order.
 #include "index.cuh"
 #include "pipeline.cuh"
 
-constexpr int TILE_N = 128;
-constexpr int STAGES = 4;
+#ifndef TILE_M
+#define TILE_M 256
+#define TILE_N 128
+#define STAGES 4
+#endif
+
 constexpr int SLAB_PIXELS = 64;
 constexpr int BLOCK_BYTES = SLAB_PIXELS * SLAB_BYTES;
-constexpr int ROW_BLOCKS = 4;
+constexpr int ROW_BLOCKS = TILE_M / 64;
 constexpr int COLUMN_BLOCKS = TILE_N / SLAB_VALUES;
 constexpr int STAGE_BYTES = (ROW_BLOCKS + COLUMN_BLOCKS) * BLOCK_BYTES;
 constexpr int PRODUCTS_M = ROW_BLOCKS / CONSUMERS;
@@ -111,10 +116,14 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
             for (int pixel = 0; pixel < SLAB_PIXELS; pixel += WGMMA_VALUES) {
                 const int at = pixel * SLAB_BYTES;
                 const unsigned long long right = wgmma_operand(b + at, BLOCK_BYTES, 8 * SLAB_BYTES);
+                [[maybe_unused]] const unsigned long long second =
+                    wgmma_operand(b + 2 * BLOCK_BYTES + at, BLOCK_BYTES, 8 * SLAB_BYTES);
 #pragma unroll
                 for (int i = 0; i < PRODUCTS_M; ++i) {
-                    wgmma<MN_MAJOR>(sum[i][0], sum[i][1],
-                                    wgmma_operand(a + i * BLOCK_BYTES + at, BLOCK_BYTES, 8 * SLAB_BYTES), right);
+                    const unsigned long long left =
+                        wgmma_operand(a + i * BLOCK_BYTES + at, BLOCK_BYTES, 8 * SLAB_BYTES);
+                    wgmma<MN_MAJOR>(sum[i][0], sum[i][1], left, right);
+                    if constexpr (TILE_N == 256) wgmma<MN_MAJOR>(sum[i][2], sum[i][3], left, second);
                 }
             }
             wgmma_commit();

@@ -26,16 +26,16 @@ __device__ inline void unrolled(const Body& body) {
     }
 }
 
-template <int STAGES, int STAGE_BYTES>
+template <int DEPTH, int BYTES>
 struct Pipeline {
-    static constexpr int SHARED_BYTES = STAGES * STAGE_BYTES + 2 * STAGES * (int)sizeof(Mbarrier);
+    static constexpr int SHARED_BYTES = DEPTH * BYTES + 2 * DEPTH * (int)sizeof(Mbarrier);
 
     unsigned char* storage;
     int stage = 0, parity = 0;
 
     __device__ explicit Pipeline(unsigned char* shared) : storage(shared) {
         if (threadIdx.x == 0) {
-            for (int i = 0; i < STAGES; ++i) {
+            for (int i = 0; i < DEPTH; ++i) {
                 mbarrier_init(full(i), 1);
                 mbarrier_init(empty(i), CONSUMERS * WARPGROUP / 32);
             }
@@ -44,19 +44,19 @@ struct Pipeline {
         __syncthreads();
     }
 
-    __device__ Mbarrier* full(int i) const { return (Mbarrier*)(storage + STAGES * STAGE_BYTES) + i; }
-    __device__ Mbarrier* empty(int i) const { return full(STAGES + i); }
-    __device__ unsigned char* memory() const { return storage + stage * STAGE_BYTES; }
+    __device__ Mbarrier* full(int i) const { return (Mbarrier*)(storage + DEPTH * BYTES) + i; }
+    __device__ Mbarrier* empty(int i) const { return full(DEPTH + i); }
+    __device__ unsigned char* memory() const { return storage + stage * BYTES; }
 
     __device__ void advance() {
-        if (++stage == STAGES) {
+        if (++stage == DEPTH) {
             stage = 0;
             parity ^= 1;
         }
     }
 
     // The one that copies: waits for room, and says how much will come.
-    __device__ Mbarrier* acquire(int bytes = STAGE_BYTES) {
+    __device__ Mbarrier* acquire(int bytes = BYTES) {
         mbarrier_wait(empty(stage), parity ^ 1);
         mbarrier_expect(full(stage), bytes);
         return full(stage);
@@ -65,6 +65,6 @@ struct Pipeline {
     // Those that multiply: wait for what is to come, and give back the stage `behind` stages before this one.
     __device__ void wait() const { mbarrier_wait(full(stage), parity); }
     __device__ void release(int behind) const {
-        if (threadIdx.x % 32 == 0) mbarrier_arrive(empty((stage + STAGES - behind) % STAGES));
+        if (threadIdx.x % 32 == 0) mbarrier_arrive(empty((stage + DEPTH - behind) % DEPTH));
     }
 };

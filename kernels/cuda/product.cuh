@@ -20,6 +20,18 @@ struct Product {
     int columns;  // channels of the output
 };
 
+// Which tile of pixels and which of columns: the index runs through `band` tiles of pixels under the first columns, then under
+// the next, and so on to the last, before it comes to the next band: what one band or one column needs stays in the cache.
+struct TilePlace {
+    int pixels, columns;
+};
+
+__device__ inline TilePlace tile_place(int index, int pixel_tiles, int column_tiles, int band) {
+    const int first = index / (band * column_tiles) * band, width = min(band, pixel_tiles - first);
+    const int within = index - first * column_tiles;
+    return {first + within % width, within / width};
+}
+
 // y from x.
 __device__ inline Product fprop_product(const ConvShape& s, int depth) {
     auto axis = [](int pixels, int begin, int stride, int taps, int extent) {

@@ -6,7 +6,7 @@ const THREADS: u32 = 256;
 
 /// `struct ConvShape` of `index.cuh`: x `[batch, height, width, channels]`, y `[batch, rows, columns, outputs]`,
 /// w `[R, S, channels, outputs]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ConvShape {
     /// Images.
     pub batch: usize,

@@ -4,10 +4,9 @@
 use crate::convolution::ConvShape;
 use crate::kernel::{Kernel, Launch, Work, kernel};
 use crate::pack::Operand;
+use crate::tuning::Choice;
 
-/// Pixels in a block of fprop and dgrad, and both extents of a block of wgrad.
-pub const TILE: usize = 128;
-const THREADS: u32 = 256;
+pub(crate) const THREADS: u32 = 256;
 
 kernel!(
     /// y from x and w.
@@ -16,7 +15,7 @@ kernel!(
     Tiled,
     "conv_fprop_tiled",
     "convolution as an implicit matrix product",
-    "over conv_fprop: a block's 128×128 tile reads each operand up to 128 times less often; three stages of cp.async hide memory; mma.sync multiplies (f32: 16 multiply-adds per shared read of 16 bytes), ldmatrix without bank conflicts"
+    "over conv_fprop: a block's 128×128 tile, or another that was chosen, reads each operand up to 128 times less often; stages of cp.async hide memory; mma.sync multiplies (f32: 16 multiply-adds per shared read of 16 bytes), ldmatrix without bank conflicts"
 );
 kernel!(
     /// x from y and w.
@@ -34,48 +33,67 @@ kernel!(
     Tiled,
     "conv_wgrad_tiled",
     "weight gradient as an implicit matrix product, in partial sums",
-    "over conv_wgrad: taps and channels share one tile axis, so that 64 channels fill a tile of 128; pixels are split over blocks and added in a fixed order"
+    "over conv_wgrad: taps and channels share one tile axis, so that 64 channels fill a tile of 128 rows; pixels are split over blocks and added in a fixed order"
 );
 
 /// y = conv(x, w) + bias.
-pub fn fprop(operand: Operand, shape: &ConvShape) -> Launch {
+pub fn fprop(operand: Operand, shape: &ConvShape, choice: &Choice) -> Launch {
     let pixels = shape.batch * shape.output[0] * shape.output[1];
     let work = work(operand, shape, shape.output_len());
-    gather(&FPROP, operand, shape, [pixels, shape.outputs, 1], work)
+    let extents = [pixels, shape.outputs, 1];
+    gather(&FPROP, operand, shape, choice, extents, work)
 }
 
 /// x = convᵀ(y, w) + bias.
-pub fn dgrad(operand: Operand, shape: &ConvShape) -> Launch {
+pub fn dgrad(operand: Operand, shape: &ConvShape, choice: &Choice) -> Launch {
     let [rows, columns] = [0, 1].map(|axis| shape.input[axis].div_ceil(shape.stride[axis]));
     let phases = shape.stride[0] * shape.stride[1];
     let pixels = shape.batch * rows * columns;
     let work = work(operand, shape, shape.input_len());
-    gather(
-        &DGRAD,
-        operand,
-        shape,
-        [pixels, shape.channels, phases],
-        work,
-    )
+    let extents = [pixels, shape.channels, phases];
+    gather(&DGRAD, operand, shape, choice, extents, work)
 }
 
 fn gather(
     kernel: &'static Kernel,
     operand: Operand,
     shape: &ConvShape,
+    choice: &Choice,
     [pixels, columns, phases]: [usize; 3],
     work: Work,
 ) -> Launch {
-    let tile = if columns > 64 { TILE } else { 64 };
-    let mut constants = vec![operand.constant(), ("TILE_N", tile as u32)];
-    constants.extend(shape.window_constants());
+    let tiles = pixels.div_ceil(choice.tile.rows);
+    // Bands are layers of the grid, of which there cannot be more.
+    let fewest = (tiles * phases).div_ceil(MOST_LAYERS);
+    let band = band(choice, tiles).max(fewest);
     Launch::specialised(
         kernel,
-        constants,
-        [pixels.div_ceil(TILE), columns.div_ceil(tile), phases],
+        constants(operand, shape, choice),
+        [
+            band,
+            columns.div_ceil(choice.tile.columns),
+            phases * tiles.div_ceil(band),
+        ],
         [THREADS, 1, 1],
         work,
     )
+}
+
+fn constants(operand: Operand, shape: &ConvShape, choice: &Choice) -> Vec<(&'static str, u32)> {
+    let mut constants = vec![operand.constant()];
+    constants.extend(choice.tile.constants());
+    constants.extend(shape.window_constants());
+    constants
+}
+
+/// Blocks along the third axis of a grid (CUDA C++ programming guide, "Technical specifications"), rounded down for bands
+/// that are not full.
+const MOST_LAYERS: usize = 32_768;
+
+/// The band of a choice, of so many tiles.
+pub(crate) fn band(choice: &Choice, tiles: usize) -> usize {
+    let band = if choice.band == 0 { tiles } else { choice.band };
+    band.clamp(1, tiles.max(1))
 }
 
 /// How a weight gradient is split: shares of the batch's pixels, each with a partial sum of its own.
@@ -89,27 +107,53 @@ pub struct PixelSplit {
 
 /// Blocks that keep a large device busy.
 const WANTED_BLOCKS: usize = 528;
+/// Extents of the tiles by which slices are counted, whatever the tile: sums are to depend on the slices alone.
+const COUNTED_TILE: usize = 128;
 
-/// Partial sums of w: `[slices, R·S·C·K]`.
-pub fn wgrad(operand: Operand, shape: &ConvShape) -> (Launch, PixelSplit) {
+/// Slices of a weight gradient where nothing else is chosen.
+pub(crate) fn default_slices(operand: Operand, shape: &ConvShape) -> usize {
     let rows = shape.taps() * operand.padded(shape.channels);
-    let tiles = [rows.div_ceil(TILE), shape.outputs.div_ceil(TILE)];
-    let pixels = shape.batch * shape.output[0] * shape.output[1];
-    // A share is a multiple of what one stage holds, and long enough to fill the pipeline a few times.
-    let slab = 64 / operand.bytes();
+    let tiles = rows.div_ceil(COUNTED_TILE) * shape.outputs.div_ceil(COUNTED_TILE);
     // Rounded down: a block beyond a full wave would cost as much as another wave.
-    let wanted = (WANTED_BLOCKS / (tiles[0] * tiles[1])).max(1);
-    let share = pixels.div_ceil(wanted).max(8 * slab).next_multiple_of(slab);
-    let split = PixelSplit {
+    let wanted = (WANTED_BLOCKS / tiles).max(1);
+    split(operand, shape, wanted).slices
+}
+
+/// Pixels that fill the pipeline a few times.
+pub(crate) fn least_share(operand: Operand) -> usize {
+    8 * slab(operand)
+}
+
+/// Pixels of a stage.
+fn slab(operand: Operand) -> usize {
+    64 / operand.bytes()
+}
+
+/// At most `wanted` shares, each of whole stages.
+fn split(operand: Operand, shape: &ConvShape, wanted: usize) -> PixelSplit {
+    let pixels = shape.batch * shape.output[0] * shape.output[1];
+    let share = pixels
+        .div_ceil(wanted.max(1))
+        .max(least_share(operand))
+        .next_multiple_of(slab(operand));
+    PixelSplit {
         share,
         slices: pixels.div_ceil(share),
-    };
-    let mut constants = vec![operand.constant()];
-    constants.extend(shape.window_constants());
+    }
+}
+
+/// Partial sums of w: `[slices, R·S·C·K]`.
+pub fn wgrad(operand: Operand, shape: &ConvShape, choice: &Choice) -> (Launch, PixelSplit) {
+    let rows = shape.taps() * operand.padded(shape.channels);
+    let split = split(operand, shape, choice.slices);
     let launch = Launch::specialised(
         &WGRAD,
-        constants,
-        [tiles[0], tiles[1], split.slices],
+        constants(operand, shape, choice),
+        [
+            rows.div_ceil(choice.tile.rows),
+            shape.outputs.div_ceil(choice.tile.columns),
+            split.slices,
+        ],
         [THREADS, 1, 1],
         work(operand, shape, shape.weight_len()),
     );

@@ -4,17 +4,16 @@
 
 use crate::batch_norm::SLICE_PIXELS;
 use crate::convolution::ConvShape;
-use crate::implicit_gemm::work;
+use crate::implicit_gemm::{band, work};
 use crate::kernel::{Kernel, Launch, kernel};
 use crate::pack::Operand;
 use crate::tensor_map::{TensorMap, slab};
+use crate::tuning::Choice;
 
-/// Pixels of a tile.
-pub const TILE: usize = 256;
+/// Pixels of the tile by which shapes are taken or not, whatever the tile that is chosen.
+const TILE: usize = 256;
 /// Threads of a block: two warpgroups that multiply, and one that copies.
 pub(crate) const THREADS: u32 = 384;
-/// Two mbarriers of a stage.
-pub(crate) const STAGE_BARRIERS: usize = 16;
 
 kernel!(
     /// y from x and w.
@@ -23,7 +22,7 @@ kernel!(
     Hopper,
     "conv_fprop_hopper",
     "convolution as an implicit matrix product",
-    "over conv_fprop_tiled: wgmma reads operands of 256×128 tiles from shared memory, where TMA puts them: no thread computes an address, and no fragment passes through registers; boxes step over pixels by the stride; one thread copies, two warpgroups multiply, and registers go where the sums are; persistent grid"
+    "over conv_fprop_tiled: wgmma reads operands of 256×128 tiles, or others that were chosen, from shared memory, where TMA puts them: no thread computes an address, and no fragment passes through registers; boxes step over pixels by the stride; one thread copies, two warpgroups multiply, and registers go where the sums are; persistent grid"
 );
 kernel!(
     /// x from y and w.
@@ -41,7 +40,7 @@ pub struct Plan {
     /// Kernel, grid and block.
     pub launch: Launch,
     /// `struct PixelTiles` of the source.
-    pub tiles: [i32; 6],
+    pub tiles: [i32; 7],
     /// The packed depth of the source.
     pub depth: usize,
     /// The source and the weights.
@@ -54,7 +53,12 @@ pub struct Plan {
 
 /// y = conv(x, w) + bias on a device of `multiprocessors`; `None` for shapes that would leave most of a tile empty, or
 /// that TMA cannot step through.
-pub fn fprop(operand: Operand, s: &ConvShape, multiprocessors: usize) -> Option<Plan> {
+pub fn fprop(
+    operand: Operand,
+    s: &ConvShape,
+    choice: &Choice,
+    multiprocessors: usize,
+) -> Option<Plan> {
     let source = [operand.padded(s.channels), s.input[1], s.input[0], s.batch];
     let [rows, columns] = s.output;
     let steps = [s.stride[1], s.stride[0]];
@@ -67,11 +71,16 @@ pub fn fprop(operand: Operand, s: &ConvShape, multiprocessors: usize) -> Option<
         together: 1,
         result: s.output_len(),
     };
-    product.plan(&FPROP, operand, s, multiprocessors)
+    product.plan(&FPROP, operand, s, choice, multiprocessors)
 }
 
 /// x = convᵀ(y, w) + bias, likewise.
-pub fn dgrad(operand: Operand, s: &ConvShape, multiprocessors: usize) -> Option<Plan> {
+pub fn dgrad(
+    operand: Operand,
+    s: &ConvShape,
+    choice: &Choice,
+    multiprocessors: usize,
+) -> Option<Plan> {
     let source = [operand.padded(s.outputs), s.output[1], s.output[0], s.batch];
     let [rows, columns] = [0, 1].map(|axis| s.input[axis].div_ceil(s.stride[axis]));
     let product = Product {
@@ -80,14 +89,19 @@ pub fn dgrad(operand: Operand, s: &ConvShape, multiprocessors: usize) -> Option<
         steps: [1, 1],
         columns: s.channels,
         phases: s.stride[0] * s.stride[1],
-        together: if s.channels <= 64 && s.stride[1] == 2 {
-            2
-        } else {
-            1
-        },
+        together: together(s),
         result: s.input_len(),
     };
-    product.plan(&DGRAD, operand, s, multiprocessors)
+    product.plan(&DGRAD, operand, s, choice, multiprocessors)
+}
+
+/// Phases of neighbouring columns that a tile of dgrad computes at once. It changes the order of sums, and is not chosen.
+pub(crate) fn together(s: &ConvShape) -> usize {
+    if s.channels <= 64 && s.stride[1] == 2 {
+        2
+    } else {
+        1
+    }
 }
 
 /// What fprop and dgrad differ in.
@@ -113,6 +127,7 @@ impl Product {
         kernel: &'static Kernel,
         operand: Operand,
         s: &ConvShape,
+        choice: &Choice,
         multiprocessors: usize,
     ) -> Option<Plan> {
         let pixels: usize = self.pixels.iter().product();
@@ -124,10 +139,8 @@ impl Product {
         {
             return None;
         }
-        let tile = pixel_tile(self.pixels, TILE);
-        let wide = self.columns > 64 || self.together > 1;
-        let tile_columns = if wide { 128 } else { 64 };
-        let phase_columns = tile_columns / self.together;
+        let tile = pixel_tile(self.pixels, choice.tile.rows);
+        let phase_columns = choice.tile.columns / self.together;
         let maps = [
             TensorMap::images(operand, self.source, tile, self.steps),
             TensorMap::weights(operand, [depth, self.columns, s.taps()], phase_columns),
@@ -137,23 +150,24 @@ impl Product {
         }
         let across = [0, 1, 2].map(|axis| self.pixels[axis].div_ceil(tile[axis]));
         let groups = self.phases / self.together;
-        let tiles =
-            groups * across.iter().product::<usize>() * self.columns.div_ceil(phase_columns);
-        let mut constants = vec![operand.constant(), ("TILE_N", tile_columns as u32)];
+        let pixel_tiles: usize = across.iter().product();
+        let tiles = groups * pixel_tiles * self.columns.div_ceil(phase_columns);
+        let mut constants = vec![operand.constant()];
+        constants.extend(choice.tile.constants());
         if self.together > 1 {
             constants.push(("PHASES", self.together as u32));
         }
-        let mut launch = Launch::specialised(
+        let launch = Launch::specialised(
             kernel,
             constants,
             [tiles.min(multiprocessors), 1, 1],
             [THREADS, 1, 1],
             work(operand, s, self.result),
         );
-        launch.shared_bytes = shared_bytes(tile_columns);
         let [columns, rows, images] = tile;
         let [right, down, deep] = across;
-        let tiles = [columns, rows, images, right, down, deep];
+        let band = band(choice, pixel_tiles);
+        let tiles = [columns, rows, images, right, down, deep, band];
         Some(Plan {
             launch,
             tiles: tiles.map(|extent| i32::try_from(extent).unwrap_or(i32::MAX)),
@@ -163,12 +177,6 @@ impl Product {
             elements: self.result,
         })
     }
-}
-
-/// Stages of a pipeline, and its shared memory, for tiles of so many columns.
-fn shared_bytes(tile_columns: usize) -> u32 {
-    let stages = if tile_columns == 128 { 4 } else { 5 };
-    (stages * ((TILE + tile_columns) * 128 + STAGE_BARRIERS)) as u32
 }
 
 /// The columns, rows and images, `size` pixels in all, that cut images into the fewest tiles.
@@ -189,6 +197,8 @@ pub(crate) fn pixel_tile(pixels: [usize; 3], size: usize) -> [usize; 3] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Tier;
+    use crate::tuning::{Problem, Product};
 
     #[test]
     fn tiles_fit_the_images() {
@@ -213,7 +223,8 @@ mod tests {
             begin: [1, 1],
         };
         let taken = |operand, shape: ConvShape| {
-            [fprop(operand, &shape, 7), dgrad(operand, &shape, 7)].map(|plan| plan.is_some())
+            [Product::Fprop, Product::Dgrad]
+                .map(|product| Problem::new(product, operand, &shape, true).tier == Tier::Hopper)
         };
         assert_eq!(taken(Operand::Bf16, shape), [true, true]);
         assert_eq!(taken(Operand::Tf32, shape), [true, true]);

@@ -2,17 +2,18 @@
 
 use crate::convolution::ConvShape;
 use crate::implicit_gemm::work;
-use crate::implicit_gemm_hopper::{STAGE_BARRIERS, THREADS, pixel_tile};
+use crate::implicit_gemm_hopper::{THREADS, pixel_tile};
 use crate::kernel::{Launch, kernel};
 use crate::pack::Operand;
-use crate::tensor_map::{BOX_BYTES, TensorMap, slab};
+use crate::tensor_map::{TensorMap, slab};
+use crate::tuning::Choice;
 
 /// Pixels of y that a stage holds.
 pub const SLAB: usize = 64;
-/// Blocks of 64 channels under one tap that are a tile's rows, and columns of a tile.
-const ROW_BLOCKS: usize = 4;
-const TILE_COLUMNS: usize = 128;
-const STAGES: usize = 4;
+/// Rows of a tile come in blocks of so many channels under one tap.
+const ROW_BLOCK: usize = 64;
+/// The tile by which shapes are taken and slices are counted, whatever the tile that is chosen.
+const COUNTED_TILE: [usize; 2] = [256, 128];
 
 kernel!(
     /// w from x and y.
@@ -21,7 +22,7 @@ kernel!(
     Hopper,
     "conv_wgrad_hopper",
     "weight gradient as an implicit matrix product, in partial sums",
-    "over conv_wgrad_tiled: as conv_fprop_hopper; wgmma reads pixels across, so that nothing is transposed on its way; a tile's rows are four blocks of 64 channels, each under a tap of its own"
+    "over conv_wgrad_tiled: as conv_fprop_hopper; wgmma reads pixels across, so that nothing is transposed on its way; a tile's rows are blocks of 64 channels, each under a tap of its own"
 );
 
 /// A launch, with what its kernel is told besides the shape.
@@ -39,12 +40,17 @@ pub struct Plan {
 
 /// Partial sums of w on a device of `multiprocessors`; `None` for shapes that would leave most of a tile empty, or that
 /// TMA cannot step through, and for operands that wgmma cannot read across.
-pub fn wgrad(operand: Operand, s: &ConvShape, multiprocessors: usize) -> Option<Plan> {
+pub fn wgrad(
+    operand: Operand,
+    s: &ConvShape,
+    choice: &Choice,
+    multiprocessors: usize,
+) -> Option<Plan> {
     let pixels = [s.output[1], s.output[0], s.batch];
     let few = pixels.iter().product::<usize>() < 2 * SLAB;
     if operand != Operand::Bf16
         || s.channels < slab(operand)
-        || s.outputs <= TILE_COLUMNS / 2
+        || s.outputs <= COUNTED_TILE[1] / 2
         || few
     {
         return None;
@@ -60,22 +66,21 @@ pub fn wgrad(operand: Operand, s: &ConvShape, multiprocessors: usize) -> Option<
     if maps.iter().any(|map| map.check().is_err()) {
         return None;
     }
-    let across = [0, 1, 2].map(|axis| pixels[axis].div_ceil(tile[axis]));
+    let across = slabs_across(s);
     let slabs: usize = across.iter().product();
-    let row_blocks = s.taps() * s.channels.div_ceil(slab(operand));
-    let tiles = row_blocks.div_ceil(ROW_BLOCKS) * s.outputs.div_ceil(TILE_COLUMNS);
-    let share = share(slabs, tiles, s.weight_len());
+    let tiles = tiles(s, [choice.tile.rows, choice.tile.columns]);
+    let share = slabs.div_ceil(choice.slices.clamp(1, slabs));
     let slices = slabs.div_ceil(share);
 
-    let mut launch = Launch::specialised(
+    let mut constants = vec![operand.constant()];
+    constants.extend(choice.tile.constants());
+    let launch = Launch::specialised(
         &WGRAD,
-        vec![operand.constant()],
+        constants,
         [(tiles * slices).min(multiprocessors), 1, 1],
         [THREADS, 1, 1],
         work(operand, s, s.weight_len()),
     );
-    let blocks = ROW_BLOCKS + TILE_COLUMNS / slab(operand);
-    launch.shared_bytes = (STAGES * (blocks * SLAB * BOX_BYTES + STAGE_BARRIERS)) as u32;
     let [columns, rows, images] = tile;
     let [right, down, deep] = across;
     let words = [columns, rows, images, right, down, deep, share, slices];
@@ -85,6 +90,26 @@ pub fn wgrad(operand: Operand, s: &ConvShape, multiprocessors: usize) -> Option<
         slices,
         maps,
     })
+}
+
+/// Slabs along the columns, the rows and the images of y.
+fn slabs_across(s: &ConvShape) -> [usize; 3] {
+    let pixels = [s.output[1], s.output[0], s.batch];
+    let tile = pixel_tile(pixels, SLAB);
+    [0, 1, 2].map(|axis| pixels[axis].div_ceil(tile[axis]))
+}
+
+/// Tiles of `rows` by `columns` that w takes.
+fn tiles(s: &ConvShape, [rows, columns]: [usize; 2]) -> usize {
+    let row_blocks = s.taps() * s.channels.div_ceil(ROW_BLOCK);
+    row_blocks.div_ceil(rows / ROW_BLOCK) * s.outputs.div_ceil(columns)
+}
+
+/// Slices of a weight gradient where nothing else is chosen.
+pub(crate) fn default_slices(s: &ConvShape) -> usize {
+    let slabs: usize = slabs_across(s).iter().product();
+    let share = share(slabs, tiles(s, COUNTED_TILE), s.weight_len());
+    slabs.div_ceil(share)
 }
 
 /// Slabs that a tile sums, so that the whole takes the least time by a model: waves of tiles over 132 multiprocessors, and

@@ -1,6 +1,7 @@
 //! A kernel, a launch of it, and the work that a launch stands for.
 
 use crate::manifest::MANIFEST;
+use crate::tuning::Tile;
 
 /// How a kernel goes about its job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -87,20 +88,27 @@ impl Module {
                 ("OPERAND_BITS", 16) => words.push("bf16".to_owned()),
                 ("OPERAND_BITS", 19) => words.push("tf32".to_owned()),
                 ("OPERAND_BITS", 32) => words.push("f32".to_owned()),
-                ("TILE_N", columns) => {
-                    let rows = if self.tier() == Tier::Hopper {
-                        256
-                    } else {
-                        128
-                    };
-                    words.push(format!("{rows}×{columns}"));
-                }
+                ("TILE_M", rows) => words.push(format!("{rows}×{}", self.constant("TILE_N"))),
+                ("STAGES", stages) => words.push(format!("{stages} stages")),
                 ("PHASES", phases) => words.push(format!("{phases} phases")),
                 ("WINDOW_ROWS", rows) => words.push(format!("{rows}×{rows}/2")),
                 _ => {}
             }
         }
         words.join(" ")
+    }
+
+    /// A constant; 0 where there is none of that name.
+    fn constant(&self, name: &str) -> u32 {
+        let found = self.constants.iter().find(|(known, _)| *known == name);
+        found.map_or(0, |&(_, value)| value)
+    }
+
+    /// Bytes of shared memory that a launch has to give its kernels.
+    pub fn dynamic_shared_bytes(&self) -> u32 {
+        let [rows, columns, stages] =
+            ["TILE_M", "TILE_N", "STAGES"].map(|name| self.constant(name) as usize);
+        Tile::new(rows, columns, stages).shared_bytes(self.tier()) as u32
     }
 
     /// What it is compiled for on an architecture such as 90; `None` where its kernels do not run.
@@ -167,16 +175,17 @@ impl Launch {
         block: [u32; 3],
         work: Work,
     ) -> Self {
+        let module = Module {
+            source: kernel.source,
+            constants,
+        };
         Self {
             kernel,
-            module: Module {
-                source: kernel.source,
-                constants,
-            },
+            shared_bytes: module.dynamic_shared_bytes(),
+            module,
             // Extents beyond 32 bits saturate, and are refused with the other extents a device cannot launch.
             grid: grid.map(|extent| u32::try_from(extent).unwrap_or(u32::MAX)),
             block,
-            shared_bytes: 0,
             work,
         }
     }

@@ -35,7 +35,8 @@ pub mod reduce;
 pub mod single_channel;
 mod sources;
 pub mod tensor_map;
+pub mod tuning;
 
 pub use kernel::{DECLARED_SHARED_BYTES, Kernel, Launch, Module, Tier, Work};
-pub use manifest::{MANIFEST, hopper_launches_for, modules, modules_for};
+pub use manifest::{MANIFEST, hopper_modules_for, modules, modules_for};
 pub use sources::{HEADERS, SIMT_HEADERS, source};

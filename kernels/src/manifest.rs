@@ -1,8 +1,9 @@
 //! Every kernel there is.
 
 use crate::convolution::ConvShape;
-use crate::kernel::{Kernel, Launch, Module};
+use crate::kernel::{Kernel, Module, Tier};
 use crate::pack::Operand;
+use crate::tuning::{Problem, Product};
 use crate::{
     adam, batch_norm, convolution, data, elementwise, implicit_gemm, implicit_gemm_hopper,
     implicit_gemm_hopper_wgrad, linear, loss, pack, reduce, single_channel,
@@ -69,36 +70,39 @@ pub fn modules_for(operand: Operand) -> Vec<Module> {
     modules.push(batch_norm::combine(1, 1).launch.module);
     modules.push(batch_norm::normalise(operand, 1, 1).module);
     for shape in [convolution, linear, shape([5, 5], 64)] {
-        modules.push(implicit_gemm::fprop(operand, &shape).module);
-        modules.push(implicit_gemm::wgrad(operand, &shape).0.module);
+        for product in [Product::Fprop, Product::Wgrad] {
+            modules.extend(default_module(product, operand, &shape));
+        }
     }
     modules.sort();
     modules.dedup();
     modules
 }
 
-/// Launches, one for each module, of the kernels that take the place of some of these on GPUs of compute capability 9.0.
-pub fn hopper_launches_for(operand: Operand) -> Vec<Launch> {
+/// What a tiled product is compiled to where nothing is chosen for its shape.
+fn default_module(product: Product, operand: Operand, shape: &ConvShape) -> Option<Module> {
+    let problem = Problem::new(product, operand, shape, false);
+    problem.module(&problem.default_choice())
+}
+
+/// Modules of the kernels that take the place of some of these on GPUs of compute capability 9.0.
+pub fn hopper_modules_for(operand: Operand) -> Vec<Module> {
     let shapes = [128, 64].map(|outputs| ConvShape {
         batch: 64,
         channels: 64,
         ..shape([5, 5], outputs)
     });
-    let fprop = |shape| implicit_gemm_hopper::fprop(operand, shape, 1);
-    let dgrad = |shape| implicit_gemm_hopper::dgrad(operand, shape, 1);
-    let wgrad = |shape| implicit_gemm_hopper_wgrad::wgrad(operand, shape, 1);
-    // Both shapes have 64 channels, which is one more module.
-    let launches = shapes.iter().filter_map(fprop).map(|plan| plan.launch);
-    launches
-        .chain(
-            shapes
-                .iter()
-                .take(1)
-                .filter_map(dgrad)
-                .map(|plan| plan.launch),
-        )
-        .chain(shapes.iter().filter_map(wgrad).map(|plan| plan.launch))
-        .collect()
+    // Both shapes have 64 channels, of which dgrad computes two phases in a tile.
+    let problems = shapes
+        .iter()
+        .flat_map(|shape| Product::ALL.map(|product| Problem::new(product, operand, shape, true)));
+    let mut modules: Vec<Module> = problems
+        .filter(|problem| problem.tier == Tier::Hopper)
+        .filter_map(|problem| problem.module(&problem.default_choice()))
+        .collect();
+    modules.sort();
+    modules.dedup();
+    modules
 }
 
 /// Every module that the paper's model uses at any precision, and those that serve any other window.
@@ -107,9 +111,8 @@ pub fn modules() -> Vec<Module> {
     let mut modules = Vec::new();
     for operand in [Operand::F32, Operand::Bf16, Operand::Tf32] {
         modules.extend(modules_for(operand));
-        let hopper = hopper_launches_for(operand);
-        modules.extend(hopper.into_iter().map(|launch| launch.module));
-        modules.push(implicit_gemm::fprop(operand, &any_window).module);
+        modules.extend(hopper_modules_for(operand));
+        modules.extend(default_module(Product::Fprop, operand, &any_window));
         modules.push(single_channel::fprop(operand, &any_window).module);
     }
     modules.sort();
@@ -208,12 +211,15 @@ mod tests {
             ("single_channel.cu", "CHANNELS", single_channel::CHANNELS),
             ("single_channel.cu", "STAGED", single_channel::STAGED),
             ("single_channel.cu", "MOST_TAPS", single_channel::MOST_TAPS),
-            ("implicit_gemm.cu", "TILE_M", implicit_gemm::TILE),
-            ("implicit_gemm_wgrad.cu", "TILE", implicit_gemm::TILE),
             (
-                "implicit_gemm_hopper.cu",
-                "TILE_M",
-                implicit_gemm_hopper::TILE,
+                "implicit_gemm.cu",
+                "THREADS",
+                implicit_gemm::THREADS as usize,
+            ),
+            (
+                "implicit_gemm_wgrad.cu",
+                "THREADS",
+                implicit_gemm::THREADS as usize,
             ),
             (
                 "implicit_gemm_hopper_wgrad.cu",

@@ -2,9 +2,15 @@
 
 use cosmogan_kernels::convolution::{self, ConvShape};
 use cosmogan_kernels::pack::Operand;
+use cosmogan_kernels::tuning::{Choice, Problem, Product};
 use cosmogan_kernels::{
     Launch, Work, implicit_gemm, implicit_gemm_hopper, implicit_gemm_hopper_wgrad, single_channel,
 };
+
+/// How a product is cut where nothing was chosen.
+fn choice(product: Product, operand: Operand, shape: &ConvShape, has_hopper: bool) -> Choice {
+    Problem::new(product, operand, shape, has_hopper).default_choice()
+}
 
 /// The paper's convolution from 64 to 128 channels, at 64 maps.
 const PAPER: ConvShape = ConvShape {
@@ -76,21 +82,37 @@ fn products_cost_what_their_definition_says() {
             (Operand::Bf16, 2.0),
         ] {
             let tiled = [
-                implicit_gemm::fprop(operand, shape),
-                implicit_gemm::dgrad(operand, shape),
-                implicit_gemm::wgrad(operand, shape).0,
+                implicit_gemm::fprop(
+                    operand,
+                    shape,
+                    &choice(Product::Fprop, operand, shape, false),
+                ),
+                implicit_gemm::dgrad(
+                    operand,
+                    shape,
+                    &choice(Product::Dgrad, operand, shape, false),
+                ),
+                implicit_gemm::wgrad(
+                    operand,
+                    shape,
+                    &choice(Product::Wgrad, operand, shape, false),
+                )
+                .0,
             ];
             expect(tiled, operations, elements, bytes);
         }
         for (operand, bytes) in [(Operand::Tf32, 4.0), (Operand::Bf16, 2.0)] {
-            let fprop = implicit_gemm_hopper::fprop(operand, shape, 132).expect("a full tile");
-            let dgrad = implicit_gemm_hopper::dgrad(operand, shape, 132).expect("a full tile");
+            let cut = |product| choice(product, operand, shape, true);
+            let fprop = implicit_gemm_hopper::fprop(operand, shape, &cut(Product::Fprop), 132);
+            let dgrad = implicit_gemm_hopper::dgrad(operand, shape, &cut(Product::Dgrad), 132);
             for (plan, result) in [(fprop, 1), (dgrad, 0)] {
+                let plan = plan.expect("a full tile");
                 let expected = count(operations, elements, result, bytes);
                 assert_eq!(plan.launch.work, expected, "{}", plan.launch.kernel.name);
             }
         }
-        let wgrad = implicit_gemm_hopper_wgrad::wgrad(Operand::Bf16, shape, 132);
+        let cut = choice(Product::Wgrad, Operand::Bf16, shape, true);
+        let wgrad = implicit_gemm_hopper_wgrad::wgrad(Operand::Bf16, shape, &cut, 132);
         let wgrad = wgrad.expect("a full tile").launch;
         assert_eq!(wgrad.work, count(operations, elements, 2, 2.0));
     }

@@ -14,6 +14,7 @@ use cosmogan_kernels::Tier;
 
 use crate::device::DeviceArguments;
 use crate::error::Result;
+use crate::tune::lookup::{describe, look_up};
 
 /// Say what is on this machine, and what is missing
 #[derive(Debug, Args)]
@@ -35,6 +36,9 @@ impl DoctorArguments {
         print_driver(&inventory, nvrtc.as_ref().ok());
         print_nvrtc(&nvrtc);
         print_cache();
+        if let Ok(inventory) = &inventory {
+            print_tuning(inventory);
+        }
         match SimtLauncher::new(0) {
             Ok(launcher) => println!("simt       {}", launcher.description()),
             Err(error) => println!("simt       {error}"),
@@ -106,6 +110,25 @@ fn print_nvrtc(found: &cosmogan_engine::Result<Nvrtc>) {
             for path in candidates() {
                 println!("             {}", path.display());
             }
+        }
+    }
+}
+
+/// How products are cut on each GPU, and by whom that was chosen.
+fn print_tuning(inventory: &CudaInventory) {
+    for device in &inventory.devices {
+        let number = usize::try_from(device.number).ok();
+        let Some(gpu) = number.and_then(|number| inventory.gpu(number)) else {
+            continue;
+        };
+        let found = look_up(&gpu);
+        println!(
+            "tuning     cuda:{}: {}",
+            device.number,
+            describe(&found.choices)
+        );
+        if let Some(notice) = found.notice {
+            println!("             {notice}");
         }
     }
 }

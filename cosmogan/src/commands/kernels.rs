@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 use cosmogan_engine::backend::cuda::nvrtc::{Nvrtc, Resources, resources};
-use cosmogan_kernels::pack::Operand;
-use cosmogan_kernels::{Kernel, MANIFEST, Module, Tier, hopper_launches_for, modules};
+use cosmogan_kernels::tuning::candidate_modules;
+use cosmogan_kernels::{Kernel, MANIFEST, Module, Tier, modules};
 use rayon::prelude::*;
 
 use crate::error::{Error, Result};
@@ -109,7 +109,10 @@ struct Row {
 
 /// Compiles every module for every architecture that can run it.
 fn compile(nvrtc: &Nvrtc, architectures: &[i32]) -> Result<Vec<Row>> {
-    let modules = modules();
+    let mut modules = modules();
+    modules.extend(candidate_modules());
+    modules.sort();
+    modules.dedup();
     let jobs: Vec<(&Module, i32)> = modules
         .iter()
         .flat_map(|module| architectures.iter().map(move |&number| (module, number)))
@@ -149,19 +152,12 @@ fn compile(nvrtc: &Nvrtc, architectures: &[i32]) -> Result<Vec<Row>> {
             rows.push(Row {
                 kernel,
                 constants: module.specialisation(),
-                dynamic_bytes: dynamic_bytes(module),
+                dynamic_bytes: module.dynamic_shared_bytes(),
                 found,
             });
         }
     }
     Ok(rows)
-}
-
-fn dynamic_bytes(module: &Module) -> u32 {
-    let launches = [Operand::Bf16, Operand::Tf32].map(hopper_launches_for);
-    let mut launches = launches.iter().flatten();
-    let launch = launches.find(|launch| launch.module == *module);
-    launch.map_or(0, |launch| launch.shared_bytes)
 }
 
 fn tier(kernel: &Kernel) -> &'static str {
@@ -213,8 +209,9 @@ fn page(nvrtc: &Nvrtc, architectures: &[i32], rows: &[Row]) -> String {
     page.push_str(
         "\n## What they take\n\n\
          Registers of a thread, bytes of shared memory of a block, and bytes spilled, where there are any. A\n\
-         specialisation is what is fixed at compile time: operands, tile, window and stride (none named: any). Hopper\n\
-         kernels are compiled for sm_90a; of their registers, 168 at first, those who multiply take 232 each.\n\n\
+         specialisation is what is fixed at compile time: operands, tile, stages, window and stride (none named: any),\n\
+         the defaults and every candidate of `cosmogan tune` (tuning.md). Hopper kernels are compiled for sm_90a; of\n\
+         their registers, 168 at first, those who multiply take 232 each.\n\n\
          | kernel | specialisation |",
     );
     for number in architectures {

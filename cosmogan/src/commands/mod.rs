@@ -17,6 +17,7 @@ mod shapes;
 mod simulate;
 mod stats;
 mod train;
+mod tune;
 mod verify;
 
 use std::path::Path;
@@ -52,6 +53,7 @@ enum Command {
     Shapes(shapes::ShapesArguments),
     Verify(verify::VerifyArguments),
     Profile(profile::ProfileArguments),
+    Tune(tune::TuneArguments),
     Kernels(kernels::KernelsArguments),
     Doctor(doctor::DoctorArguments),
 }
@@ -76,6 +78,7 @@ impl Cli {
             Command::Shapes(arguments) => arguments.run(),
             Command::Verify(arguments) => arguments.run(),
             Command::Profile(arguments) => arguments.run(),
+            Command::Tune(arguments) => arguments.run(),
             Command::Kernels(arguments) => arguments.run(),
             Command::Doctor(arguments) => arguments.run(),
         }

@@ -34,6 +34,9 @@ pub struct TrainingConfig {
     /// multiplied by this.
     #[serde(default = "one")]
     pub map_scale: f64,
+    /// The steps over which Adam's step size falls in a line to nothing, first and last; where there are none, it stays.
+    #[serde(default)]
+    pub anneal: Option<[u64; 2]>,
     /// Decay of the generator's moving average from step to step; 0 keeps none.
     #[serde(default)]
     pub average: f64,
@@ -48,6 +51,15 @@ impl TrainingConfig {
             beta2: self.beta2,
             epsilon: self.epsilon,
         }
+    }
+
+    /// What Adam's step size is multiplied by in step `step`, counted from 1.
+    pub fn annealed(&self, step: u64) -> f64 {
+        let Some([first, last]) = self.anneal else {
+            return 1.0;
+        };
+        let gone = step.saturating_sub(first) as f64 / (last - first) as f64;
+        (1.0 - gone).max(0.0)
     }
 
     /// Says what is wrong with these settings, if anything.
@@ -75,6 +87,13 @@ impl TrainingConfig {
             return Some(format!(
                 "flip_labels is a probability, not {}",
                 self.flip_labels
+            ));
+        }
+        if let Some([first, last]) = self.anneal
+            && first >= last
+        {
+            return Some(format!(
+                "anneal must name two steps, the first one earlier, not {first} and {last}"
             ));
         }
         if !(0.0..1.0).contains(&self.average) {
@@ -126,6 +145,7 @@ impl Preset {
             beta2: 0.999,
             epsilon: 1e-8,
             flip_labels: 0.01,
+            anneal: None,
             map_scale: if is_paper { 1.0 } else { 20.0 },
             average: if is_paper { 0.0 } else { 0.99 },
         }
@@ -150,6 +170,7 @@ struct Overrides {
     epsilon: Option<f64>,
     flip_labels: Option<f64>,
     map_scale: Option<f64>,
+    anneal: Option<[u64; 2]>,
     average: Option<f64>,
 }
 
@@ -168,7 +189,7 @@ pub fn with_overrides(preset: Preset, path: &Path) -> Result<(ModelConfig, Train
         Error::file(
             path,
             format!("line {line}: {message}"),
-            "keys are output_size, layers, gf_dim, df_dim, z_dim, c_dim, batch, epochs, learning_rate, beta1, beta2, epsilon, flip_labels, map_scale, average",
+            "keys are output_size, layers, gf_dim, df_dim, z_dim, c_dim, batch, epochs, learning_rate, beta1, beta2, epsilon, flip_labels, map_scale, anneal, average",
         )
     })?;
     let base = preset.model();
@@ -190,10 +211,29 @@ pub fn with_overrides(preset: Preset, path: &Path) -> Result<(ModelConfig, Train
         epsilon: overrides.epsilon.unwrap_or(base.epsilon),
         flip_labels: overrides.flip_labels.unwrap_or(base.flip_labels),
         map_scale: overrides.map_scale.unwrap_or(base.map_scale),
+        anneal: overrides.anneal.or(base.anneal),
         average: overrides.average.unwrap_or(base.average),
     };
     match model.problem().or_else(|| training.problem()) {
         Some(problem) => Err(Error::file(path, problem, "correct the value")),
         None => Ok((model, training)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn step_sizes_fall_in_a_line_to_nothing() {
+        let mut training = Preset::Small.training();
+        assert_eq!(training.annealed(1_000_000), 1.0);
+        training.anneal = Some([100, 300]);
+        let factors = [1, 100, 150, 250, 300, 301].map(|step| training.annealed(step));
+        assert_eq!(factors, [1.0, 1.0, 0.75, 0.25, 0.0, 0.0]);
+        assert_eq!(training.problem(), None);
+        training.anneal = Some([300, 300]);
+        let problem = training.problem().unwrap_or_default();
+        assert!(problem.contains("anneal"), "{problem}");
     }
 }

@@ -8,7 +8,7 @@ use clap::ValueEnum;
 use cosmogan_engine::backend::Precision;
 use cosmogan_engine::backend::cuda::nvrtc::{Compiled, Nvrtc};
 use cosmogan_kernels::pack::Operand;
-use cosmogan_kernels::{MANIFEST, Module, hopper_launches_for, modules_for};
+use cosmogan_kernels::{MANIFEST, Module, hopper_modules_for, modules_for};
 
 use crate::error::{Error, Result};
 use crate::files::{create_folder, write_atomically};
@@ -68,10 +68,9 @@ pub fn dump(
         ));
     }
     create_folder(folder)?;
-    let hopper = hopper_launches_for(operand).into_iter();
     let modules: Vec<Module> = modules_for(operand)
         .into_iter()
-        .chain(hopper.map(|launch| launch.module))
+        .chain(hopper_modules_for(operand))
         .collect();
     let wanted = modules
         .iter()

@@ -14,6 +14,7 @@ use super::workload::Workload;
 use crate::error::Result;
 use crate::model::ModelConfig;
 use crate::progress::Progress;
+use crate::tune::lookup::describe;
 
 /// Passes before the first that is timed: kernels are compiled, memory is touched, a training step is recorded.
 const WARM_UP: usize = 3;
@@ -44,6 +45,7 @@ impl Settings {
             device: device.description(),
             precision: device.precision().to_string(),
             hopper_lack: device.hopper_lack().map(str::to_owned),
+            tuning: device.choices().map(describe),
             subject: self.subject.clone(),
             model: self.model,
             batch: self.batch,

@@ -21,6 +21,8 @@ pub struct Profile {
     /// Why no product ran on a Hopper kernel, where kernels were launched and none could be one.
     #[serde(default)]
     pub hopper_lack: Option<String>,
+    /// Where it comes from how products were cut, on a device that takes kernels.
+    pub tuning: Option<String>,
     /// What ran: `generator`, `discriminator`, `step`, or one operator with its extents.
     pub subject: String,
     /// The model, where one ran.

@@ -4,7 +4,7 @@
 pub(super) const DISTURBED: f64 = 1.25;
 
 /// The middle one, or the mean of the two in the middle; NaN where there is none.
-pub(super) fn median(samples: &[f64]) -> f64 {
+pub(crate) fn median(samples: &[f64]) -> f64 {
     let mut sorted = samples.to_vec();
     sorted.sort_by(f64::total_cmp);
     let middle = sorted.len() / 2;
@@ -17,7 +17,7 @@ pub(super) fn median(samples: &[f64]) -> f64 {
 
 /// The scatter as a share of the median: 1.4826 times the median absolute deviation, which is the standard deviation of
 /// normal samples and does not follow the few that were disturbed.
-pub(super) fn noise(samples: &[f64]) -> f64 {
+pub(crate) fn noise(samples: &[f64]) -> f64 {
     let middle = median(samples);
     let deviations: Vec<f64> = samples
         .iter()

@@ -117,6 +117,9 @@ fn heading(profile: &Profile) -> String {
         text.push_str(&Conditions::describe(before, after, on_gpu));
         text.push('\n');
     }
+    if let Some(tuning) = &profile.tuning {
+        let _ = writeln!(text, "cut: {tuning}");
+    }
     if profile.ceilings.is_some() {
         text.push_str(&match &profile.verified {
             Some(verified) => format!(

@@ -200,7 +200,7 @@ pub fn load(path: &Path, backend: &Arc<dyn Backend>) -> Result<Trainer> {
     let (generator, generator_moments) = restore(NetworkKind::Generator)?;
     let (discriminator, discriminator_moments) = restore(NetworkKind::Discriminator)?;
     let mut trainer = Trainer::new(generator, discriminator, identity.training.adam())?
-        .with_map_scale(identity.training.map_scale);
+        .with_step_sizes(&identity.training);
     trainer.generator_moments = generator_moments;
     trainer.discriminator_moments = discriminator_moments;
     trainer.steps_done = steps_done;

@@ -147,7 +147,7 @@ pub fn train(
             network(NetworkKind::Discriminator)?,
             identity.training.adam(),
         )?
-        .with_map_scale(identity.training.map_scale);
+        .with_step_sizes(&identity.training);
         match identity.training.average {
             0.0 => trainer,
             decay => trainer.with_average(Average::new(network(NetworkKind::Generator)?, decay)),

@@ -21,6 +21,7 @@ use super::resident::ResidentMaps;
 use crate::data::{Crop, DataPrecision, MapFile};
 use crate::error::{Error, Result};
 use crate::model::network::{Mode, Network, RunningUpdate};
+use crate::model::preset::TrainingConfig;
 use crate::model::{TensorSpecification, discriminator, generator};
 
 const REAL: f32 = 1.0;
@@ -140,6 +141,8 @@ pub struct Trainer {
     pub(crate) discriminator_moments: Vec<Moments>,
     pub(crate) adam: AdamSettings,
     map_scale: MapScale,
+    /// By what step sizes are multiplied from step to step.
+    anneal: Option<TrainingConfig>,
     pub(crate) steps_done: u64,
     /// The generator's moving average, where one is kept.
     average: Option<Average>,
@@ -166,6 +169,7 @@ impl Trainer {
             discriminator,
             adam,
             map_scale: MapScale(1.0),
+            anneal: None,
             steps_done: 0,
             average: None,
             backend,
@@ -176,11 +180,12 @@ impl Trainer {
         })
     }
 
-    /// The same, with Adam's steps for maps of this scale.
+    /// The same, with Adam's steps as `training` sizes them: for the scale of its maps, and from step to step.
     #[must_use]
-    pub fn with_map_scale(self, scale: f64) -> Self {
+    pub fn with_step_sizes(self, training: &TrainingConfig) -> Self {
         Self {
-            map_scale: MapScale(scale),
+            map_scale: MapScale(training.map_scale),
+            anneal: Some(*training),
             ..self
         }
     }
@@ -478,8 +483,11 @@ impl Trainer {
     }
 
     fn adam_by_group(&self) -> [AdamSettings; MapScale::GROUPS] {
+        let annealed = self
+            .anneal
+            .map_or(1.0, |training| training.annealed(self.steps_done + 1));
         self.map_scale.factors().map(|factor| AdamSettings {
-            learning_rate: self.adam.learning_rate * factor,
+            learning_rate: self.adam.learning_rate * factor * annealed,
             ..self.adam
         })
     }

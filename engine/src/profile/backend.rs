@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use cosmogan_kernels::Tier;
+use cosmogan_kernels::tuning::Choices;
 
 use super::ceiling::{Copy, cache_bytes};
 use super::instruments::Instruments;
@@ -29,8 +30,8 @@ pub struct Profiled {
     precision: Precision,
     /// The highest tier of kernels in use.
     highest: Tier,
-    /// On a device that takes kernels: where launches are written down.
-    launcher: Option<Arc<ProfiledLauncher>>,
+    /// On a device that takes kernels: where launches are written down, and what launches them.
+    launched: Option<(Arc<ProfiledLauncher>, LaunchBackend)>,
     hopper_lack: Option<String>,
 }
 
@@ -42,7 +43,7 @@ impl Profiled {
             profiler: Profiler::default(),
             precision: Precision::F32,
             highest: Tier::Plain,
-            launcher: None,
+            launched: None,
             hopper_lack: None,
         }
     }
@@ -63,12 +64,38 @@ impl Profiled {
             .up_to(highest);
         Ok(Self {
             hopper_lack: backend.hopper_lack().map(str::to_owned),
-            inner: Arc::new(backend),
+            inner: Arc::new(backend.clone()),
             profiler,
             precision,
             highest,
-            launcher: Some(launcher),
+            launched: Some((launcher, backend)),
         })
+    }
+
+    /// The same device, whose products are cut as `choices` says; tensors of either belong to both.
+    #[must_use]
+    pub fn with_choices(&self, choices: Arc<Choices>) -> Self {
+        let launched = self.launched.as_ref();
+        let launched = launched.map(|(launcher, backend)| {
+            (Arc::clone(launcher), backend.clone().with_choices(choices))
+        });
+        let inner = launched.as_ref().map_or_else(
+            || Arc::clone(&self.inner),
+            |(_, backend)| Arc::new(backend.clone()) as Arc<dyn Backend>,
+        );
+        Self {
+            inner,
+            profiler: self.profiler.clone(),
+            precision: self.precision,
+            highest: self.highest,
+            launched,
+            hopper_lack: self.hopper_lack.clone(),
+        }
+    }
+
+    /// How products are cut, where kernels are launched.
+    pub fn choices(&self) -> Option<&Choices> {
+        self.launched.as_ref().map(|(_, backend)| backend.choices())
     }
 
     /// The same device, whose products multiply in f32; `None` where they do already.
@@ -76,8 +103,8 @@ impl Profiled {
     /// # Errors
     /// Where the device fails.
     pub fn in_f32(&self) -> Result<Option<Self>> {
-        match &self.launcher {
-            Some(launcher) if self.precision != Precision::F32 => {
+        match &self.launched {
+            Some((launcher, _)) if self.precision != Precision::F32 => {
                 Self::on_launcher(launcher.inner(), Precision::F32, self.highest).map(Some)
             }
             _ => Ok(None),
@@ -123,8 +150,8 @@ impl Profiled {
     /// # Errors
     /// Where the device has no room for what has to pass through them.
     pub fn set_cold(&self, cold: bool) -> Result<()> {
-        match &self.launcher {
-            Some(launcher) => launcher.set_cold(cold),
+        match &self.launched {
+            Some((launcher, _)) => launcher.set_cold(cold),
             None => {
                 let flush = cold.then(|| {
                     let mut copy = Copy::of(cache_bytes());
@@ -140,29 +167,29 @@ impl Profiled {
 
     /// Launches no kernel but this one from now on, so that a profiler of the vendor sees nothing else.
     pub fn launch_only(&self, kernel: Option<&'static str>) {
-        if let Some(launcher) = &self.launcher {
+        if let Some((launcher, _)) = &self.launched {
             launcher.only(kernel);
         }
     }
 
     /// What kernels are launched on, without what writes it down.
     pub fn launcher(&self) -> Option<Arc<dyn Launcher>> {
-        self.launcher.as_ref().map(|launcher| launcher.inner())
+        self.launched.as_ref().map(|(launcher, _)| launcher.inner())
     }
 
     /// Whether kernels are launched here.
     pub fn launches(&self) -> bool {
-        self.launcher.is_some()
+        self.launched.is_some()
     }
 
     /// The device's own clock, where it has one.
     pub fn instruments(&self) -> Option<&dyn Instruments> {
-        self.launcher.as_deref()?.instruments()
+        self.launched.as_ref()?.0.instruments()
     }
 
     /// Whether samples have times.
     pub fn has_clock(&self) -> bool {
-        self.launcher.is_none() || self.instruments().is_some()
+        self.launched.is_none() || self.instruments().is_some()
     }
 
     fn run(&self, operator: Operator, body: impl FnOnce() -> Result<()>) -> Result<()> {
@@ -175,7 +202,7 @@ impl Profiled {
         method: ConvMethod,
         body: impl FnOnce() -> Result<()>,
     ) -> Result<()> {
-        if self.launcher.is_none() {
+        if self.launched.is_none() {
             self.profiler.flush();
             let started = Instant::now();
             let outcome = body();

@@ -8,7 +8,7 @@ use cosmogan_kernels::{Launch, Module};
 
 use super::instruments::Instruments;
 use super::profiler::Profiler;
-use crate::backend::launch::{Allocation, Arguments, Launcher, Recording};
+use crate::backend::launch::{Allocation, Arguments, Gpu, Launcher, Recording};
 use crate::error::Result;
 
 /// A device that takes kernels, with a list of what it took. A device without a clock worth reading is spared the
@@ -92,6 +92,10 @@ impl Launcher for ProfiledLauncher {
 
     fn tensor_map(&self, map: &TensorMap, address: u64) -> Result<[u8; 128]> {
         self.inner.tensor_map(map, address)
+    }
+
+    fn gpu(&self) -> Option<&Gpu> {
+        self.inner.gpu()
     }
 
     fn free_memory(&self) -> usize {

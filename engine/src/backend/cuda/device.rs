@@ -6,6 +6,7 @@ use std::panic;
 use cosmogan_kernels::Tier;
 use cudarc::driver::{result, sys};
 
+use crate::backend::launch::Gpu;
 use crate::error::{Error, Result};
 
 /// What the driver shows.
@@ -53,6 +54,18 @@ impl CudaDevice {
             )),
             Tier::Plain | Tier::Tiled | Tier::Hopper => None,
         }
+    }
+}
+
+impl CudaInventory {
+    /// What times on GPU number `number` depend on.
+    pub fn gpu(&self, number: usize) -> Option<Gpu> {
+        let device = self.devices.get(number)?;
+        Some(Gpu {
+            name: device.name.clone(),
+            capability: device.capability,
+            driver: self.driver,
+        })
     }
 }
 

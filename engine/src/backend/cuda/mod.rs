@@ -28,7 +28,7 @@ use pool::{Blocks, Pool, rounded};
 use staging::Staging;
 
 use super::cache::Cache;
-use super::launch::{Allocation, Arguments, Launcher, Recording};
+use super::launch::{Allocation, Arguments, Gpu, Launcher, Recording};
 use crate::error::{Error, Result};
 use crate::profile::Instruments;
 
@@ -38,6 +38,7 @@ pub struct CudaLauncher(Arc<Shared>);
 
 struct Shared {
     device: CudaDevice,
+    gpu: Gpu,
     nvrtc: Nvrtc,
     /// What kernels are compiled for.
     target: String,
@@ -89,7 +90,10 @@ impl CudaLauncher {
     /// As [`CudaLauncher::new`].
     pub fn with_cache(number: usize, cache: Cache) -> Result<Self> {
         let inventory = inventory()?;
-        let Some(device) = inventory.devices.get(number).cloned() else {
+        let (Some(device), Some(gpu)) = (
+            inventory.devices.get(number).cloned(),
+            inventory.gpu(number),
+        ) else {
             return Err(Error::Device(format!(
                 "there is no GPU number {number}: the driver shows {}, counted from 0",
                 inventory.devices.len()
@@ -106,6 +110,7 @@ impl CudaLauncher {
             result::stream::create(result::stream::StreamKind::NonBlocking).map_err(failed)?;
         Ok(Self(Arc::new(Shared {
             device,
+            gpu,
             nvrtc,
             target,
             cache,
@@ -243,6 +248,10 @@ impl Launcher for CudaLauncher {
         self.0.allows(Tier::Hopper)?;
         let multiprocessors = self.0.device.multiprocessors;
         Ok(usize::try_from(multiprocessors).unwrap_or(1).max(1))
+    }
+
+    fn gpu(&self) -> Option<&Gpu> {
+        Some(&self.0.gpu)
     }
 
     fn tensor_map(&self, map: &TensorMap, address: u64) -> Result<[u8; 128]> {

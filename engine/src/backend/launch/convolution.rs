@@ -8,8 +8,9 @@
 use cosmogan_kernels::batch_norm::{self, EpilogueSlices};
 use cosmogan_kernels::convolution::{self, ConvShape};
 use cosmogan_kernels::pack::{self, Operand};
+use cosmogan_kernels::tuning::{Choice, Problem, Product};
 use cosmogan_kernels::{
-    Launch, implicit_gemm, implicit_gemm_hopper, implicit_gemm_hopper_wgrad, linear, reduce,
+    Launch, Tier, implicit_gemm, implicit_gemm_hopper, implicit_gemm_hopper_wgrad, linear, reduce,
     single_channel,
 };
 
@@ -147,15 +148,15 @@ impl LaunchBackend {
         let pixels = s.batch * s.input[0] * s.input[1];
         let x = self.pack_rows(operand, pixels, s.channels, x)?;
         let w = self.pack_transposed(operand, s, w)?;
-        if let Some(plan) = self
-            .hopper
-            .and_then(|blocks| implicit_gemm_hopper::fprop(operand, s, blocks))
-        {
+        let choice = |tier| self.choice(Product::Fprop, operand, tier, s);
+        if let Some(plan) = self.hopper.and_then(|blocks| {
+            implicit_gemm_hopper::fprop(operand, s, &choice(Tier::Hopper), blocks)
+        }) {
             let addresses = [x.address, w.address(), bias, y];
             return self.planned_product(&plan, s, addresses, s.outputs, statistics);
         }
         let product = TiledProduct {
-            launch: implicit_gemm::fprop(operand, s),
+            launch: implicit_gemm::fprop(operand, s, &choice(Tier::Tiled)),
             depth: operand.padded(s.channels),
             slices: EpilogueSlices::fprop(s),
             columns: s.outputs,
@@ -203,14 +204,14 @@ impl LaunchBackend {
         let y = self.pack_rows(operand, pixels, s.outputs, y)?;
         let w = self.pack_rows(operand, s.taps() * s.channels, s.outputs, Image::of(w))?;
         let addresses = [y.address, w.address, bias, x];
-        if let Some(plan) = self
-            .hopper
-            .and_then(|blocks| implicit_gemm_hopper::dgrad(operand, s, blocks))
-        {
+        let choice = |tier| self.choice(Product::Dgrad, operand, tier, s);
+        if let Some(plan) = self.hopper.and_then(|blocks| {
+            implicit_gemm_hopper::dgrad(operand, s, &choice(Tier::Hopper), blocks)
+        }) {
             return self.planned_product(&plan, s, addresses, s.channels, statistics);
         }
         let product = TiledProduct {
-            launch: implicit_gemm::dgrad(operand, s),
+            launch: implicit_gemm::dgrad(operand, s, &choice(Tier::Tiled)),
             depth: operand.padded(s.outputs),
             slices: EpilogueSlices::dgrad(s),
             columns: s.channels,
@@ -234,11 +235,13 @@ impl LaunchBackend {
         let x = self.pack_rows(operand, pixels, s.channels, x)?;
         let pixels = s.batch * s.output[0] * s.output[1];
         let y = self.pack_rows(operand, pixels, s.outputs, y)?;
-        let hopper = |blocks| implicit_gemm_hopper_wgrad::wgrad(operand, s, blocks);
-        if let Some(plan) = self.hopper.and_then(hopper) {
+        let choice = |tier| self.choice(Product::Wgrad, operand, tier, s);
+        if let Some(plan) = self.hopper.and_then(|blocks| {
+            implicit_gemm_hopper_wgrad::wgrad(operand, s, &choice(Tier::Hopper), blocks)
+        }) {
             return self.planned_partials(&plan, s, [x.address, y.address, w]);
         }
-        let (launch, split) = implicit_gemm::wgrad(operand, s);
+        let (launch, split) = implicit_gemm::wgrad(operand, s, &choice(Tier::Tiled));
         let extents = [
             operand.padded(s.channels),
             operand.padded(s.outputs),
@@ -268,6 +271,17 @@ impl LaunchBackend {
     /// The operand format of a shape's tiled product, if it has one: a product with a vector has none.
     pub(super) fn operand_for(&self, s: &ConvShape) -> Option<Operand> {
         (self.tiled && s.channels > 1 && s.outputs > 1).then_some(self.operand())
+    }
+
+    /// How a product is cut on the kernels of `tier`.
+    fn choice(&self, product: Product, operand: Operand, tier: Tier, s: &ConvShape) -> Choice {
+        let problem = Problem {
+            product,
+            operand,
+            tier,
+            shape: *s,
+        };
+        self.choices.of(&problem).0
     }
 
     /// Launches a product: the shape, extents of its own, two operands, a bias, a result.

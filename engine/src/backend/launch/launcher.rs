@@ -9,6 +9,17 @@ use cosmogan_kernels::{Launch, Module};
 use crate::error::Result;
 use crate::profile::Instruments;
 
+/// What times of kernels depend on, besides the kernels.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gpu {
+    /// What the driver calls it.
+    pub name: String,
+    /// Compute capability, 90 for 9.0.
+    pub capability: i32,
+    /// Major and minor version of CUDA that the driver supports.
+    pub driver: [i32; 2],
+}
+
 /// A device that takes kernels.
 ///
 /// Work is queued in order: a launch sees what was written before it, and [`Launcher::read`] waits for all of it.
@@ -30,6 +41,11 @@ pub trait Launcher: Send + Sync + fmt::Debug {
     /// # Errors
     /// Where the hardware does not take such a tensor or such a box of it.
     fn tensor_map(&self, map: &TensorMap, address: u64) -> Result<[u8; 128]>;
+
+    /// The GPU that it is, where it is one: what was measured on it holds for no other.
+    fn gpu(&self) -> Option<&Gpu> {
+        None
+    }
 
     /// Free memory in bytes.
     fn free_memory(&self) -> usize;

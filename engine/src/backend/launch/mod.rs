@@ -13,10 +13,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use cosmogan_kernels::pack::Operand;
-use cosmogan_kernels::{Launch, Tier, hopper_launches_for, modules_for};
+use cosmogan_kernels::tuning::Choices;
+use cosmogan_kernels::{Launch, Tier, hopper_modules_for, modules_for};
 
 use launcher::Format;
-pub use launcher::{Allocation, Arguments, DeviceBuffer, Launcher, Recording};
+pub use launcher::{Allocation, Arguments, DeviceBuffer, Gpu, Launcher, Recording};
 
 use super::{Buffer, Precision, expect_length};
 use crate::error::{Error, Result};
@@ -26,8 +27,8 @@ use crate::tensor::Tensor;
 /// Blocks along the second and third axis of a grid (CUDA C++ programming guide, "Technical specifications").
 const MOST_BLOCKS: u32 = 65_535;
 
-/// A device that computes by launching kernels.
-#[derive(Debug)]
+/// A device that computes by launching kernels. Clones share its memory.
+#[derive(Clone, Debug)]
 pub struct LaunchBackend {
     launcher: Arc<dyn Launcher>,
     precision: Precision,
@@ -39,6 +40,8 @@ pub struct LaunchBackend {
     hopper_lack: Option<String>,
     /// Whether convolutions take over what comes before and after them.
     fused: bool,
+    /// How products are cut at shapes for which something was chosen.
+    choices: Arc<Choices>,
     /// Whether fresh memory is filled with NaN, so that an element that no kernel writes is noticed.
     poisoned: bool,
     /// Tells this backend's memory from that of any other.
@@ -68,13 +71,13 @@ impl LaunchBackend {
             hopper,
             hopper_lack,
             fused: true,
+            choices: Arc::default(),
             poisoned: false,
             id: NEXT.fetch_add(1, Ordering::Relaxed),
         };
         let mut modules = modules_for(backend.operand());
         if hopper.is_some() {
-            let launches = hopper_launches_for(backend.operand());
-            modules.extend(launches.into_iter().map(|launch| launch.module));
+            modules.extend(hopper_modules_for(backend.operand()));
         }
         backend.launcher.prepare(&modules);
         Ok(backend)
@@ -87,6 +90,17 @@ impl LaunchBackend {
             poisoned: true,
             ..self
         }
+    }
+
+    /// The same, with products cut as `choices` says.
+    #[must_use]
+    pub fn with_choices(self, choices: Arc<Choices>) -> Self {
+        Self { choices, ..self }
+    }
+
+    /// How products are cut.
+    pub fn choices(&self) -> &Choices {
+        &self.choices
     }
 
     /// The same without Hopper kernels: what GPUs of other generations run.

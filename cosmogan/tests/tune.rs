@@ -1,0 +1,457 @@
+//! Every way to cut a product computes it, the search finds the fastest of them by a clock that is made up, and tables that
+//! do not belong to a GPU are not used.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot prepare its data has failed"
+)]
+
+mod support;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use cosmogan::model::Preset;
+use cosmogan::tune::{Settings, Subject, Table, operand_of, problems_of, search, shape_of};
+use cosmogan_engine::Result;
+use cosmogan_engine::backend::Precision;
+use cosmogan_engine::backend::launch::{Allocation, Arguments, LaunchBackend, Launcher, Recording};
+use cosmogan_engine::backend::simt::SimtLauncher;
+use cosmogan_engine::profile::{Extents, Instruments, KernelResources, Kind, Operator, Profiled};
+use cosmogan_kernels::tensor_map::TensorMap;
+use cosmogan_kernels::tuning::{Choice, Choices, Origin, Problem, Product, SHIPPED, Tile};
+use cosmogan_kernels::{Launch, Module, Tier, source};
+use support::{refused, succeed};
+
+fn problem(product: Product, precision: Precision, shape: &str, has_hopper: bool) -> Problem {
+    let Extents::Convolution(geometry) = Operator::of_kind(Kind::Fprop, shape).unwrap().extents
+    else {
+        unreachable!("fprop is a convolution");
+    };
+    let operand = operand_of(precision);
+    Problem::new(product, operand, &shape_of(&geometry), has_hopper)
+}
+
+fn bits(values: &[f32]) -> Vec<u32> {
+    values.iter().map(|value| value.to_bits()).collect()
+}
+
+/// Runs `problem` on simt as each of `choices` says: within the oracle's bounds, and with one set of bits for all that have
+/// as many slices.
+fn expect_right(problem: &Problem, precision: Precision, choices: &[Choice]) {
+    let launcher = Arc::new(SimtLauncher::new(1).unwrap());
+    let backend = LaunchBackend::new(Arc::clone(&launcher) as Arc<_>, precision).unwrap();
+    let backend = if problem.tier == Tier::Hopper {
+        backend
+    } else {
+        backend.without_hopper()
+    };
+    let mut subject = Subject::new(problem, &backend, 200).unwrap();
+    let mut seen: HashMap<usize, Vec<u32>> = HashMap::new();
+    for choice in choices {
+        let mut only = Choices::default();
+        only.insert(*problem, *choice, Origin::Measured).unwrap();
+        let cut = backend.clone().with_choices(Arc::new(only));
+        let (values, error) = subject.check(&cut).unwrap();
+        assert!(error <= 1.0, "{problem:?} {choice}: {error} bounds");
+        let bits = bits(&values);
+        let known = seen.entry(choice.slices).or_insert_with(|| bits.clone());
+        assert!(*known == bits, "{problem:?} {choice}: other bits");
+    }
+    let launched = launcher.sources();
+    let on_hopper = launched.iter().any(|source| source.contains("hopper"));
+    assert_eq!(on_hopper, problem.tier == Tier::Hopper);
+}
+
+fn every_tile(problem: &Problem) -> Vec<Choice> {
+    let default = problem.default_choice();
+    let tiles = problem.tiles().into_iter();
+    tiles.map(|tile| Choice { tile, ..default }).collect()
+}
+
+/// Extents that are multiples of no tile, and more than one tile along each axis.
+const WIDE: &str = "n=2 h=25 w=19 c=20 k=150 kernel=3x2 stride=2x2 pad=1,0,1,1";
+const NARROW: &str = "n=2 h=25 w=19 c=150 k=20 kernel=3x2 stride=2x2 pad=1,0,1,1";
+
+fn tiles_of(precision: Precision) {
+    for (product, shape) in [
+        (Product::Fprop, WIDE),
+        (Product::Dgrad, NARROW),
+        (Product::Wgrad, WIDE),
+    ] {
+        let problem = problem(product, precision, shape, false);
+        let choices = every_tile(&problem);
+        assert!(choices.len() >= 5);
+        expect_right(&problem, precision, &choices);
+    }
+}
+
+#[test]
+fn tiles_in_f32() {
+    tiles_of(Precision::F32);
+}
+
+#[test]
+fn tiles_in_tf32() {
+    tiles_of(Precision::Tf32);
+}
+
+#[test]
+fn tiles_in_bf16() {
+    tiles_of(Precision::Bf16);
+}
+
+#[test]
+fn tiles_of_hopper_kernels() {
+    let (wide, narrow) = ("n=3 h=17 w=16 c=64 k=136", "n=3 h=17 w=16 c=136 k=64");
+    for (product, precision, shape) in [
+        (Product::Fprop, Precision::Bf16, wide),
+        (Product::Fprop, Precision::Tf32, wide),
+        (Product::Dgrad, Precision::Bf16, narrow),
+        // Two phases in a tile.
+        (Product::Dgrad, Precision::Bf16, wide),
+        (Product::Wgrad, Precision::Bf16, wide),
+    ] {
+        let problem = problem(product, precision, shape, true);
+        assert_eq!(problem.tier, Tier::Hopper);
+        let choices = every_tile(&problem);
+        assert!(choices.len() >= if product == Product::Wgrad { 4 } else { 2 });
+        expect_right(&problem, precision, &choices);
+    }
+}
+
+/// Bands that are full and that are not, of tiles that are full and that are not; and shares of pixels.
+#[test]
+fn orders_and_slices() {
+    for (product, precision, shape, has_hopper) in [
+        (
+            Product::Fprop,
+            Precision::F32,
+            "n=2 h=26 w=18 c=8 k=72",
+            false,
+        ),
+        (
+            Product::Dgrad,
+            Precision::F32,
+            "n=2 h=26 w=18 c=72 k=8",
+            false,
+        ),
+        (
+            Product::Dgrad,
+            Precision::Bf16,
+            "n=8 h=17 w=15 c=72 k=64",
+            true,
+        ),
+    ] {
+        let problem = problem(product, precision, shape, has_hopper);
+        let tile = if has_hopper {
+            Tile::new(256, 128, 3)
+        } else {
+            Tile::new(64, 64, 3)
+        };
+        let choice = |band| Choice {
+            tile,
+            band,
+            slices: 1,
+        };
+        expect_right(&problem, precision, &[0, 1, 2, 3].map(choice));
+    }
+    let problem = problem(Product::Wgrad, Precision::F32, SLICED, false);
+    let default = problem.default_choice();
+    assert!(problem.splits().len() > 2);
+    let splits = problem.splits().into_iter();
+    let choices: Vec<_> = splits.map(|slices| Choice { slices, ..default }).collect();
+    expect_right(&problem, Precision::F32, &choices);
+}
+
+/// Pixels for a few shares.
+const SLICED: &str = "n=3 h=24 w=20 c=8 k=16";
+
+/// The executor with a clock that goes as it is told. What is timed is not run.
+#[derive(Debug)]
+struct MadeUp {
+    simt: SimtLauncher,
+    cost: fn(&Launch) -> f64,
+    /// A text in the source of a launch, and what stands there instead.
+    fault: fn(&Launch) -> Option<[&'static str; 2]>,
+    clock: Mutex<Clock>,
+}
+
+#[derive(Debug, Default)]
+struct Clock {
+    now: f64,
+    marks: Vec<f64>,
+    /// Whether a mark was the last thing that happened.
+    is_timing: bool,
+}
+
+impl MadeUp {
+    fn device(
+        cost: fn(&Launch) -> f64,
+        fault: fn(&Launch) -> Option<[&'static str; 2]>,
+        precision: Precision,
+    ) -> Profiled {
+        let launcher = Self {
+            simt: SimtLauncher::new(2).unwrap(),
+            cost,
+            fault,
+            clock: Mutex::default(),
+        };
+        Profiled::on_launcher(Arc::new(launcher), precision, Tier::Tiled).unwrap()
+    }
+
+    fn clock(&self) -> MutexGuard<'_, Clock> {
+        self.clock.lock().unwrap()
+    }
+}
+
+impl Launcher for MadeUp {
+    fn description(&self) -> String {
+        "made up".to_owned()
+    }
+    fn notice(&self) -> Option<String> {
+        None
+    }
+    fn tiled_kernels(&self) -> std::result::Result<(), String> {
+        Ok(())
+    }
+    fn hopper_kernels(&self) -> std::result::Result<usize, String> {
+        self.simt.hopper_kernels()
+    }
+    fn tensor_map(&self, map: &TensorMap, address: u64) -> Result<[u8; 128]> {
+        self.simt.tensor_map(map, address)
+    }
+    fn free_memory(&self) -> usize {
+        self.simt.free_memory()
+    }
+    fn prepare(&self, _: &[Module]) {}
+    fn allocate(&self, bytes: usize) -> Result<Box<dyn Allocation>> {
+        self.simt.allocate(bytes)
+    }
+    fn write(&self, to: &dyn Allocation, first: usize, values: &[f32]) -> Result<()> {
+        self.simt.write(to, first, values)
+    }
+    fn read(&self, from: &dyn Allocation, values: &mut [f32]) -> Result<()> {
+        self.simt.read(from, values)
+    }
+    fn launch(&self, launch: &Launch, arguments: &Arguments) -> Result<()> {
+        let mut clock = self.clock();
+        if clock.is_timing {
+            clock.now += (self.cost)(launch);
+            return Ok(());
+        }
+        drop(clock);
+        let text = source(launch.kernel.source);
+        match (self.fault)(launch) {
+            Some([right, wrong]) => {
+                assert!(text.contains(right));
+                let text = text.replace(right, wrong);
+                // Another name, as modules are told apart by it.
+                let mut launch = launch.clone();
+                launch.module.constants.push(("FAULT", 1));
+                self.simt.launch_source(&text, &launch, arguments)
+            }
+            None => self.simt.launch(launch, arguments),
+        }
+    }
+    fn record(&self, body: &mut dyn FnMut() -> Result<()>) -> Result<Box<dyn Recording>> {
+        self.simt.record(body)
+    }
+    fn instruments(&self) -> Option<&dyn Instruments> {
+        Some(self)
+    }
+}
+
+impl Instruments for MadeUp {
+    fn mark(&self) -> Result<u64> {
+        let mut clock = self.clock();
+        clock.is_timing = true;
+        let now = clock.now;
+        clock.marks.push(now);
+        Ok(clock.marks.len() as u64 - 1)
+    }
+    fn seconds_between(&self, from: u64, to: u64) -> Result<f64> {
+        let clock = self.clock();
+        Ok(clock.marks[to as usize] - clock.marks[from as usize])
+    }
+    fn clear_marks(&self) {
+        let mut clock = self.clock();
+        clock.marks.clear();
+        clock.is_timing = false;
+    }
+    fn copy(&self, _: &dyn Allocation, _: &dyn Allocation, _: usize) -> Result<()> {
+        Ok(())
+    }
+    fn cache_bytes(&self) -> usize {
+        1 << 20
+    }
+    fn resources(&self, _: &Launch) -> Result<KernelResources> {
+        unreachable!("a search asks for times alone")
+    }
+    fn clocks(&self) -> Vec<(&'static str, f64)> {
+        Vec::new()
+    }
+    fn push_range(&self, _: &str) {}
+    fn pop_range(&self) {}
+}
+
+fn tile_of(launch: &Launch) -> Option<Tile> {
+    let constant = |wanted: &str| {
+        let mut all = launch.module.constants.iter();
+        let found = all.find(|(name, _)| *name == wanted)?;
+        usize::try_from(found.1).ok()
+    };
+    Some(Tile::new(
+        constant("TILE_M")?,
+        constant("TILE_N")?,
+        constant("STAGES")?,
+    ))
+}
+
+const SHAPE: &str = "n=1 h=22 w=18 c=9 k=70";
+const QUICK: Settings = Settings {
+    repeats: 3,
+    sample: 200,
+};
+
+/// One product in four is of the wrong values.
+const WRONG: [&str; 2] = ["left[i].w * right.w", "left[i].z * right.w"];
+
+/// The two fastest are wrong: one in its values, one in the order in which it adds.
+#[test]
+fn the_fastest_right_candidate_wins() {
+    let cost = |launch: &Launch| match tile_of(launch) {
+        // Packing counts for nothing.
+        None => 100.0,
+        Some(tile) if tile == Tile::new(64, 64, 3) => 0.1,
+        Some(tile) if tile == Tile::new(128, 64, 4) => 0.2,
+        Some(tile) if tile == Tile::new(64, 128, 4) => 0.5,
+        Some(_) => 1.0,
+    };
+    let fault = |launch: &Launch| match tile_of(launch) {
+        Some(tile) if tile == Tile::new(64, 64, 3) => Some(WRONG),
+        Some(tile) if tile == Tile::new(128, 64, 4) => Some([
+            "for (int chunk = 0; chunk < SLAB_CHUNKS; ++chunk)",
+            "for (int chunk = SLAB_CHUNKS - 1; chunk >= 0; --chunk)",
+        ]),
+        _ => None,
+    };
+    let device = MadeUp::device(cost, fault, Precision::F32);
+    let problem = problem(Product::Fprop, Precision::F32, SHAPE, false);
+    let found = search(&problem, &device, QUICK).unwrap();
+    assert_eq!(found.choice.tile, Tile::new(64, 128, 4));
+    assert!((found.seconds - 0.5).abs() < 1e-9 && (found.default_seconds - 1.0).abs() < 1e-9);
+    let refused: Vec<_> = found
+        .refused
+        .iter()
+        .map(|(choice, reason)| (choice.tile, reason.as_str()))
+        .collect();
+    assert_eq!(refused.len(), 2, "{refused:?}");
+    for (tile, words) in [
+        (Tile::new(64, 64, 3), "bounds"),
+        (Tile::new(128, 64, 4), "other bits"),
+    ] {
+        let is_there =
+            |(refused, reason): &(Tile, &str)| *refused == tile && reason.contains(words);
+        assert!(refused.iter().any(is_there), "{tile}: {refused:?}");
+    }
+}
+
+#[test]
+fn a_default_that_is_wrong_ends_the_search() {
+    let fault = |launch: &Launch| tile_of(launch).map(|_| WRONG);
+    let device = MadeUp::device(|_| 1.0, fault, Precision::F32);
+    let problem = problem(Product::Fprop, Precision::F32, SHAPE, false);
+    let problem = search(&problem, &device, QUICK).unwrap_err().to_string();
+    assert!(
+        problem.contains("fprop") && problem.contains("default") && !problem.contains('\n'),
+        "{problem}"
+    );
+}
+
+#[test]
+fn what_noise_explains_changes_nothing() {
+    // Everything else is faster, by less than is worth another kernel.
+    let cost = |launch: &Launch| match tile_of(launch) {
+        Some(tile) if tile == Tile::new(128, 128, 3) => 1.0,
+        _ => 0.99,
+    };
+    let device = MadeUp::device(cost, |_| None, Precision::F32);
+    let problem = problem(Product::Fprop, Precision::F32, SHAPE, false);
+    let found = search(&problem, &device, QUICK).unwrap();
+    assert_eq!(found.choice, problem.default_choice());
+    assert!(found.refused.is_empty());
+}
+
+/// Orders are told by the grid, slices by its layers; adding partial sums counts.
+#[test]
+fn orders_and_slices_are_searched() {
+    let cost = |launch: &Launch| {
+        let layers = f64::from(launch.grid[2]);
+        match launch.kernel.name {
+            "conv_dgrad_tiled" if launch.grid[0] == 1 => 0.5,
+            "conv_wgrad_tiled" => 1.0 + 0.1 * layers,
+            // Adding shares is part of it.
+            "column_totals" => 1.0,
+            _ => 1.0,
+        }
+    };
+    let device = MadeUp::device(cost, |_| None, Precision::F32);
+    let shape = "n=2 h=26 w=18 c=72 k=8";
+    let dgrad = problem(Product::Dgrad, Precision::F32, shape, false);
+    let found = search(&dgrad, &device, QUICK).unwrap();
+    let expected = (dgrad.default_choice().tile, 1);
+    assert_eq!((found.choice.tile, found.choice.band), expected);
+
+    let wgrad = problem(Product::Wgrad, Precision::F32, SLICED, false);
+    assert!(wgrad.default_choice().slices > 2);
+    let found = search(&wgrad, &device, QUICK).unwrap();
+    assert_eq!(found.choice.slices, 1);
+}
+
+/// Every product of the paper's training step, once in each precision.
+#[test]
+fn the_products_of_a_step() {
+    let model = Preset::Paper.model();
+    for precision in [Precision::F32, Precision::Tf32, Precision::Bf16] {
+        let problems = problems_of(&model, 64, operand_of(precision), true);
+        // Three convolutions between many channels, and a linear layer without the gradient of its input.
+        assert_eq!(problems.len(), 3 * 3 + 2);
+    }
+}
+
+/// What is shipped is what the model chooses, and says that nobody measured it.
+#[test]
+fn the_shipped_tables_are_the_models() {
+    for (architecture, shipped) in SHIPPED {
+        let output = succeed(&["tune", "--model", &architecture.to_string()]);
+        let written = String::from_utf8(output.stdout).unwrap();
+        assert!(
+            written == shipped,
+            "cosmogan tune --model {architecture} --out kernels/tuning/sm_{architecture}.json"
+        );
+        assert!(shipped.contains("\"origin\": \"unmeasured: chosen by a model"));
+        assert!(!shipped.contains("seconds"));
+        // One line for each product of the paper in each precision.
+        assert_eq!(shipped.matches("\"product\"").count(), 33);
+        assert!(shipped.parse::<Table>().is_ok());
+    }
+}
+
+#[test]
+fn where_time_means_nothing_nothing_is_searched() {
+    for device in ["cpu", "simt"] {
+        let needles = ["--device", "no clock", "use --device cuda"];
+        refused(&["tune", "--device", device], 2, &needles);
+    }
+    refused(
+        &["tune", "--model", "75"],
+        2,
+        &["--model", "sm_75", "80 and 90"],
+    );
+    refused(&["tune", "--batch", "0"], 2, &["--batch", "too few"]);
+    refused(
+        &["tune", "--device", "simt", "--tier", "plain"],
+        2,
+        &["--tier", "nothing to choose"],
+    );
+}
