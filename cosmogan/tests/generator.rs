@@ -406,5 +406,8 @@ fn what_half_precision_cannot_hold_is_not_compressed() {
         assert!(!out.exists());
     };
     compress(&large, &["large", "65,504"]);
+    let same = ["compress", "--weights", text(&large), "--out", text(&large)];
+    refused(&same, 2, &["--out", "--weights"]);
+    assert_eq!(fs::read(&large).unwrap(), bytes);
     compress(&folder.path().join("nothing"), &["nothing"]);
 }

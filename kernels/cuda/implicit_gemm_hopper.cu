@@ -245,7 +245,10 @@ __device__ inline void persistent_product(const PhasesOf& phases_of, int groups,
             }
         });
         if (slices.counts) {
-            const int pixel_tile = index / output_tiles;
+            // Of the tile as it lies, whatever the order in which tiles are computed.
+            const int pixel_tile =
+                ((tile.phase * t.deep + tile.image / t.images) * t.down + tile.row / t.rows) * t.across +
+                tile.column / t.columns;
             store_slice<TOGETHER, 0>(phases, sum, slices, pixel_tile, tile, t, columns, bias);
             if constexpr (TOGETHER > 1) {
                 store_slice<TOGETHER, 1>(phases, sum, slices, pixel_tile, tile, t, columns, bias);

@@ -1,6 +1,6 @@
 //! `cosmogan compress`: a generator's file at half its size.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
@@ -24,9 +24,23 @@ pub(super) struct CompressArguments {
     out: PathBuf,
 }
 
+fn is_one_file(first: &Path, second: &Path) -> bool {
+    match (first.canonicalize(), second.canonicalize()) {
+        (Ok(first), Ok(second)) => first == second,
+        _ => false,
+    }
+}
+
 impl CompressArguments {
     pub(super) fn run(self) -> Result<()> {
         let path = &self.weights;
+        if is_one_file(path, &self.out) {
+            return Err(Error::usage(
+                "--out",
+                "is the file that --weights names, whose precision would be lost",
+                "choose another name",
+            ));
+        }
         // Maps are made first: what no maps can be made of is not worth storing.
         let before = Generator::load(path)?.sample(MAPS, 0)?;
         let bytes = read_file(path)?;

@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 use super::config::ModelConfig;
 use crate::error::{Error, Result};
 
+/// Decay of an average over ten thousand steps.
+const LONGEST_AVERAGE: f64 = 0.9999;
+
 fn one() -> f64 {
     1.0
 }
@@ -96,8 +99,12 @@ impl TrainingConfig {
                 "anneal must name two steps, the first one earlier, not {first} and {last}"
             ));
         }
-        if !(0.0..1.0).contains(&self.average) {
-            return Some(format!("average must lie in [0, 1), not {}", self.average));
+        // In single precision both weights of an average must be those of a mean.
+        if !(0.0..=LONGEST_AVERAGE).contains(&self.average) {
+            return Some(format!(
+                "average must lie between 0 and {LONGEST_AVERAGE}, not {}",
+                self.average
+            ));
         }
         None
     }

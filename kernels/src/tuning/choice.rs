@@ -41,7 +41,7 @@ impl Tile {
 
     /// As a compilation takes it.
     pub(crate) fn constants(self) -> [(&'static str, u32); 3] {
-        // Tiles come from the lists below.
+        // Tiles come from the lists of `problem.rs`.
         [
             ("TILE_M", self.rows as u32),
             ("TILE_N", self.columns as u32),

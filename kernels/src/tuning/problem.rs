@@ -63,7 +63,7 @@ const TILED_F32: [Tile; 5] = [
     Tile::new(64, 128, 4),
     Tile::new(64, 64, 3),
 ];
-/// Tiles of Hopper kernels: as many stages as fit, and fewer.
+/// Tiles of Hopper kernels: as many stages as fit, and fewer. Those of 128 rows are for weight gradients alone.
 const HOPPER: [Tile; 8] = [
     Tile::new(256, 128, 4),
     Tile::new(256, 128, 3),
