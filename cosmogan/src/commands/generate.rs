@@ -15,8 +15,7 @@ use crate::progress::Progress;
 /// Generate convergence maps from trained weights
 #[derive(Debug, Args)]
 pub(super) struct GenerateArguments {
-    /// Generator weights: safetensors in PyTorch's layout [default: those inside the program, if it was built with
-    /// embed-weights]
+    /// Generator weights: safetensors in PyTorch's layout [default: those inside the program]
     #[arg(long, value_name = "G.safetensors")]
     weights: Option<PathBuf>,
     /// Number of maps
