@@ -146,6 +146,16 @@ fn training_settings() {
         1,
         &["checkpoint.safetensors", "seed"],
     );
+    refused(
+        &[&resume[..], &["--average", "0.5"]].concat(),
+        1,
+        &["checkpoint.safetensors", "average 0.5"],
+    );
+    refused(
+        &[&resume[..], &["--average", "1"]].concat(),
+        2,
+        &["--average", "0.9999"],
+    );
     fs::write(
         &bad,
         support::SMALL_CONFIG.replace("gf_dim = 4", "gf_dim = 8"),

@@ -23,6 +23,7 @@ use crate::files::{create_folder, write_atomically};
 use crate::interrupt;
 use crate::model::latents::normals;
 use crate::model::network::Network;
+use crate::model::preset::TrainingConfig;
 use crate::model::sampler::generate;
 use crate::model::{NetworkKind, weights};
 use crate::progress::Progress;
@@ -160,7 +161,7 @@ pub fn train(
             DataPrecision::F16 => "",
         };
         eprintln!(
-            "{}: the device has no room for all maps in a quarter of its free memory, they are read as steps need them{hint}",
+            "{}: maps are read as steps need them, since not all of them are kept on the device, in a quarter of its free memory{hint}",
             maps.path().display()
         );
     }
@@ -169,6 +170,13 @@ pub fn train(
         Length::Steps(steps) => steps,
         Length::Epochs(epochs) => epochs.saturating_mul(batches.steps_per_epoch()),
     };
+    if let Some([_, last]) = identity.training.anneal
+        && total > last
+    {
+        eprintln!(
+            "warning: step sizes are nothing from step {last} on, and there are {total} steps"
+        );
+    }
     let size = identity.model.output_size;
     let sample: Vec<Crop> = (0..maps.count().min(COLOUR_SAMPLE))
         .map(Crop::first_of)
@@ -206,8 +214,9 @@ fn refuse_other_run(path: &Path, asked: &RunIdentity) -> Result<()> {
         )
     } else if found.training != asked.training {
         format!(
-            "was trained with {:?} where {:?} is asked for",
-            found.training, asked.training
+            "was trained with {} where {} is asked for",
+            settings(&found.training, &asked.training),
+            settings(&asked.training, &found.training)
         )
     } else if found.seed != asked.seed {
         format!("has seed {} where {} is asked for", found.seed, asked.seed)
@@ -239,6 +248,17 @@ fn refuse_other_run(path: &Path, asked: &RunIdentity) -> Result<()> {
         difference,
         "resume with the settings and data of that run, or choose another --out",
     ))
+}
+
+/// Those settings of `mine` that `other` has otherwise.
+fn settings(mine: &TrainingConfig, other: &TrainingConfig) -> String {
+    let [mine, other] = [mine, other].map(|training| serde_json::json!(training));
+    let mine = mine.as_object().into_iter().flatten();
+    let differing = mine.filter(|(key, value)| other[key.as_str()] != **value);
+    let named: Vec<String> = differing
+        .map(|(key, value)| format!("{key} {value}"))
+        .collect();
+    named.join(", ")
 }
 
 struct Run<'a> {
