@@ -143,7 +143,7 @@ fn shipped_weights_are_there_or_missed() {
         assert_eq!(shipped(&mut place, null_mut(), 0), Status::Ok);
         // SAFETY: made above, and freed once.
         unsafe {
-            assert_eq!(cosmogan_map_size(place), 64);
+            assert_eq!(cosmogan_map_size(place), 128);
             cosmogan_free(place);
         }
     } else {
