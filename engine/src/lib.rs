@@ -32,6 +32,7 @@
 //! ```
 #![deny(unsafe_code)]
 
+pub mod half;
 pub mod inference;
 
 #[cfg(feature = "training")]

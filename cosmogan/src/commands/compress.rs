@@ -9,6 +9,7 @@ use crate::generator::Generator;
 use crate::model::tensor_file::{CONFIG_KEY, TensorFile, refuse_strangers};
 use crate::model::weights::{Storage, read_file, write_stored};
 use crate::model::{NetworkKind, tensors};
+use crate::stats::Moments;
 
 /// Maps by which the loss is measured.
 const MAPS: usize = 64;
@@ -84,15 +85,10 @@ impl CompressArguments {
             .fold(0.0_f32, |largest, (before, after)| {
                 largest.max((before - after).abs())
             });
-        let count = before.len() as f64;
-        let mean = before.iter().map(|&value| f64::from(value)).sum::<f64>() / count;
-        let squares = before
-            .iter()
-            .map(|&value| (f64::from(value) - mean).powi(2));
         println!(
             "{}: in {MAPS} maps no pixel differs by more than {:.4} standard deviations",
             self.out.display(),
-            f64::from(largest) / (squares.sum::<f64>() / count).sqrt()
+            f64::from(largest) / Moments::of(&before).standard_deviation()
         );
         Ok(())
     }

@@ -3,7 +3,6 @@
 //! What the generator alone needs is here without the feature `program`; the rest comes with it.
 
 pub mod config;
-mod half;
 mod json;
 pub mod latents;
 mod layout;

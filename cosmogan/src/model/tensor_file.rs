@@ -5,10 +5,10 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::path::Path;
 
+use cosmogan_engine::half::widened;
 use tinyjson::JsonValue;
 
 use super::config::ModelConfig;
-use super::half::widened;
 use super::json;
 use super::specification::{NetworkKind, tensors};
 use crate::error::{Error, Result};
@@ -354,5 +354,19 @@ pub(crate) fn refuse_strangers(
             format!("tensor `{name}` does not belong to this model"),
             "use a file of this network and configuration, without others' tensors",
         )),
+    }
+}
+
+#[cfg(all(test, feature = "program"))]
+mod tests {
+    use super::widened;
+
+    #[test]
+    fn every_number_is_widened_exactly() {
+        for bits in 0..=u16::MAX {
+            let (found, expected) = (widened(bits), half::f16::from_bits(bits).to_f32());
+            let same = found.to_bits() == expected.to_bits() || found.is_nan() && expected.is_nan();
+            assert!(same, "{bits:#06x}: {found} is not {expected}");
+        }
     }
 }

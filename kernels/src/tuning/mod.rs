@@ -75,7 +75,8 @@ mod tests {
     use crate::kernel::Tier;
     use crate::manifest::modules;
 
-    const SHAPE: ConvShape = ConvShape {
+    /// The paper's convolution from 128 to 256 channels, at 64 maps.
+    pub(super) const SHAPE: ConvShape = ConvShape {
         batch: 64,
         input: [64, 64],
         channels: 128,

@@ -296,17 +296,7 @@ fn memory_bytes(problem: &Problem, choice: &Choice, device: &Device) -> f64 {
 mod tests {
     use super::*;
     use crate::convolution::ConvShape;
-
-    const SHAPE: ConvShape = ConvShape {
-        batch: 64,
-        input: [64, 64],
-        channels: 128,
-        output: [32, 32],
-        outputs: 256,
-        kernel: [5, 5],
-        stride: [2, 2],
-        begin: [1, 1],
-    };
+    use crate::tuning::tests::SHAPE;
 
     /// 54 billion multiply-adds, however they are cut, and no choice beats the arithmetic.
     #[test]

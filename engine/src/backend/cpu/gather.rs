@@ -37,10 +37,3 @@ pub(super) fn crops(
     }
     Ok(())
 }
-
-/// The finite number of half precision in the lower 16 of `bits`, exactly: in the bits of an f32 its exponent is 112 too
-/// small, for numbers below 2⁻¹⁴, too, which are subnormal in both.
-pub(super) fn half(bits: u32) -> f32 {
-    const SCALE: f32 = (1_u128 << 112) as f32;
-    f32::from_bits((bits & 0x8000) << 16 | (bits & 0x7fff) << 13) * SCALE
-}

@@ -20,6 +20,7 @@ use super::{Activation, Backend, Buffer, Epilogue, Normalisation, expect_length,
 use crate::adam::AdamStep;
 use crate::error::{Error, Result};
 use crate::geometry::{ConvGeometry, ConvMethod, ConvProduct};
+use crate::half::widened;
 use crate::shape::Shape;
 use crate::simd::InstructionSet;
 use crate::tensor::Tensor;
@@ -325,7 +326,7 @@ impl Backend for CpuBackend {
         let values = read(pairs);
         expect_length("gather", values.len(), shape.len().div_ceil(2))?;
         gather::crops(&shape, read(table), crops, |index| {
-            gather::half(values[index / 2].to_bits() >> (16 * (index % 2)))
+            widened((values[index / 2].to_bits() >> (16 * (index % 2))) as u16)
         })
     }
 
