@@ -7,11 +7,12 @@
 
 mod support;
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use cosmogan::model::Preset;
-use cosmogan::tune::{Settings, Subject, Table, operand_of, problems_of, search, shape_of};
+use cosmogan::tune::{Found, Settings, Subject, Table, operand_of, problems_of, search, shape_of};
 use cosmogan_engine::Result;
 use cosmogan_engine::backend::Precision;
 use cosmogan_engine::backend::launch::{Allocation, Arguments, LaunchBackend, Launcher, Recording};
@@ -313,6 +314,12 @@ const QUICK: Settings = Settings {
     sample: 200,
 };
 
+/// What is found where nobody stops the search.
+fn searched(problem: &Problem, device: &Profiled) -> cosmogan::error::Result<Found> {
+    let found = search(problem, device, QUICK, &|| false)?;
+    Ok(found.expect("it was not stopped"))
+}
+
 /// One product in four is of the wrong values.
 const WRONG: [&str; 2] = ["left[i].w * right.w", "left[i].z * right.w"];
 
@@ -337,7 +344,7 @@ fn the_fastest_right_candidate_wins() {
     };
     let device = MadeUp::device(cost, fault, Precision::F32);
     let problem = problem(Product::Fprop, Precision::F32, SHAPE, false);
-    let found = search(&problem, &device, QUICK).unwrap();
+    let found = searched(&problem, &device).unwrap();
     assert_eq!(found.choice.tile, Tile::new(64, 128, 4));
     assert!((found.seconds - 0.5).abs() < 1e-9 && (found.default_seconds - 1.0).abs() < 1e-9);
     let refused: Vec<_> = found
@@ -361,11 +368,25 @@ fn a_default_that_is_wrong_ends_the_search() {
     let fault = |launch: &Launch| tile_of(launch).map(|_| WRONG);
     let device = MadeUp::device(|_| 1.0, fault, Precision::F32);
     let problem = problem(Product::Fprop, Precision::F32, SHAPE, false);
-    let problem = search(&problem, &device, QUICK).unwrap_err().to_string();
+    let problem = searched(&problem, &device).unwrap_err().to_string();
     assert!(
         problem.contains("fprop") && problem.contains("default") && !problem.contains('\n'),
         "{problem}"
     );
+}
+
+/// Whoever waits for a search can end it before any candidate, and nothing is found then, not even what was best so far.
+#[test]
+fn a_search_stops_between_candidates() {
+    let device = MadeUp::device(|_| 1.0, |_| None, Precision::F32);
+    let problem = problem(Product::Fprop, Precision::F32, SHAPE, false);
+    for patience in [0, 2] {
+        let asked = Cell::new(0);
+        let stop = || asked.replace(asked.get() + 1) == patience;
+        let found = search(&problem, &device, QUICK, &stop).unwrap();
+        assert!(found.is_none());
+        assert_eq!(asked.get(), patience + 1);
+    }
 }
 
 #[test]
@@ -377,7 +398,7 @@ fn what_noise_explains_changes_nothing() {
     };
     let device = MadeUp::device(cost, |_| None, Precision::F32);
     let problem = problem(Product::Fprop, Precision::F32, SHAPE, false);
-    let found = search(&problem, &device, QUICK).unwrap();
+    let found = searched(&problem, &device).unwrap();
     assert_eq!(found.choice, problem.default_choice());
     assert!(found.refused.is_empty());
 }
@@ -398,13 +419,13 @@ fn orders_and_slices_are_searched() {
     let device = MadeUp::device(cost, |_| None, Precision::F32);
     let shape = "n=2 h=26 w=18 c=72 k=8";
     let dgrad = problem(Product::Dgrad, Precision::F32, shape, false);
-    let found = search(&dgrad, &device, QUICK).unwrap();
+    let found = searched(&dgrad, &device).unwrap();
     let expected = (dgrad.default_choice().tile, 1);
     assert_eq!((found.choice.tile, found.choice.band), expected);
 
     let wgrad = problem(Product::Wgrad, Precision::F32, SLICED, false);
     assert!(wgrad.default_choice().slices > 2);
-    let found = search(&wgrad, &device, QUICK).unwrap();
+    let found = searched(&wgrad, &device).unwrap();
     assert_eq!(found.choice.slices, 1);
 }
 

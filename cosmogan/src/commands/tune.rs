@@ -161,17 +161,16 @@ impl TuneArguments {
                 println!("{name}: found before (--again searches again)");
                 continue;
             }
-            if interrupt::requested() {
-                return Err(Error::Interrupted(format!(
-                    "what was found is in {}; run the same command again to go on",
-                    path.display()
-                )));
-            }
             let settings = Settings {
                 repeats: self.repeats,
                 ..Settings::default()
             };
-            let found = search(problem, device, settings)?;
+            let Some(found) = search(problem, device, settings, &interrupt::requested)? else {
+                return Err(Error::Interrupted(format!(
+                    "what was found is in {}; run the same command again to go on",
+                    path.display()
+                )));
+            };
             report(&name, problem, &found);
             let time = Time::from(&found);
             table.set(Entry::new(problem, &found.choice, Some(time)));

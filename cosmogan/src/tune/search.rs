@@ -72,6 +72,7 @@ struct Search<'a> {
     problem: Problem,
     device: &'a Profiled,
     settings: Settings,
+    stop: &'a dyn Fn() -> bool,
     subject: Subject,
     /// What the default computes.
     reference: Vec<f32>,
@@ -81,11 +82,17 @@ struct Search<'a> {
 
 /// Times every candidate for `problem` that computes it within the oracle's bounds, and with the bits of the default where no
 /// sum changes its order. Tiles are tried first, then orders of the best one, then slices. What is returned has beaten the
-/// default twice, by more than noise, or is the default.
+/// default twice, by more than noise, or is the default; nothing is returned where `stop` says before a candidate that nobody
+/// waits for it any more.
 ///
 /// # Errors
 /// Where the device fails, or the default is wrong.
-pub fn search(problem: &Problem, device: &Profiled, settings: Settings) -> Result<Found> {
+pub fn search(
+    problem: &Problem,
+    device: &Profiled,
+    settings: Settings,
+    stop: &dyn Fn() -> bool,
+) -> Result<Option<Found>> {
     let default = problem.default_choice();
     let mut subject = Subject::new(problem, device, settings.sample)?;
     let (reference, error) = subject.check(&device.with_choices(only(problem, &default)?))?;
@@ -100,17 +107,15 @@ pub fn search(problem: &Problem, device: &Profiled, settings: Settings) -> Resul
         problem: *problem,
         device,
         settings,
+        stop,
         subject,
         reference,
         timed: 1,
         refused: Vec::new(),
     };
-    let tiles = problem.tiles().into_iter().skip(1);
-    let best = search.best(default, tiles.map(|tile| Choice { tile, ..default }))?;
-    let bands = problem.bands().into_iter().skip(1);
-    let best = search.best(best, bands.map(|band| Choice { band, ..best }))?;
-    let splits = problem.splits().into_iter().skip(1);
-    let best = search.best(best, splits.map(|slices| Choice { slices, ..best }))?;
+    let Some(best) = search.winner(default)? else {
+        return Ok(None);
+    };
 
     // The winner meets the default once more, on a device that is as warm for both.
     let of_default = search.time(&default)?;
@@ -124,14 +129,14 @@ pub fn search(problem: &Problem, device: &Profiled, settings: Settings) -> Resul
             (default, of_default)
         }
     };
-    Ok(Found {
+    Ok(Some(Found {
         choice,
         seconds: time.seconds,
         noise: time.noise,
         default_seconds: of_default.seconds,
         timed: search.timed,
         refused: search.refused,
-    })
+    }))
 }
 
 /// A table with nothing in it but one choice.
@@ -144,15 +149,35 @@ fn only(problem: &Problem, choice: &Choice) -> Result<Arc<Choices>> {
 }
 
 impl Search<'_> {
-    /// The fastest of `candidates` that are right, if it beats `incumbent`; `incumbent` otherwise.
+    /// The fastest choice by one turn of each candidate; nothing where the search is stopped.
+    fn winner(&mut self, default: Choice) -> Result<Option<Choice>> {
+        let problem = self.problem;
+        let tiles = problem.tiles().into_iter().skip(1);
+        let tiles = tiles.map(|tile| Choice { tile, ..default });
+        let Some(best) = self.best(default, tiles)? else {
+            return Ok(None);
+        };
+        let bands = problem.bands().into_iter().skip(1);
+        let Some(best) = self.best(best, bands.map(|band| Choice { band, ..best }))? else {
+            return Ok(None);
+        };
+        let splits = problem.splits().into_iter().skip(1);
+        self.best(best, splits.map(|slices| Choice { slices, ..best }))
+    }
+
+    /// The fastest of `candidates` that are right, if it beats `incumbent`; `incumbent` otherwise; nothing where the search is
+    /// stopped.
     fn best(
         &mut self,
         incumbent: Choice,
         candidates: impl Iterator<Item = Choice>,
-    ) -> Result<Choice> {
+    ) -> Result<Option<Choice>> {
         let mut fastest: Option<(Choice, Timed)> = None;
         let mut tried = false;
         for candidate in candidates {
+            if (self.stop)() {
+                return Ok(None);
+            }
             if let Err(reason) = self.verify(&candidate) {
                 self.refused.push((candidate, reason));
                 continue;
@@ -165,13 +190,13 @@ impl Search<'_> {
             }
         }
         if !tried {
-            return Ok(incumbent);
+            return Ok(Some(incumbent));
         }
         let of_incumbent = self.time(&incumbent)?;
-        Ok(match fastest {
+        Ok(Some(match fastest {
             Some((choice, time)) if time.beats(of_incumbent) => choice,
             _ => incumbent,
-        })
+        }))
     }
 
     /// Why a candidate must not win, if there is a reason.
