@@ -403,8 +403,8 @@ fn faults_in_what_is_packed_or_activated_are_noticed() {
         (
             activated,
             "elementwise.cu",
-            "i / channels * padded + i % channels",
-            "i",
+            "? gradient : slope * gradient",
+            "? gradient : gradient",
         ),
     ];
     for (run, file, right, wrong) in faults {

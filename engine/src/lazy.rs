@@ -127,8 +127,8 @@ impl Lazy {
         Arc::clone(self.recipe()?).convolution()
     }
 
-    /// Its values, and mean and biased variance of each channel, which the convolution that has yet to compute it takes on
-    /// the way, where it can.
+    /// It as a normalisation reads it, packed where the device keeps it so, and mean and biased variance of each channel, which
+    /// the convolution that has yet to compute it takes on the way, where it can.
     pub(crate) fn with_statistics(
         &self,
         backend: &dyn Backend,
@@ -137,14 +137,23 @@ impl Lazy {
     ) -> Result<&Tensor> {
         let fuses = |convolution: &Arc<Convolution>| convolution.fusion(backend).statistics;
         if let Some(convolution) = self.unfinished().filter(fuses) {
-            let mut values = backend.empty(self.shape.clone())?;
+            let packs = backend.keeps_packed() && convolution.fusion(backend).packed_result;
+            let (mut image, form) = match packs {
+                true => (backend.empty_packed(self.shape.clone())?, &self.packed),
+                false => (backend.empty(self.shape.clone())?, &self.values),
+            };
             let epilogue = Epilogue::Statistics { mean, variance };
-            convolution.run(backend, epilogue, &mut values)?;
-            return Ok(self.values.get_or_init(|| values));
+            convolution.run(backend, epilogue, &mut image)?;
+            return Ok(form.get_or_init(|| image));
         }
         let values = self.values()?;
         backend.batch_statistics(values, mean, variance)?;
-        Ok(values)
+        if !backend.keeps_packed() {
+            return Ok(values);
+        }
+        let mut packed = backend.empty_packed(self.shape.clone())?;
+        backend.pack(values, &mut packed)?;
+        Ok(self.packed.get_or_init(|| packed))
     }
 
     fn pending(&self) -> &(Arc<dyn Backend>, Arc<dyn Recipe>) {

@@ -100,8 +100,8 @@ pub(crate) trait Backward {
         wanted: &[Wanted],
     ) -> Result<Vec<Option<Tensor>>>;
 
-    /// Whether nothing but products of convolutions reads the gradient with respect to the output, where those with respect
-    /// to the inputs are wanted or not: it may be packed.
+    /// Whether the gradient with respect to the output may be packed, where those with respect to the inputs are wanted or not:
+    /// nothing reads it but what [`Backend::empty_packed`] names.
     fn takes_packed(&self, backend: &dyn Backend, wanted: &[bool]) -> bool {
         let _ = (backend, wanted);
         false
@@ -123,6 +123,14 @@ impl Wanted {
     /// Whether it is asked for in any form.
     pub(crate) fn is_wanted(self) -> bool {
         self != Self::No
+    }
+
+    /// The same, packed only where that is `offered`.
+    pub(crate) fn packed_if(self, offered: bool) -> Self {
+        match self {
+            Self::Packed if !offered => Self::Yes,
+            wanted => wanted,
+        }
     }
 }
 

@@ -3,11 +3,20 @@
 //
 // Sums over rows take two steps. A block of the first is 32 channels by 8 lanes and handles SLICE rows: statistics leave
 // what moments.cuh says, gradients leave two sums. The second step joins slices of any size in double precision (Chan, Golub
-// & LeVeque 1983), those that epilogues of products leave, too. What is computed per element has the first step's blocks, so that a thread stays with
-// its channel and prepares its factors once; it is written as products read it, rounded and padded, if they are who reads it.
+// & LeVeque 1983), those that epilogues of products leave, too. What is computed per element has the first step's blocks, so
+// that a thread stays with its channel and prepares its factors once; it is written as products read it, rounded and padded, if
+// they are who reads it. x and the gradient from behind may be packed, too: a product left them so.
 #include "index.cuh"
 #include "moments.cuh"
 #include "operand.cuh"
+
+// What x and the gradient from behind are read as.
+#ifndef X_BITS
+#define X_BITS 32
+#define DY_BITS 32
+#endif
+typedef ImageOf<X_BITS>::Value X;
+typedef ImageOf<DY_BITS>::Value Dy;
 
 constexpr int SLICE = 512;
 
@@ -112,9 +121,10 @@ __device__ inline float normalised(float x, float centre, float factor, float of
     return fmaf(x - centre, factor, offset);
 }
 
-// y = rectified (x - mean) * scale / sqrt(variance + epsilon) + shift, rows of `padded` operands, zeros behind the channels.
-extern "C" __global__ void batch_norm_normalise(int rows, int channels, int padded, float epsilon, float slope,
-                                                const float* __restrict__ x, const float* mean, const float* variance,
+// y = rectified (x - mean) * scale / sqrt(variance + epsilon) + shift, rows of `padded` operands, zeros behind the channels; rows
+// of x lie x_row values apart.
+extern "C" __global__ void batch_norm_normalise(int rows, int channels, int x_row, int padded, float epsilon, float slope,
+                                                const X* __restrict__ x, const float* mean, const float* variance,
                                                 const float* scale, const float* shift, Operand* __restrict__ y) {
     const int channel = blockIdx.y * 32 + threadIdx.x;
     const int first = blockIdx.x * SLICE, last = min(rows, first + SLICE);
@@ -124,16 +134,16 @@ extern "C" __global__ void batch_norm_normalise(int rows, int channels, int padd
     const float factor = inside ? scale[channel] / sqrtf(variance[channel] + epsilon) : 0.0f;
 #pragma unroll 4
     for (int row = first + threadIdx.y; row < last; row += 8) {
-        const float from = inside ? x[(long long)row * channels + channel] : 0.0f;
+        const float from = inside ? image_value(x[(long long)row * x_row + channel]) : 0.0f;
         const float value = normalised(from, centre, factor, offset);
         y[(long long)row * padded + channel] = round_operand(rectified(value, value, slope));
     }
 }
 
 // Per slice: the sums of the gradient and of the gradient * normalised x.
-extern "C" __global__ void batch_norm_gradient_slices(int rows, int channels, float epsilon, float slope,
-                                                      const float* x, const float* mean, const float* variance,
-                                                      const float* scale, const float* shift, const float* dy,
+extern "C" __global__ void batch_norm_gradient_slices(int rows, int channels, int x_row, int dy_row, float epsilon,
+                                                      float slope, const X* x, const float* mean, const float* variance,
+                                                      const float* scale, const float* shift, const Dy* dy,
                                                       float* shifts, float* scales) {
     __shared__ float sums[8][32];
     const int channel = blockIdx.y * 32 + threadIdx.x;
@@ -144,10 +154,11 @@ extern "C" __global__ void batch_norm_gradient_slices(int rows, int channels, fl
         const float centre = mean[channel], offset = shift[channel], deviation = sqrtf(variance[channel] + epsilon);
         const float factor = scale[channel] / deviation, inverse = 1.0f / deviation;
         for (int row = first + threadIdx.y; row < last; row += 8) {
-            const long long at = (long long)row * channels + channel;
-            const float gradient = rectified(normalised(x[at], centre, factor, offset), dy[at], slope);
+            const float value = image_value(x[(long long)row * x_row + channel]);
+            const float upstream = image_value(dy[(long long)row * dy_row + channel]);
+            const float gradient = rectified(normalised(value, centre, factor, offset), upstream, slope);
             plain += gradient;
-            product += gradient * ((x[at] - centre) * inverse);
+            product += gradient * ((value - centre) * inverse);
         }
     }
     plain = lane_sum(plain, sums);
@@ -159,10 +170,11 @@ extern "C" __global__ void batch_norm_gradient_slices(int rows, int channels, fl
 }
 
 // dx = scale / deviation * (gradient - dshift / rows - normalised x * dscale / rows), as y is written above.
-extern "C" __global__ void batch_norm_gradient(int rows, int channels, int padded, float epsilon, float slope,
-                                               const float* __restrict__ x, const float* mean, const float* variance,
-                                               const float* scale, const float* shift, const float* __restrict__ dy,
-                                               const float* dscale, const float* dshift, Operand* __restrict__ dx) {
+extern "C" __global__ void batch_norm_gradient(int rows, int channels, int x_row, int dy_row, int padded, float epsilon,
+                                               float slope, const X* __restrict__ x, const float* mean,
+                                               const float* variance, const float* scale, const float* shift,
+                                               const Dy* __restrict__ dy, const float* dscale, const float* dshift,
+                                               Operand* __restrict__ dx) {
     const int channel = blockIdx.y * 32 + threadIdx.x;
     const int first = blockIdx.x * SLICE, last = min(rows, first + SLICE);
     if (channel >= padded) return;
@@ -177,9 +189,10 @@ extern "C" __global__ void batch_norm_gradient(int rows, int channels, int padde
     const float mean_gradient = dshift[channel] / rows, mean_product = dscale[channel] / deviation / rows;
 #pragma unroll 4
     for (int row = first + threadIdx.y; row < last; row += 8) {
-        const long long at = (long long)row * channels + channel;
-        const float gradient = rectified(normalised(x[at], centre, factor, offset), dy[at], slope);
-        const float value = factor * (gradient - mean_gradient - (x[at] - centre) * mean_product);
+        const float from = image_value(x[(long long)row * x_row + channel]);
+        const float upstream = image_value(dy[(long long)row * dy_row + channel]);
+        const float gradient = rectified(normalised(from, centre, factor, offset), upstream, slope);
+        const float value = factor * (gradient - mean_gradient - (from - centre) * mean_product);
         dx[(long long)row * padded + channel] = round_operand(value);
     }
 }

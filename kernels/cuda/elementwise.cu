@@ -2,20 +2,40 @@
 #include "index.cuh"
 #include "operand.cuh"
 
+// What y and the gradient from behind are read as.
+#ifndef Y_BITS
+#define Y_BITS 32
+#define DY_BITS 32
+#endif
+typedef ImageOf<Y_BITS>::Value Y;
+typedef ImageOf<DY_BITS>::Value Dy;
+
 // ReLU is a LeakyReLU of slope 0.
 extern "C" __global__ void leaky_relu(int length, float slope, const float* x, float* y) {
     const unsigned i = global_thread();
     if (i < (unsigned)length) y[i] = x[i] > 0.0f ? x[i] : slope * x[i];
 }
 
-// From the output: its sign is that of the input. At the kink the derivative is that of the negative side. y may be packed,
-// in rows of `padded` operands: rounding keeps the sign, but for what is smaller than any normal number.
-extern "C" __global__ void leaky_relu_gradient(int length, int channels, int padded, float slope, const Operand* y,
-                                               const float* dy, float* dx) {
+// From the output: its sign is that of the input. At the kink the derivative is that of the negative side. All three may be
+// packed, in rows of so many operands: rounding keeps the sign, but for what is smaller than any normal number. `length` counts
+// the operands of dx, zeros behind the channels included.
+extern "C" __global__ void leaky_relu_gradient(int length, int channels, int y_row, int dy_row, int dx_row, float slope,
+                                               const Y* __restrict__ y, const Dy* __restrict__ dy,
+                                               Operand* __restrict__ dx) {
     const unsigned i = global_thread();
     if (i >= (unsigned)length) return;
-    const unsigned at = padded == channels ? i : i / channels * padded + i % channels;
-    dx[i] = operand_value(y[at]) > 0.0f ? dy[i] : slope * dy[i];
+    unsigned y_at = i, dy_at = i;
+    if (y_row != channels || dy_row != channels || dx_row != channels) {
+        const unsigned row = i / dx_row, channel = i % dx_row;
+        if (channel >= (unsigned)channels) {
+            dx[i] = round_operand(0.0f);
+            return;
+        }
+        y_at = row * y_row + channel;
+        dy_at = row * dy_row + channel;
+    }
+    const float gradient = image_value(dy[dy_at]);
+    dx[i] = round_operand(image_value(y[y_at]) > 0.0f ? gradient : slope * gradient);
 }
 
 extern "C" __global__ void hyperbolic_tangent(int length, const float* x, float* y) {

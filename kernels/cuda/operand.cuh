@@ -16,8 +16,6 @@ __device__ inline Operand round_operand(float value) {
     if ((bits & 0x7fffffffu) > 0x7f800000u) return 0x7fc0;
     return (Operand)((bits + 0x7fffu + ((bits >> 16) & 1)) >> 16);
 }
-
-__device__ inline float operand_value(Operand operand) { return __uint_as_float((unsigned)operand << 16); }
 #elif OPERAND_BITS == 19
 typedef float Operand;
 
@@ -33,8 +31,17 @@ typedef float Operand;
 __device__ inline Operand round_operand(float value) { return value; }
 #endif
 
-#if OPERAND_BITS != 16
-__device__ inline float operand_value(Operand operand) { return operand; }
-#endif
+// What a pass over an image reads: operands of products that are kept of it, or f32.
+template <int BITS>
+struct ImageOf {
+    typedef float Value;
+};
+template <>
+struct ImageOf<16> {
+    typedef unsigned short Value;
+};
+
+__device__ inline float image_value(unsigned short bf16) { return __uint_as_float((unsigned)bf16 << 16); }
+__device__ inline float image_value(float value) { return value; }
 
 constexpr int CHUNK_VALUES = 16 / sizeof(Operand);

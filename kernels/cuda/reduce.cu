@@ -4,18 +4,27 @@
 // SLICE / 8 additions follow one another; the second, of 32 lanes, adds the partial rows in double precision: there are
 // few of them, and few blocks to share them.
 #include "index.cuh"
+#include "operand.cuh"
 #include "reduce.cuh"
+
+// What the matrix of column_partials is read as: an image may be packed, in rows of `padded` operands.
+#ifndef X_BITS
+#define X_BITS 32
+#endif
+typedef ImageOf<X_BITS>::Value X;
 
 constexpr int SLICE = 512;
 constexpr int SQUARES = 4096;
 
-extern "C" __global__ void column_partials(int rows, int columns, const float* x, float* partials) {
+extern "C" __global__ void column_partials(int rows, int columns, int padded, const X* x, float* partials) {
     __shared__ float sums[8][32];
     const int column = blockIdx.y * 32 + threadIdx.x;
     const int first = blockIdx.x * SLICE, last = min(rows, first + SLICE);
     float sum = 0.0f;
     if (column < columns) {
-        for (int row = first + threadIdx.y; row < last; row += 8) sum += x[(long long)row * columns + column];
+        for (int row = first + threadIdx.y; row < last; row += 8) {
+            sum += image_value(x[(long long)row * padded + column]);
+        }
     }
     sums[threadIdx.y][threadIdx.x] = sum;
     __syncthreads();

@@ -1,6 +1,6 @@
 // The ends of both networks, where x has one channel: 1 -> K and K -> 1. There is too little to multiply for a matrix
 // product; what counts is that the K-channel side passes through memory once. So an activation behind them is theirs, and the
-// wide side is written as the next product reads it, rounded and padded, if it is one that does.
+// wide side, y, may be packed: rounded, in rows of `padded` operands.
 #include "activation.cuh"
 #include "index.cuh"
 #include "operand.cuh"
@@ -8,7 +8,7 @@
 constexpr int LANES = 32;
 constexpr int WARPS = 8;
 
-// y[pixel, k] = activated window of x * w[:, k] + bias[k], in rows of `padded` operands. A block takes `tile` output columns of one row and 32 channels; the
+// y[pixel, k] = activated window of x * w[:, k] + bias[k]. A block takes `tile` output columns of one row and 32 channels; the
 // patch of x lies in shared memory, and a thread keeps 8 columns of its channel in registers: one weight serves 8.
 constexpr int PATCH = 2048;
 constexpr int PER_THREAD = 8;
@@ -58,8 +58,8 @@ constexpr int TILE = 16;
 constexpr int CHANNELS = 16;
 constexpr int STAGED = 9600;
 
-extern "C" __global__ void single_channel_dgrad(const ConvShape s, const float* y, const float* w, const float* bias,
-                                                const Activation activation, float* x) {
+extern "C" __global__ void single_channel_dgrad(const ConvShape s, int padded, const Operand* y, const float* w,
+                                                const float* bias, const Activation activation, float* x) {
     __shared__ float staged[STAGED];
     const int tiles_across = ceil_div(s.width, TILE), tiles_down = ceil_div(s.height, TILE);
     const int top = blockIdx.x / tiles_across % tiles_down * TILE, left = blockIdx.x % tiles_across * TILE;
@@ -82,7 +82,7 @@ extern "C" __global__ void single_channel_dgrad(const ConvShape s, const float* 
             const int k = i % CHANNELS, q = q0 + i / CHANNELS % staged_columns, p = p0 + i / CHANNELS / staged_columns;
             const bool inside = k < depth && p >= 0 && p < s.rows && q >= 0 && q < s.columns;
             staged[i / CHANNELS * (CHANNELS + 1) + k] =
-                inside ? y[((long long)(n * s.rows + p) * s.columns + q) * s.outputs + k0 + k] : 0.0f;
+                inside ? image_value(y[((long long)(n * s.rows + p) * s.columns + q) * padded + k0 + k]) : 0.0f;
         }
         __syncthreads();
         for (int r = (h + s.begin_row) % s.stride_rows(); r < s.window_rows(); r += s.stride_rows()) {
@@ -106,8 +106,8 @@ extern "C" __global__ void single_channel_dgrad(const ConvShape s, const float* 
 // thread keeps all taps of its channel in registers, so that y is read once.
 constexpr int MOST_TAPS = 25;
 
-extern "C" __global__ void single_channel_wgrad(const ConvShape s, int rows_per_slice, const float* x, const float* y,
-                                                float* partials) {
+extern "C" __global__ void single_channel_wgrad(const ConvShape s, int rows_per_slice, int padded, const float* x,
+                                                const Operand* y, float* partials) {
     __shared__ float sums[WARPS][LANES];
     const int k = blockIdx.y * LANES + threadIdx.x;
     const int first = blockIdx.x * rows_per_slice, last = min(s.batch * s.rows, first + rows_per_slice);
@@ -117,7 +117,8 @@ extern "C" __global__ void single_channel_wgrad(const ConvShape s, int rows_per_
         const int n = row / s.rows, top = row % s.rows * s.stride_rows() - s.begin_row;
         for (int q = threadIdx.y; q < s.columns; q += WARPS) {
             const int left = q * s.stride_columns() - s.begin_column;
-            const float value = k < s.outputs ? y[((long long)row * s.columns + q) * s.outputs + k] : 0.0f;
+            const float value =
+                k < s.outputs ? image_value(y[((long long)row * s.columns + q) * padded + k]) : 0.0f;
 #pragma unroll
             for (int tap = 0; tap < MOST_TAPS; ++tap) {
                 const int h = top + tap / s.window_columns(), v = left + tap % s.window_columns();

@@ -153,42 +153,57 @@ pub fn with_slices(mut launch: Launch, elements: usize, slices: usize, channels:
     launch
 }
 
-/// y from x and the statistics, written as `to`.
-pub fn normalise(to: Operand, rows: usize, channels: usize) -> Launch {
-    per_element(&NORMALISE, to, [rows, channels], (rows + 4) * channels, 5)
+/// y from x and the statistics; x lies as `from` says, y is written as `to`.
+pub fn normalise([from, to]: [Operand; 2], rows: usize, channels: usize) -> Launch {
+    // Compiled as for the gradient that belongs to it: they are kept the same way.
+    let formats = [from, from, to];
+    let images = [from, to];
+    per_element(&NORMALISE, formats, &images, [rows, channels], [4, 5])
 }
 
-/// Both sums of the gradients over x's slices: two matrices `[slices(rows), channels]`.
-pub fn gradient_slices(rows: usize, channels: usize) -> Launch {
-    let elements = (2 * rows + 2 * slices(rows) + 4) * channels;
-    over_slices(&GRADIENT_SLICES, rows, channels, elements, 9)
+/// Both sums of the gradients over x's slices: two matrices `[slices(rows), channels]`. x and dy lie as said.
+pub fn gradient_slices([x, dy]: [Operand; 2], rows: usize, channels: usize) -> Launch {
+    let sums = (2 * slices(rows) + 4) * channels;
+    let mut launch = over_slices(&GRADIENT_SLICES, rows, channels, sums, 9);
+    launch.module.constants = constants([x, dy, x]);
+    launch.work.bytes += images_bytes(&[x, dy], rows, channels);
+    launch
 }
 
-/// dx from both sums, written as `to`.
-pub fn gradient(to: Operand, rows: usize, channels: usize) -> Launch {
-    let elements = (2 * rows + 6) * channels;
-    per_element(&GRADIENT, to, [rows, channels], elements, 10)
+/// dx from both sums; x and dy lie as the first two say, dx is written as the last.
+pub fn gradient(formats: [Operand; 3], rows: usize, channels: usize) -> Launch {
+    per_element(&GRADIENT, formats, &formats, [rows, channels], [6, 10])
 }
 
-/// A launch over `[rows, channels]` that reads `elements` values and writes rows of operands.
+/// A launch over `[rows, channels]` that reads `images` but for the last, which it writes, and `vectors` values of each channel.
 fn per_element(
     kernel: &'static Kernel,
-    to: Operand,
+    formats: [Operand; 3],
+    images: &[Operand],
     [rows, channels]: [usize; 2],
-    elements: usize,
-    operations: usize,
+    [vectors, operations]: [usize; 2],
 ) -> Launch {
-    let padded = to.row(channels);
+    let padded = formats[2].row(channels);
     Launch::specialised(
         kernel,
-        vec![to.constant()],
+        constants(formats),
         [slices(rows), padded.div_ceil(32), 1],
         LANES,
         Work {
             operations: (operations * rows * channels) as f64,
-            bytes: f32_bytes(elements) + (to.bytes() * rows * padded) as f64,
+            bytes: f32_bytes(vectors * channels) + images_bytes(images, rows, channels),
         },
     )
+}
+
+/// How x and dy lie, and what is written.
+fn constants([x, dy, to]: [Operand; 3]) -> Vec<(&'static str, u32)> {
+    vec![to.constant(), ("X_BITS", x.bits()), ("DY_BITS", dy.bits())]
+}
+
+fn images_bytes(images: &[Operand], rows: usize, channels: usize) -> f64 {
+    let bytes = images.iter().map(|image| image.image_bytes(rows, channels));
+    bytes.sum::<usize>() as f64
 }
 
 /// A launch whose blocks are slices of the rows by 32 channels, and which moves `elements` values.

@@ -85,12 +85,15 @@ pub fn launch(kernel: &'static Kernel, length: usize) -> Launch {
     )
 }
 
-/// dx `[rows, channels]` of a LeakyReLU from dy and a y that lies as `from`.
-pub fn leaky_relu_gradient(from: Operand, rows: usize, channels: usize) -> Launch {
-    let length = rows * channels;
-    let mut launch = launch(&LEAKY_RELU_GRADIENT, length);
-    launch.module.constants = vec![from.constant()];
-    let y = from.bytes() * rows * from.row(channels);
-    launch.work.bytes += y as f64 - f32_bytes(length);
+/// dx `[rows, channels]` of a LeakyReLU; y, dy and dx lie as said.
+pub fn leaky_relu_gradient(formats: [Operand; 3], rows: usize, channels: usize) -> Launch {
+    let [y, dy, dx] = formats;
+    let mut launch = launch(&LEAKY_RELU_GRADIENT, rows * dx.row(channels));
+    launch.module.constants = vec![dx.constant(), ("Y_BITS", y.bits()), ("DY_BITS", dy.bits())];
+    let images = formats.map(|image| image.image_bytes(rows, channels));
+    launch.work = Work {
+        operations: (rows * channels) as f64,
+        bytes: images.iter().sum::<usize>() as f64,
+    };
     launch
 }

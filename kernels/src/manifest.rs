@@ -62,13 +62,27 @@ pub fn modules_for(operand: Operand) -> Vec<Module> {
     let (convolution, linear) = (shape([5, 5], 128), shape([1, 1], 128));
     for to in [Operand::F32, operand] {
         modules.push(single_channel::fprop(to, &convolution).module);
-        modules.push(elementwise::leaky_relu_gradient(to, 1, 1).module);
+        modules
+            .push(elementwise::leaky_relu_gradient([to, Operand::F32, Operand::F32], 1, 1).module);
+        modules.push(batch_norm::normalise([Operand::F32, to], 1, 1).module);
+        modules.push(batch_norm::gradient([Operand::F32, Operand::F32, to], 1, 1).module);
+    }
+    if operand == Operand::Bf16 {
+        // Images between products and normalisations are kept so.
+        modules.push(elementwise::leaky_relu_gradient([operand; 3], 1, 1).module);
+        modules.push(reduce::partials(operand, 1, 1).module);
+        for formats in [
+            [operand; 3],
+            [operand, operand, Operand::F32],
+            [operand, Operand::F32, operand],
+        ] {
+            modules.push(batch_norm::gradient(formats, 1, 1).module);
+        }
     }
     modules.push(convolution::fprop(&convolution).module);
     modules.push(convolution::fprop(&linear).module);
     modules.push(pack::rows(operand, 1, 1).module);
     modules.push(batch_norm::combine(1, 1).launch.module);
-    modules.push(batch_norm::normalise(operand, 1, 1).module);
     for shape in [convolution, linear, shape([5, 5], 64)] {
         for product in [Product::Fprop, Product::Wgrad] {
             modules.extend(default_module(product, operand, &shape));

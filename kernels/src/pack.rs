@@ -37,13 +37,22 @@ impl Operand {
         }
     }
 
-    pub(crate) fn constant(self) -> (&'static str, u32) {
-        let bits = match self {
+    /// What kernels call it.
+    pub(crate) const fn bits(self) -> u32 {
+        match self {
             Self::Bf16 => 16,
             Self::Tf32 => 19,
             Self::F32 => 32,
-        };
-        ("OPERAND_BITS", bits)
+        }
+    }
+
+    pub(crate) fn constant(self) -> (&'static str, u32) {
+        ("OPERAND_BITS", self.bits())
+    }
+
+    /// Bytes of an image of `rows` by `channels` that lies so.
+    pub const fn image_bytes(self, rows: usize, channels: usize) -> usize {
+        self.bytes() * rows * self.row(channels)
     }
 }
 

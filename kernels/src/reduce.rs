@@ -1,6 +1,7 @@
 //! Launches of `reduce.cu`: column sums of a matrix and sums of squares, in two steps.
 
 use crate::kernel::{Launch, Work, f32_bytes, kernel};
+use crate::pack::Operand;
 
 /// Rows that one block of the first step adds.
 pub const SLICE: usize = 512;
@@ -15,7 +16,7 @@ kernel!(
     Plain,
     "column_partials",
     "sums of 512 rows each of a matrix, per column",
-    "plain: a block reads 32 columns at a time, so that rows coalesce; chains of 64 additions, then 8"
+    "plain: a block reads 32 columns at a time, so that rows coalesce; chains of 64 additions, then 8; an image may be packed"
 );
 
 kernel!(
@@ -43,15 +44,20 @@ pub fn slices(rows: usize) -> usize {
     rows.div_ceil(SLICE)
 }
 
-/// Partial sums of x `[rows, columns]`: `[slices(rows), columns]`.
-pub fn partials(rows: usize, columns: usize) -> Launch {
-    Launch::new(
+/// Partial sums of x `[rows, columns]`, which lies as `from` says: `[slices(rows), columns]`.
+pub fn partials(from: Operand, rows: usize, columns: usize) -> Launch {
+    let constants = match from {
+        Operand::F32 => Vec::new(),
+        _ => vec![("X_BITS", from.bits())],
+    };
+    Launch::specialised(
         &PARTIALS,
+        constants,
         [slices(rows), columns.div_ceil(32), 1],
         BLOCK,
         Work {
             operations: (rows * columns) as f64,
-            bytes: f32_bytes((rows + slices(rows)) * columns),
+            bytes: from.image_bytes(rows, columns) as f64 + f32_bytes(slices(rows) * columns),
         },
     )
 }

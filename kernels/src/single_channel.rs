@@ -1,7 +1,7 @@
 //! Launches of `single_channel.cu`: the three products where x has one channel.
 
 use crate::convolution::{ConvShape, Split};
-use crate::kernel::{Launch, f32_bytes, kernel};
+use crate::kernel::{Launch, Work, f32_bytes, kernel};
 use crate::pack::Operand;
 
 /// Channels of y in a block of fprop and wgrad.
@@ -28,7 +28,7 @@ kernel!(
     Plain,
     "single_channel_fprop",
     "convolution of a one-channel image",
-    "over conv_fprop: the patch of x in shared memory, 8 pixels per thread: one weight read serves 8 multiply-adds; takes over the activation, and writes what the next product multiplies"
+    "over conv_fprop: the patch of x in shared memory, 8 pixels per thread: one weight read serves 8 multiply-adds; takes over the activation; y may be packed"
 );
 kernel!(
     /// K → 1.
@@ -37,7 +37,7 @@ kernel!(
     Plain,
     "single_channel_dgrad",
     "transposed convolution to a one-channel image",
-    "over conv_dgrad: y staged in shared memory: read from device memory 1.6 times (tiles overlap) and not 6 times; takes over the activation"
+    "over conv_dgrad: y staged in shared memory: read from device memory 1.6 times (tiles overlap) and not 6 times; takes over the activation; y may be packed"
 );
 kernel!(
     /// The weights between.
@@ -46,7 +46,7 @@ kernel!(
     Plain,
     "single_channel_wgrad",
     "weight gradient where x has one channel, in partial sums",
-    "over conv_wgrad: all taps of a channel in registers: y read once and not 25 times"
+    "over conv_wgrad: all taps of a channel in registers: y read once and not 25 times, packed or not"
 );
 
 /// Whether fprop has a kernel of its own for this shape.
@@ -76,16 +76,21 @@ fn is_image(shape: &ConvShape) -> bool {
 pub fn fprop(to: Operand, shape: &ConvShape) -> Launch {
     let tiles = shape.output[1].div_ceil(WARPS * PER_THREAD);
     let padded = to.row(shape.outputs);
-    let mut work = shape.work();
-    let pixels = shape.batch * shape.output[0] * shape.output[1];
-    work.bytes += (to.bytes() * pixels * padded) as f64 - f32_bytes(shape.output_len());
     Launch::specialised(
         &FPROP,
         constants(to, shape),
         [shape.batch * shape.output[0], tiles, padded.div_ceil(LANES)],
         [LANES as u32, WARPS as u32, 1],
-        work,
+        work(to, shape),
     )
+}
+
+/// What a product costs whose y lies as `y` says.
+fn work(y: Operand, shape: &ConvShape) -> Work {
+    let pixels = shape.batch * shape.output[0] * shape.output[1];
+    let mut work = shape.work();
+    work.bytes += y.image_bytes(pixels, shape.outputs) as f64 - f32_bytes(shape.output_len());
+    work
 }
 
 fn constants(to: Operand, shape: &ConvShape) -> Vec<(&'static str, u32)> {
@@ -94,31 +99,31 @@ fn constants(to: Operand, shape: &ConvShape) -> Vec<(&'static str, u32)> {
     constants
 }
 
-/// x = activated convᵀ(y, w) + bias.
-pub fn dgrad(shape: &ConvShape) -> Launch {
+/// x = activated convᵀ(y, w) + bias, y lying as `from` says.
+pub fn dgrad(from: Operand, shape: &ConvShape) -> Launch {
     let tiles = shape.input[0].div_ceil(TILE) * shape.input[1].div_ceil(TILE);
     Launch::specialised(
         &DGRAD,
-        constants(Operand::F32, shape),
+        constants(from, shape),
         [shape.batch * tiles, 1, 1],
         [(TILE * TILE) as u32, 1, 1],
-        shape.work(),
+        work(from, shape),
     )
 }
 
 /// Blocks that keep a large device busy.
 const WANTED_BLOCKS: usize = 1024;
 
-/// Partial sums of w: `[slices, R·S·K]`.
-pub fn wgrad(shape: &ConvShape) -> (Launch, Split) {
+/// Partial sums of w: `[slices, R·S·K]`, y lying as `from` says.
+pub fn wgrad(from: Operand, shape: &ConvShape) -> (Launch, Split) {
     let blocks = shape.outputs.div_ceil(LANES);
     let split = Split::of(shape, WANTED_BLOCKS / blocks);
     let launch = Launch::specialised(
         &WGRAD,
-        constants(Operand::F32, shape),
+        constants(from, shape),
         [split.slices, blocks, 1],
         [LANES as u32, WARPS as u32, 1],
-        shape.work(),
+        work(from, shape),
     );
     (launch, split)
 }

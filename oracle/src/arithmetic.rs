@@ -14,6 +14,9 @@ pub struct Arithmetic {
     pub operand_roundoff: f64,
     /// Unit roundoff of each addition within a matrix product.
     pub accumulation_roundoff: f64,
+    /// Unit roundoff of what a batch normalisation in training keeps of its operand, once statistics are taken; 0 where
+    /// that is kept as it is.
+    pub kept_roundoff: f64,
 }
 
 /// The smallest normal f32. Implementations may flush what is smaller to zero.
@@ -47,6 +50,7 @@ impl Arithmetic {
             roundoff: F32_ROUNDOFF,
             operand_roundoff: 0.0,
             accumulation_roundoff: F32_ROUNDOFF,
+            kept_roundoff: 0.0,
         }
     }
 
@@ -56,15 +60,17 @@ impl Arithmetic {
             roundoff: F32_ROUNDOFF,
             operand_roundoff: TF32_ROUNDOFF,
             accumulation_roundoff: TRUNCATION,
+            kept_roundoff: 0.0,
         }
     }
 
-    /// Products of operands rounded to bf16, accumulated in f32.
+    /// Products of operands rounded to bf16, accumulated in f32; what is normalised is kept in bf16, too.
     pub const fn bf16() -> Self {
         Self {
             roundoff: F32_ROUNDOFF,
             operand_roundoff: BF16_ROUNDOFF,
             accumulation_roundoff: TRUNCATION,
+            kept_roundoff: BF16_ROUNDOFF,
         }
     }
 

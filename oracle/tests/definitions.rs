@@ -94,6 +94,7 @@ fn batch_norm() {
         shift: 1.0,
         epsilon: 4.0,
         slope: 1.0,
+        kept_roundoff: 0.0,
     };
     // √(5 + 4) = 3.
     assert_relative_eq!(channel.normalise(7.0, &F32).value, 3.0);

@@ -149,7 +149,7 @@ pub struct Fusion {
     pub statistics: bool,
     /// Whether [`Epilogue::Activation`] is offered.
     pub activation: bool,
-    /// Whether the result may be packed, after a ReLU or LeakyReLU.
+    /// Whether the result may be packed.
     pub packed_result: bool,
 }
 
@@ -208,11 +208,27 @@ pub trait Backend: Send + Sync + fmt::Debug {
         Fusion::default()
     }
 
-    /// Fresh memory with unspecified contents for an image that nothing but products of convolutions will read: rounded and
-    /// laid out as they multiply it. It may be the result of a normalisation or of its gradient, or of a convolution that
-    /// offers it, and cannot be downloaded. The gradient of a ReLU or LeakyReLU takes it in place of the output.
+    /// Fresh memory with unspecified contents for an image that is not read as values: rounded and laid out as products of
+    /// convolutions multiply it. It may be the result of a normalisation or of its gradient, or of a convolution that
+    /// offers it, and cannot be downloaded. Besides products, it is read by normalisations and their gradients, as x and dy,
+    /// by the gradient of a bias, and by that of a ReLU or LeakyReLU, as dy and in place of the output.
     fn empty_packed(&self, shape: Shape) -> Result<Tensor> {
         self.empty(shape)
+    }
+
+    /// Whether what is normalised in training, and gradients between products, normalisations and rectifiers, are
+    /// kept packed, because that halves them. Statistics are those of the values before they are rounded.
+    fn keeps_packed(&self) -> bool {
+        false
+    }
+
+    /// Rounds and lays out `values` as [`Backend::empty_packed`] keeps them.
+    fn pack(&self, values: &Tensor, packed: &mut Tensor) -> Result<()> {
+        let _ = (values, packed);
+        Err(Error::InvalidOperand {
+            operator: "pack",
+            problem: "this device keeps no image but as values".to_owned(),
+        })
     }
 
     /// y = conv(x, weight) + bias. See [`ConvGeometry`].

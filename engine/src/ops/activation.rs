@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Convolution, when};
+use super::{Convolution, when_packed};
 use crate::backend::{Activation, Backend, Epilogue};
 use crate::error::{Error, Result};
 use crate::lazy::{Lazy, Recipe};
@@ -77,8 +77,13 @@ impl Backward for ActivationBackward {
         dy: &Tensor,
         wanted: &[Wanted],
     ) -> Result<Vec<Option<Tensor>>> {
-        Ok(vec![when(wanted[0], backend, self.y.shape(), |dx| {
+        let form = wanted[0].packed_if(self.activation != Activation::Tanh);
+        Ok(vec![when_packed(form, backend, self.y.shape(), |dx| {
             backend.activate_gradient(self.activation, self.y.stored()?, dy, dx)
         })?])
+    }
+
+    fn takes_packed(&self, backend: &dyn Backend, _: &[bool]) -> bool {
+        self.activation != Activation::Tanh && backend.keeps_packed()
     }
 }

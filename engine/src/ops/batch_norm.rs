@@ -65,11 +65,11 @@ impl Tape {
         let backend = self.backend();
         let mut mean = backend.empty(Shape::from([channels]))?;
         let mut variance = backend.empty(Shape::from([channels]))?;
-        let values = x
+        let image = x
             .lazy()
             .with_statistics(backend, &mut mean, &mut variance)?;
         let batch_norm = Arc::new(BatchNorm {
-            x: values.clone(),
+            x: image.clone(),
             mean: mean.clone(),
             variance: variance.clone(),
             scale: scale.value()?.clone(),
@@ -215,5 +215,9 @@ impl Backward for Arc<BatchNorm> {
             .zip(wanted)
             .map(|(gradient, &wanted)| wanted.is_wanted().then_some(gradient))
             .collect())
+    }
+
+    fn takes_packed(&self, backend: &dyn Backend, _: &[bool]) -> bool {
+        backend.keeps_packed()
     }
 }

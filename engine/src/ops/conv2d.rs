@@ -1,6 +1,6 @@
 //! The strided convolution (a cross-correlation: the kernel is not flipped).
 
-use super::{expect_shape, mismatch, when};
+use super::{expect_shape, mismatch, when, when_packed};
 use crate::backend::{Backend, Epilogue};
 use crate::error::Result;
 use crate::geometry::{ConvGeometry, ConvProduct, Padding};
@@ -68,8 +68,10 @@ impl Backward for Conv2dBackward {
         dy: &Tensor,
         wanted: &[Wanted],
     ) -> Result<Vec<Option<Tensor>>> {
+        let offered = backend.conv_fusion(ConvProduct::Dgrad, &self.geometry);
+        let form = wanted[0].packed_if(offered.packed_result);
         Ok(vec![
-            when(wanted[0], backend, self.x.shape(), |dx| {
+            when_packed(form, backend, self.x.shape(), |dx| {
                 backend.conv_dgrad(&self.geometry, dy, &self.weight, None, Epilogue::None, dx)
             })?,
             when(wanted[1], backend, self.weight.shape(), |dweight| {
@@ -80,11 +82,10 @@ impl Backward for Conv2dBackward {
             })?,
         ])
     }
-    /// A bias adds up values.
+
+    /// A bias adds up values, unless packed ones are what the device keeps.
     fn takes_packed(&self, backend: &dyn Backend, wanted: &[bool]) -> bool {
-        !wanted[2]
-            && backend
-                .conv_fusion(ConvProduct::Fprop, &self.geometry)
-                .packed
+        let fusion = backend.conv_fusion(ConvProduct::Fprop, &self.geometry);
+        fusion.packed && (!wanted[2] || backend.keeps_packed())
     }
 }

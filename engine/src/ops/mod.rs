@@ -16,6 +16,7 @@ mod reshape;
 pub use batch_norm::{BatchNormSettings, BatchStatistics, update_running_statistics};
 pub(crate) use convolution::Convolution;
 
+use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::shape::Shape;
 use crate::tape::{Variable, Wanted};
@@ -49,10 +50,10 @@ fn mismatch(
     }
 }
 
-/// Runs `compute` into fresh memory of `shape` if `wanted`.
+/// Runs `compute` into fresh memory of `shape` if `wanted`, as values.
 fn when(
     wanted: Wanted,
-    backend: &dyn crate::backend::Backend,
+    backend: &dyn Backend,
     shape: &Shape,
     compute: impl FnOnce(&mut Tensor) -> Result<()>,
 ) -> Result<Option<Tensor>> {
@@ -60,6 +61,21 @@ fn when(
         return Ok(None);
     }
     let mut output = backend.empty(shape.clone())?;
+    compute(&mut output)?;
+    Ok(Some(output))
+}
+
+/// The same of what may be packed if its reader allows it.
+fn when_packed(
+    wanted: Wanted,
+    backend: &dyn Backend,
+    shape: &Shape,
+    compute: impl FnOnce(&mut Tensor) -> Result<()>,
+) -> Result<Option<Tensor>> {
+    if wanted != Wanted::Packed {
+        return when(wanted, backend, shape, compute);
+    }
+    let mut output = backend.empty_packed(shape.clone())?;
     compute(&mut output)?;
     Ok(Some(output))
 }

@@ -297,6 +297,14 @@ impl Backend for Profiled {
         self.inner.empty_packed(shape)
     }
 
+    fn keeps_packed(&self) -> bool {
+        self.inner.keeps_packed()
+    }
+
+    fn pack(&self, values: &Tensor, packed: &mut Tensor) -> Result<()> {
+        self.inner.pack(values, packed)
+    }
+
     fn conv_fprop(
         &self,
         geometry: &ConvGeometry,

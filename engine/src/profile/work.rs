@@ -184,7 +184,7 @@ mod tests {
             ),
             (
                 over("normalise", images),
-                batch_norm::normalise(Operand::F32, rows, channels),
+                batch_norm::normalise([Operand::F32; 2], rows, channels),
             ),
             (over("adam", &values), adam::step([length].into_iter())),
             (over("bce_with_logits", &values), loss::bce(length)),
@@ -198,8 +198,8 @@ mod tests {
         }
         // What takes two steps differs by the partial sums in between alone.
         let slices = [
-            batch_norm::gradient_slices(rows, channels),
-            batch_norm::gradient(Operand::F32, rows, channels),
+            batch_norm::gradient_slices([Operand::F32; 2], rows, channels),
+            batch_norm::gradient([Operand::F32; 3], rows, channels),
         ];
         let model = over("normalise_gradient", images);
         let operations: f64 = slices.iter().map(|launch| launch.work.operations).sum();

@@ -224,7 +224,10 @@ impl Job<'_> {
             .map(|channel| {
                 let values = column(x, channel);
                 let [mean, variance] = batch_norm::statistics(values.iter().copied(), arithmetic);
-                let state = self.channel(channel, mean, variance, slope);
+                let state = Channel {
+                    kept_roundoff: arithmetic.kept_roundoff,
+                    ..self.channel(channel, mean, variance, slope)
+                };
                 let pairs: Vec<_> = values.into_iter().zip(column(dy, channel)).collect();
                 let gradients = state.gradients(pairs.iter().copied(), arithmetic);
                 (state, gradients)
@@ -279,6 +282,7 @@ impl Job<'_> {
             shift: self.get("shift")[channel],
             epsilon: EPSILON,
             slope,
+            kept_roundoff: 0.0,
         }
     }
 

@@ -4,7 +4,7 @@
 //! from differences to the mean: as Σ(x − mean) = 0, an error δ in the mean adds exactly δ² to Σ(x − mean − δ)²/M, and
 //! each square passes a subtraction, a multiplication and the reduction. `E[x²] − E[x]²` does not meet this bound, and
 //! should not. Everything after is [`Bounded`] arithmetic: the errors of mean and variance pass through x̂ = (x −
-//! mean)/√(variance + ε) into y, dscale and dx. Where the error of what is rectified reaches across the kink, either
+//! mean)/√(variance + ε) into y, dscale and dx, and so does the rounding of x where it is kept in a shorter format. Where the error of what is rectified reaches across the kink, either
 //! side's derivative is legitimate, and the bound of the upstream gradient spans both.
 
 use crate::{Arithmetic, Bounded};
@@ -24,6 +24,8 @@ pub struct Channel {
     pub epsilon: f64,
     /// Factor of what comes out negative: 1 leaves it, 0 makes a ReLU.
     pub slope: f64,
+    /// Unit roundoff of x as it is kept after its statistics were taken; 0 where it is kept as it is.
+    pub kept_roundoff: f64,
 }
 
 /// Gradients of one channel in training mode.
@@ -164,8 +166,11 @@ impl Channel {
 
     /// x̂.
     fn normalised(&self, x: f64, arithmetic: &Arithmetic) -> Bounded {
-        Bounded::exact(x)
-            .minus(self.mean, arithmetic)
+        let kept = Bounded {
+            value: x,
+            error: self.kept_roundoff * x.abs(),
+        };
+        kept.minus(self.mean, arithmetic)
             .divided_by(self.deviation(arithmetic), arithmetic)
     }
 }

@@ -380,6 +380,7 @@ impl Network {
             shift: self.tensor(name, "bias")[channel],
             epsilon: EPSILON,
             slope: 1.0,
+            kept_roundoff: 0.0,
         }
     }
 

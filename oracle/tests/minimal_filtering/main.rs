@@ -18,6 +18,7 @@ use algorithm::{Algorithm, FAULTS, ORDERS, Order, Real};
 const DOUBLE: Arithmetic = Arithmetic {
     roundoff: f64::EPSILON / 2.0,
     operand_roundoff: 0.0,
+    kept_roundoff: 0.0,
     accumulation_roundoff: f64::EPSILON / 2.0,
 };
 

@@ -132,11 +132,17 @@ impl LaunchBackend {
         finish: Finish,
     ) -> Result<()> {
         if single_channel::has_fprop(s) {
-            let arguments = arguments(s, &[], &[x.values(NAME)?, w, bias])
-                .bytes(&finish.activation()?)
-                .int(y.format.row(s.outputs))
-                .address(y.address);
-            return self.launch(&single_channel::fprop(y.format, s), &arguments);
+            let arguments = arguments(s, &[], &[x.values(NAME)?, w, bias]);
+            let arguments = arguments.bytes(&finish.activation()?);
+            let extents = [s.output_len() / s.outputs, s.outputs];
+            return self.packing(y, extents, |y| {
+                let arguments = arguments.int(y.format.row(s.outputs)).address(y.address);
+                self.launch(&single_channel::fprop(y.format, s), &arguments)
+            });
+        }
+        if y.format != Operand::F32 {
+            let extents = [s.output_len() / s.outputs, s.outputs];
+            return self.packed_result(y, extents, |y| self.fprop(s, x, [w, bias], y, finish));
         }
         let y = y.values(NAME)?;
         let Some(operand) = self.operand_for(s) else {
@@ -175,6 +181,10 @@ impl LaunchBackend {
         x: Image,
         finish: Finish,
     ) -> Result<()> {
+        if x.format != Operand::F32 {
+            let extents = [s.input_len() / s.channels, s.channels];
+            return self.packed_result(x, extents, |x| self.dgrad(s, y, [w, bias], x, finish));
+        }
         let x = x.values(NAME)?;
         if s.channels == 1 && s.kernel == [1, 1] && s.output == [1, 1] && s.input == [1, 1] {
             finish.expect_none()?;
@@ -187,10 +197,10 @@ impl LaunchBackend {
             return self.launch(&linear::dot(s.batch, s.outputs), &arguments);
         }
         if single_channel::has_dgrad(s) {
-            let arguments = arguments(s, &[], &[y.values(NAME)?, w, bias])
+            let arguments = arguments(s, &[y.format.row(s.outputs)], &[y.address, w, bias])
                 .bytes(&finish.activation()?)
                 .address(x);
-            return self.launch(&single_channel::dgrad(s), &arguments);
+            return self.launch(&single_channel::dgrad(y.format, s), &arguments);
         }
         let Some(operand) = self.operand_for(s) else {
             finish.expect_none()?;
@@ -223,12 +233,16 @@ impl LaunchBackend {
     /// w from x and y.
     pub(super) fn wgrad(&self, s: &ConvShape, [x, y]: [Image; 2], w: u64) -> Result<()> {
         let Some(operand) = self.operand_for(s) else {
-            let addresses = [x.values(NAME)?, y.values(NAME)?, w];
-            let (launch, split) = match single_channel::has_wgrad(s) {
-                true => single_channel::wgrad(s),
-                false => convolution::wgrad(s),
-            };
+            let x = x.values(NAME)?;
+            if single_channel::has_wgrad(s) {
+                let (launch, split) = single_channel::wgrad(y.format, s);
+                let extents = [split.rows_per_slice, y.format.row(s.outputs)];
+                let addresses = [x, y.address, w];
+                return self.split_product(&launch, s, &extents, split.slices, addresses);
+            }
+            let (launch, split) = convolution::wgrad(s);
             let extents = [split.rows_per_slice];
+            let addresses = [x, y.values(NAME)?, w];
             return self.split_product(&launch, s, &extents, split.slices, addresses);
         };
         let pixels = s.batch * s.input[0] * s.input[1];
@@ -444,17 +458,57 @@ impl LaunchBackend {
         }
         let values = image.values(NAME)?;
         let packed = self.scratch(operand.bytes() * rows * padded)?;
+        let to = Image {
+            address: packed.address(),
+            format: operand,
+        };
+        self.pack_into(to, [rows, channels], values)?;
+        Ok(Packed {
+            address: to.address,
+            _memory: Some(packed),
+        })
+    }
+
+    /// Packs `[rows, channels]`.
+    pub(super) fn pack_into(
+        &self,
+        to: Image,
+        [rows, channels]: [usize; 2],
+        values: u64,
+    ) -> Result<()> {
         let arguments = Arguments::new()
             .int(rows)
             .int(channels)
-            .int(padded)
+            .int(to.format.padded(channels))
             .address(values)
-            .address(packed.address());
-        self.launch(&pack::rows(operand, rows, channels), &arguments)?;
-        Ok(Packed {
-            address: packed.address(),
-            _memory: Some(packed),
-        })
+            .address(to.address);
+        self.launch(&pack::rows(to.format, rows, channels), &arguments)
+    }
+
+    /// Lets `compute` write `[rows, channels]` as `to` says, or, where passes are on their own, as values that are packed then.
+    pub(super) fn packing(
+        &self,
+        to: Image,
+        extents: [usize; 2],
+        compute: impl FnOnce(Image) -> Result<()>,
+    ) -> Result<()> {
+        if self.fused || to.format == Operand::F32 {
+            compute(to)
+        } else {
+            self.packed_result(to, extents, compute)
+        }
+    }
+
+    /// Packs what `compute` leaves as values `[rows, channels]`.
+    fn packed_result(
+        &self,
+        to: Image,
+        [rows, channels]: [usize; 2],
+        compute: impl FnOnce(Image) -> Result<()>,
+    ) -> Result<()> {
+        let values = self.scratch(4 * rows * channels)?;
+        compute(Image::of(values.address()))?;
+        self.pack_into(to, [rows, channels], values.address())
     }
 
     fn pack_transposed(

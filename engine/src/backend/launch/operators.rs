@@ -84,41 +84,42 @@ impl Backend for LaunchBackend {
     fn bias_gradient(&self, dy: &Tensor, dbias: &mut Tensor) -> Result<()> {
         const NAME: &str = "bias gradient";
         let (rows, columns) = (dy.shape().rows(), dy.shape().channels());
-        let dy = self.input(NAME, dy)?;
+        let dy = self.image_of(NAME, dy, rows * columns)?;
         let dbias = self.output_of(NAME, dbias, columns)?;
         let slices = reduce::slices(rows);
         let partials = self.scratch(4 * slices * columns)?;
         let arguments = Arguments::new()
             .int(rows)
             .int(columns)
-            .address(dy)
+            .int(dy.format.row(columns))
+            .address(dy.address)
             .address(partials.address());
-        self.launch(&reduce::partials(rows, columns), &arguments)?;
+        let launch = reduce::partials(dy.format, rows, columns);
+        self.launch(&launch, &arguments)?;
         self.column_totals(slices, columns, partials.address(), dbias)
     }
 
     fn conv_fusion(&self, product: ConvProduct, geometry: &ConvGeometry) -> Fusion {
         let s = shape_of(geometry);
-        if !self.fused || product == ConvProduct::Wgrad {
+        if product == ConvProduct::Wgrad {
             return Fusion::default();
         }
-        if let Some(operand) = self.operand_for(&s) {
-            // Tiled kernels in f32 have no register left for statistics, and f32 needs no packing.
-            let on_tensor_cores = operand != Operand::F32;
+        // Tiled kernels in f32 have no register left for statistics, and f32 needs no packing.
+        let on_tensor_cores = self.operand() != Operand::F32;
+        if self.operand_for(&s).is_some() {
             return Fusion {
                 packed: on_tensor_cores,
-                statistics: on_tensor_cores,
+                statistics: self.fused && on_tensor_cores,
+                packed_result: on_tensor_cores,
                 ..Fusion::default()
             };
         }
-        let fprop = product == ConvProduct::Fprop;
-        let activation = match fprop {
-            true => single_channel::has_fprop(&s),
-            false => single_channel::has_dgrad(&s),
-        };
+        let (fprop, dgrad) = (single_channel::has_fprop(&s), single_channel::has_dgrad(&s));
+        let is_fprop = product == ConvProduct::Fprop;
         Fusion {
-            activation,
-            packed_result: activation && fprop && self.operand() != Operand::F32,
+            packed: self.keeps_packed() && fprop && dgrad && single_channel::has_wgrad(&s),
+            activation: self.fused && if is_fprop { fprop } else { dgrad },
+            packed_result: is_fprop && fprop && on_tensor_cores,
             ..Fusion::default()
         }
     }
@@ -130,6 +131,19 @@ impl Backend for LaunchBackend {
             operand => Format::Packed { operand, channels },
         };
         self.allocate(shape, format)
+    }
+
+    /// In tf32, what is packed is no smaller.
+    fn keeps_packed(&self) -> bool {
+        self.operand() == Operand::Bf16
+    }
+
+    fn pack(&self, values: &Tensor, packed: &mut Tensor) -> Result<()> {
+        const NAME: &str = "pack";
+        let (rows, channels) = (values.shape().rows(), values.shape().channels());
+        let values = self.input(NAME, values)?;
+        let packed = self.output_image_of(NAME, packed, rows * channels)?;
+        self.pack_into(packed, [rows, channels], values)
     }
 
     fn conv_fprop(
@@ -208,20 +222,23 @@ impl Backend for LaunchBackend {
     fn normalise(&self, x: &Tensor, by: Normalisation<'_>, y: &mut Tensor) -> Result<()> {
         const NAME: &str = "batch_norm";
         let (rows, channels) = (x.shape().rows(), x.shape().channels());
+        let x = self.image_of(NAME, x, rows * channels)?;
         let y = self.output_image_of(NAME, y, rows * channels)?;
         let arguments = Arguments::new()
             .int(rows)
             .int(channels)
-            .int(y.format.row(channels))
-            .float(by.epsilon)
-            .float(by.slope)
-            .address(self.input(NAME, x)?)
-            .address(self.input_of(NAME, by.mean, channels)?)
-            .address(self.input_of(NAME, by.variance, channels)?)
-            .address(self.input_of(NAME, by.scale, channels)?)
-            .address(self.input_of(NAME, by.shift, channels)?)
-            .address(y.address);
-        self.launch(&batch_norm::normalise(y.format, rows, channels), &arguments)
+            .int(x.format.row(channels));
+        let vectors = self.vectors_of(NAME, by, channels)?;
+        self.packing(y, [rows, channels], |y| {
+            let arguments = arguments
+                .int(y.format.row(channels))
+                .float(by.epsilon)
+                .float(by.slope)
+                .address(x.address);
+            let arguments = vectors.into_iter().fold(arguments, Arguments::address);
+            let launch = batch_norm::normalise([x.format, y.format], rows, channels);
+            self.launch(&launch, &arguments.address(y.address))
+        })
     }
 
     fn normalise_gradient(
@@ -236,37 +253,40 @@ impl Backend for LaunchBackend {
         const NAME: &str = "batch_norm gradient";
         let (rows, channels) = (x.shape().rows(), x.shape().channels());
         let slices = batch_norm::slices(rows);
-        let x = self.input(NAME, x)?;
-        let dy = self.input_of(NAME, dy, rows * channels)?;
-        let mean = self.input_of(NAME, by.mean, channels)?;
-        let variance = self.input_of(NAME, by.variance, channels)?;
-        let scale = self.input_of(NAME, by.scale, channels)?;
-        let shift = self.input_of(NAME, by.shift, channels)?;
+        let x = self.image_of(NAME, x, rows * channels)?;
+        let dy = self.image_of(NAME, dy, rows * channels)?;
+        let vectors = self.vectors_of(NAME, by, channels)?;
         let dx = self.output_image_of(NAME, dx, rows * channels)?;
         let dscale = self.output_of(NAME, dscale, channels)?;
         let dshift = self.output_of(NAME, dshift, channels)?;
 
         let shifts = self.scratch(4 * slices * channels)?;
         let scales = self.scratch(4 * slices * channels)?;
+        let extents = Arguments::new()
+            .int(rows)
+            .int(channels)
+            .int(x.format.row(channels))
+            .int(dy.format.row(channels));
         let common = |extents: Arguments| {
-            let arguments = extents.float(by.epsilon).float(by.slope);
-            [x, mean, variance, scale, shift, dy]
-                .into_iter()
-                .fold(arguments, Arguments::address)
+            let arguments = extents.float(by.epsilon).float(by.slope).address(x.address);
+            let arguments = vectors.into_iter().fold(arguments, Arguments::address);
+            arguments.address(dy.address)
         };
-        let arguments = common(Arguments::new().int(rows).int(channels))
+        let arguments = common(extents.clone())
             .address(shifts.address())
             .address(scales.address());
-        self.launch(&batch_norm::gradient_slices(rows, channels), &arguments)?;
+        let launch = batch_norm::gradient_slices([x.format, dy.format], rows, channels);
+        self.launch(&launch, &arguments)?;
         self.column_totals(slices, channels, shifts.address(), dshift)?;
         self.column_totals(slices, channels, scales.address(), dscale)?;
-        let padded = dx.format.row(channels);
-        let arguments = common(Arguments::new().int(rows).int(channels).int(padded))
-            .address(dscale)
-            .address(dshift)
-            .address(dx.address);
-        let launch = batch_norm::gradient(dx.format, rows, channels);
-        self.launch(&launch, &arguments)
+        self.packing(dx, [rows, channels], |dx| {
+            let arguments = common(extents.int(dx.format.row(channels)))
+                .address(dscale)
+                .address(dshift)
+                .address(dx.address);
+            let launch = batch_norm::gradient([x.format, dy.format, dx.format], rows, channels);
+            self.launch(&launch, &arguments)
+        })
     }
 
     fn update_running(
@@ -314,29 +334,34 @@ impl Backend for LaunchBackend {
         const NAME: &str = "activation gradient";
         let (rows, channels) = (y.shape().rows(), y.shape().channels());
         let length = rows * channels;
-        let (dy, dx) = (
-            self.input_of(NAME, dy, length)?,
-            self.output_of(NAME, dx, length)?,
-        );
-        let (launch, arguments) = match slope(activation) {
-            Some(slope) => {
-                let y = self.image_of(NAME, y, length)?;
-                let arguments = Arguments::new()
-                    .int(length)
-                    .int(channels)
-                    .int(y.format.row(channels))
-                    .float(slope)
-                    .address(y.address);
-                let launch = elementwise::leaky_relu_gradient(y.format, rows, channels);
-                (launch, arguments)
-            }
-            None => {
-                let arguments = Arguments::new().int(length).address(self.input(NAME, y)?);
-                let launch = elementwise::launch(&elementwise::TANH_GRADIENT, length);
-                (launch, arguments)
-            }
+        let dy = self.image_of(NAME, dy, length)?;
+        let dx = self.output_image_of(NAME, dx, length)?;
+        let Some(slope) = slope(activation) else {
+            let arguments = Arguments::new()
+                .int(length)
+                .address(self.input(NAME, y)?)
+                .address(dy.values(NAME)?)
+                .address(dx.values(NAME)?);
+            let launch = elementwise::launch(&elementwise::TANH_GRADIENT, length);
+            return self.launch(&launch, &arguments);
         };
-        self.launch(&launch, &arguments.address(dy).address(dx))
+        let y = self.image_of(NAME, y, length)?;
+        self.packing(dx, [rows, channels], |dx| {
+            let row = dx.format.row(channels);
+            let arguments = Arguments::new()
+                .int(rows * row)
+                .int(channels)
+                .int(y.format.row(channels))
+                .int(dy.format.row(channels))
+                .int(row)
+                .float(slope)
+                .address(y.address)
+                .address(dy.address)
+                .address(dx.address);
+            let formats = [y.format, dy.format, dx.format];
+            let launch = elementwise::leaky_relu_gradient(formats, rows, channels);
+            self.launch(&launch, &arguments)
+        })
     }
 
     fn bce_with_logits(&self, logits: &Tensor, target: f32, loss: &mut Tensor) -> Result<()> {
@@ -464,6 +489,24 @@ impl Backend for LaunchBackend {
 
     fn record(&self, body: &mut dyn FnMut() -> Result<()>) -> Result<Option<Box<dyn Recording>>> {
         self.launcher.record(body).map(Some)
+    }
+}
+
+impl LaunchBackend {
+    /// Where mean, variance, scale and shift lie.
+    fn vectors_of(
+        &self,
+        operator: &'static str,
+        by: Normalisation<'_>,
+        channels: usize,
+    ) -> Result<[u64; 4]> {
+        let vector = |tensor| self.input_of(operator, tensor, channels);
+        Ok([
+            vector(by.mean)?,
+            vector(by.variance)?,
+            vector(by.scale)?,
+            vector(by.shift)?,
+        ])
     }
 }
 
