@@ -7,6 +7,7 @@
 // its channel and prepares its factors once; it is written as products read it, rounded and padded, if they are who reads it.
 #include "index.cuh"
 #include "moments.cuh"
+#include "normalise.cuh"
 #include "operand.cuh"
 
 constexpr int SLICE = 512;
@@ -104,14 +105,6 @@ extern "C" __global__ void batch_norm_combine(int channels, int slices, int grou
     }
 }
 
-// `value` where `sign` is positive, slope * value elsewhere.
-__device__ inline float rectified(float sign, float value, float slope) { return sign > 0.0f ? value : slope * value; }
-
-// What comes out before the rectifier. Gradients look at its sign, so it must be the same bits everywhere.
-__device__ inline float normalised(float x, float centre, float factor, float offset) {
-    return fmaf(x - centre, factor, offset);
-}
-
 // y = rectified (x - mean) * scale / sqrt(variance + epsilon) + shift, rows of `padded` operands, zeros behind the channels.
 extern "C" __global__ void batch_norm_normalise(int rows, int channels, int padded, float epsilon, float slope,
                                                 const float* __restrict__ x, const float* mean, const float* variance,
@@ -121,7 +114,7 @@ extern "C" __global__ void batch_norm_normalise(int rows, int channels, int padd
     if (channel >= padded) return;
     const bool inside = channel < channels;
     const float centre = inside ? mean[channel] : 0.0f, offset = inside ? shift[channel] : 0.0f;
-    const float factor = inside ? scale[channel] / sqrtf(variance[channel] + epsilon) : 0.0f;
+    const float factor = inside ? normalising_factor(scale[channel], variance[channel], epsilon) : 0.0f;
 #pragma unroll 4
     for (int row = first + threadIdx.y; row < last; row += 8) {
         const float from = inside ? x[(long long)row * channels + channel] : 0.0f;

@@ -15,6 +15,8 @@ const GROUP: usize = 128;
 const TOO_MANY: usize = 1024;
 /// Pixels of which an epilogue leaves one slice.
 pub const SLICE_PIXELS: usize = 32;
+/// Operations that normalise and rectify an element.
+const NORMALISING: usize = 5;
 
 kernel!(
     /// First step of the statistics.
@@ -153,9 +155,18 @@ pub fn with_slices(mut launch: Launch, elements: usize, slices: usize, channels:
     launch
 }
 
+/// What it costs to normalise and rectify a result in its epilogue.
+#[must_use]
+pub fn with_normalisation(mut launch: Launch, elements: usize, channels: usize) -> Launch {
+    launch.work.operations += (NORMALISING * elements) as f64;
+    launch.work.bytes += f32_bytes(4 * channels);
+    launch
+}
+
 /// y from x and the statistics, written as `to`.
 pub fn normalise(to: Operand, rows: usize, channels: usize) -> Launch {
-    per_element(&NORMALISE, to, [rows, channels], (rows + 4) * channels, 5)
+    let elements = (rows + 4) * channels;
+    per_element(&NORMALISE, to, [rows, channels], elements, NORMALISING)
 }
 
 /// Both sums of the gradients over x's slices: two matrices `[slices(rows), channels]`.

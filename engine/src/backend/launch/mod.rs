@@ -4,6 +4,7 @@
 //! the executor on a processor run the very same launches.
 
 mod convolution;
+mod epilogue;
 mod gather;
 mod launcher;
 mod moments;

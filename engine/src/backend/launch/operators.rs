@@ -3,7 +3,8 @@
 use cosmogan_kernels::pack::Operand;
 use cosmogan_kernels::{adam, batch_norm, elementwise, loss, reduce, single_channel};
 
-use super::convolution::{Finish, linear_shape, shape_of};
+use super::convolution::{linear_shape, shape_of};
+use super::epilogue::Finish;
 use super::{Arguments, Format, LaunchBackend, Recording};
 use crate::adam::AdamStep;
 use crate::backend::{Activation, Backend, Buffer, Epilogue, Fusion, Normalisation, expect_room};
@@ -103,11 +104,13 @@ impl Backend for LaunchBackend {
             return Fusion::default();
         }
         if let Some(operand) = self.operand_for(&s) {
-            // Tiled kernels in f32 have no register left for statistics, and f32 needs no packing.
+            // Tiled kernels in f32 have no register left for epilogues, and f32 needs no packing.
             let on_tensor_cores = operand != Operand::F32;
             return Fusion {
                 packed: on_tensor_cores,
                 statistics: on_tensor_cores,
+                normalisation: on_tensor_cores,
+                packed_result: on_tensor_cores,
                 ..Fusion::default()
             };
         }
