@@ -8,6 +8,7 @@
 // they are who reads it. x and the gradient from behind may be packed, too: a product left them so.
 #include "index.cuh"
 #include "moments.cuh"
+#include "normalise.cuh"
 #include "operand.cuh"
 
 // What x and the gradient from behind are read as.
@@ -113,14 +114,6 @@ extern "C" __global__ void batch_norm_combine(int channels, int slices, int grou
     }
 }
 
-// `value` where `sign` is positive, slope * value elsewhere.
-__device__ inline float rectified(float sign, float value, float slope) { return sign > 0.0f ? value : slope * value; }
-
-// What comes out before the rectifier. Gradients look at its sign, so it must be the same bits everywhere.
-__device__ inline float normalised(float x, float centre, float factor, float offset) {
-    return fmaf(x - centre, factor, offset);
-}
-
 // y = rectified (x - mean) * scale / sqrt(variance + epsilon) + shift, rows of `padded` operands, zeros behind the channels; rows
 // of x lie x_row values apart.
 extern "C" __global__ void batch_norm_normalise(int rows, int channels, int x_row, int padded, float epsilon, float slope,
@@ -131,7 +124,7 @@ extern "C" __global__ void batch_norm_normalise(int rows, int channels, int x_ro
     if (channel >= padded) return;
     const bool inside = channel < channels;
     const float centre = inside ? mean[channel] : 0.0f, offset = inside ? shift[channel] : 0.0f;
-    const float factor = inside ? scale[channel] / sqrtf(variance[channel] + epsilon) : 0.0f;
+    const float factor = inside ? normalising_factor(scale[channel], variance[channel], epsilon) : 0.0f;
 #pragma unroll 4
     for (int row = first + threadIdx.y; row < last; row += 8) {
         const float from = inside ? image_value(x[(long long)row * x_row + channel]) : 0.0f;

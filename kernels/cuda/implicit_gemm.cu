@@ -13,6 +13,7 @@
 //
 // Statistics of the result, where they are wanted, are taken of 32 consecutive pixels of a phase at a time, whatever the
 // tile.
+#include "epilogue.cuh"
 #include "index.cuh"
 #include "mma.cuh"
 #include "moments.cuh"
@@ -107,8 +108,8 @@ __device__ inline void multiply_slab(float (&sum)[PRODUCTS_M][PRODUCTS_N][4], co
 
 // Moments of the tile's columns. Of a phase there are `phase_slices` slices, those beyond its pixels included.
 __device__ inline void store_slices(const Slices& slices, int phase, int phase_slices,
-                                    const float (&sum)[PRODUCTS_M][PRODUCTS_N][4], const float* bias, int first_pixel,
-                                    int pixels, int first_column, int columns, bool counts) {
+                                    const float (&sum)[PRODUCTS_M][PRODUCTS_N][4], int first_pixel, int pixels,
+                                    int first_column, int columns, bool counts) {
     const int lane = threadIdx.x % 32;
 #pragma unroll
     for (int group = 0; group < WARP_M / SLICE_PIXELS; ++group) {
@@ -126,10 +127,9 @@ __device__ inline void store_slices(const Slices& slices, int phase, int phase_s
             Moments pair[2];
 #pragma unroll
             for (int e = 0; e < 2; ++e) {
-                const float offset = bias && k + e < columns ? bias[k + e] : 0.0f;
                 float value[4];
 #pragma unroll
-                for (int i = 0; i < 4; ++i) value[i] = sum[2 * group + i / 2][j][i % 2 * 2 + e] + offset;
+                for (int i = 0; i < 4; ++i) value[i] = sum[2 * group + i / 2][j][i % 2 * 2 + e];
                 pair[e] = moments(value, valid, (float)count);
             }
             store_moments(slices, slice, columns, k, pair[0], pair[1]);
@@ -138,7 +138,7 @@ __device__ inline void store_slices(const Slices& slices, int phase, int phase_s
 }
 
 __device__ inline void implicit_product(const Product& g, int band, int phase, const Operand* source, const Operand* w,
-                                        const float* bias, float* out, const Slices& slices, int phase_slices) {
+                                        void* out, const Finish& finish, const Slices& slices, int phase_slices) {
     uint4* const storage = (uint4*)stage_memory();
     const int pixels = g.batch * g.row.pixels * g.column.pixels;
     const int first_pixel = (band * gridDim.x + blockIdx.x) * TILE_M, first_column = blockIdx.y * TILE_N;
@@ -216,43 +216,46 @@ __device__ inline void implicit_product(const Product& g, int band, int phase, c
         multiply_slab(sum, a, a + TILE_M * SLAB_CHUNKS, warp_row, warp_column, lane);
     }
 
+    finish_columns(finish, first_column + warp_column, g.columns, [&](auto j, auto e, const auto& finished) {
+        unrolled<2 * PRODUCTS_M>([&](auto i) {
+            float& value = sum[i.value / 2][j.value][i.value % 2 * 2 + e.value];
+            value = finished(value);
+        });
+    });
 #pragma unroll
     for (int i = 0; i < PRODUCTS_M * 2; ++i) {
         const int pixel = first_pixel + warp_row + 8 * i + lane / 4;
-        if (pixel >= pixels) continue;
         const int column = pixel % g.column.pixels, row = pixel / g.column.pixels % g.row.pixels;
         const long long at = ((long long)(pixel / g.column.pixels / g.row.pixels) * g.row.output_extent +
                               g.row.first + row * g.row.step) *
                                  g.column.output_extent +
                              g.column.first + column * g.column.step;
+        float value[2 * PRODUCTS_N];
 #pragma unroll
-        for (int j = 0; j < PRODUCTS_N; ++j) {
-            const int k = first_column + warp_column + 8 * j + lane % 4 * 2;
-            const float first = sum[i / 2][j][i % 2 * 2] + (bias && k < g.columns ? bias[k] : 0.0f);
-            const float second = sum[i / 2][j][i % 2 * 2 + 1] + (bias && k + 1 < g.columns ? bias[k + 1] : 0.0f);
-            store_pair(out + at * g.columns, k, g.columns, first, second);
-        }
+        for (int j = 0; j < 2 * PRODUCTS_N; ++j) value[j] = sum[i / 2][j / 2][i % 2 * 2 + j % 2];
+        store_columns(finish, out, at, first_column + warp_column, g.columns, value, pixel < pixels);
     }
     if (STATISTICS && slices.counts) {
-        store_slices(slices, phase, phase_slices, sum, bias, first_pixel + warp_row, pixels,
-                     first_column + warp_column, g.columns, blockIdx.y == 0 && warp_column == 0);
+        store_slices(slices, phase, phase_slices, sum, first_pixel + warp_row, pixels, first_column + warp_column,
+                     g.columns, blockIdx.y == 0 && warp_column == 0);
     }
 }
 
-// x: [batch, height, width, depth], w: [taps, outputs, depth], both packed; y in f32. blockIdx.z is the band.
+// x: [batch, height, width, depth], w: [taps, outputs, depth], both packed; y as `finish` says. blockIdx.z is the band.
 extern "C" __global__ void LAUNCH_BOUNDS
-    conv_fprop_tiled(const ConvShape s, int depth, const Operand* x, const Operand* w, const float* bias, float* y,
+    conv_fprop_tiled(const ConvShape s, int depth, const Operand* x, const Operand* w, void* y, const Finish finish,
                      const Slices slices, int phase_slices) {
-    implicit_product(fprop_product(s, depth), WINDOW_ROWS ? blockIdx.z : 0, 0, x, w, bias, y, slices, phase_slices);
+    implicit_product(fprop_product(s, depth), WINDOW_ROWS ? blockIdx.z : 0, 0, x, w, y, finish, slices, phase_slices);
 }
 
-// y: [batch, rows, columns, depth], w: [taps, channels, depth], both packed; x in f32. blockIdx.z is the phase and, running
-// slower, the band.
+// y: [batch, rows, columns, depth], w: [taps, channels, depth], both packed; x as `finish` says. blockIdx.z is the phase and,
+// running slower, the band.
 extern "C" __global__ void LAUNCH_BOUNDS
-    conv_dgrad_tiled(const ConvShape s, int depth, const Operand* y, const Operand* w, const float* bias, float* x,
+    conv_dgrad_tiled(const ConvShape s, int depth, const Operand* y, const Operand* w, void* x, const Finish finish,
                      const Slices slices, int phase_slices) {
     const int phases = s.stride_rows() * s.stride_columns(), band = WINDOW_ROWS ? blockIdx.z / phases : 0;
     const int phase = blockIdx.z - band * phases;
     const int phase_row = phase / s.stride_columns(), phase_column = phase % s.stride_columns();
-    implicit_product(dgrad_product(s, depth, phase_row, phase_column), band, phase, y, w, bias, x, slices, phase_slices);
+    implicit_product(dgrad_product(s, depth, phase_row, phase_column), band, phase, y, w, x, finish, slices,
+                     phase_slices);
 }

@@ -11,6 +11,7 @@
 // columns: they look at the same boxes of the source, which are most of what a narrow tile has to bring.
 //
 // Statistics of the result, where they are wanted, are taken of the 32 pixels of a tile that a warp computes.
+#include "epilogue.cuh"
 #include "index.cuh"
 #include "moments.cuh"
 #include "pipeline.cuh"
@@ -113,29 +114,46 @@ __device__ inline void multiply_slabs(Stages& stages, int slabs, float (&sum)[PR
     if (slabs > 0) stages.release(1);
 }
 
-// Stores one phase of a pixel, rows 8 * half + lane / 4 of `sum`, if the phase has that column.
+// What the sums of all phases become, those of columns `output` and on.
+template <int TOGETHER>
+__device__ inline void finish_sums(float (&sum)[PRODUCTS_M][TILE_N / 64][32], const Finish& finish, int output, int columns) {
+    unrolled<TILE_N / TOGETHER / 32>([&](auto group) {
+        constexpr int first = 4 * group.value;
+        finish_columns(finish, output + 8 * first, columns, [&](auto j, auto e, const auto& finished) {
+            constexpr int within = first + j.value, odd = e.value;
+            unrolled<2 * PRODUCTS_M * TOGETHER>([&](auto index) {
+                constexpr int phase = index.value / (2 * PRODUCTS_M), i = index.value % (2 * PRODUCTS_M);
+                constexpr int place = phase * (TILE_N / TOGETHER / 8) + within;
+                float& value = sum[i / 2][place / 8][place % 8 * 4 + i % 2 * 2 + odd];
+                value = finished(value);
+            });
+        });
+    });
+}
+
+// Stores one phase of a pixel, rows 8 * half + lane / 4 of `sum`, if the pixel exists and the phase has that column.
 template <int TOGETHER, int PHASE>
 __device__ inline void store_pixel(const Phases<TOGETHER>& phases, const float (&sum)[TILE_N / 64][32], int half, int image,
-                                   int row, int column, int output, int columns, const float* bias, float* out) {
+                                   int row, int column, int output, int columns, const Finish& finish, void* out, bool exists) {
     const Axis& down = phases.product[PHASE].row;
     const Axis& across = phases.product[PHASE].column;
-    if (column >= across.pixels) return;
     const long long at = ((long long)image * down.output_extent + down.first + row * down.step) * across.output_extent +
                          across.first + column * across.step;
-#pragma unroll
-    for (int j = 0; j < TILE_N / TOGETHER / 8; ++j) {
-        const int place = PHASE * (TILE_N / TOGETHER / 8) + j, k = output + 8 * j + threadIdx.x % 4 * 2;
-        const float* const pair = sum[place / 8] + place % 8 * 4 + half * 2;
-        store_pair(out + at * columns, k, columns, pair[0] + (bias && k < columns ? bias[k] : 0.0f),
-                   pair[1] + (bias && k + 1 < columns ? bias[k + 1] : 0.0f));
-    }
+    unrolled<TILE_N / TOGETHER / 32>([&](auto group) {
+        constexpr int first = 4 * group.value;
+        float value[8];
+        unrolled<8>([&](auto index) {
+            constexpr int i = index.value, place = PHASE * (TILE_N / TOGETHER / 8) + first + i / 2;
+            value[i] = sum[place / 8][place % 8 * 4 + half * 2 + i % 2];
+        });
+        store_columns(finish, out, at, output + 8 * first, columns, value, exists && column < across.pixels);
+    });
 }
 
 // Moments of the columns of one phase, of the pixels that a warp has. The pixels of a tile make 8 slices for each phase.
 template <int TOGETHER, int PHASE>
 __device__ inline void store_slice(const Phases<TOGETHER>& phases, const float (&sum)[PRODUCTS_M][TILE_N / 64][32],
-                                   const Slices& slices, int pixel_tile, const Tile& tile, const PixelTiles& t, int columns,
-                                   const float* bias) {
+                                   const Slices& slices, int pixel_tile, const Tile& tile, const PixelTiles& t, int columns) {
     static_assert(PRODUCTS_M * 16 == SLICE_PIXELS, "a warp has one slice");
     const Product& g = phases.product[PHASE];
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
@@ -159,11 +177,8 @@ __device__ inline void store_slice(const Phases<TOGETHER>& phases, const float (
         Moments pair[2];
         unrolled<2>([&](auto column) {
             constexpr int e = column.value;
-            const float offset = bias && k + e < columns ? bias[k + e] : 0.0f;
-            const float value[4] = {sum[0][place / 8][place % 8 * 4 + e] + offset,
-                                    sum[0][place / 8][place % 8 * 4 + 2 + e] + offset,
-                                    sum[1][place / 8][place % 8 * 4 + e] + offset,
-                                    sum[1][place / 8][place % 8 * 4 + 2 + e] + offset};
+            const float value[4] = {sum[0][place / 8][place % 8 * 4 + e], sum[0][place / 8][place % 8 * 4 + 2 + e],
+                                    sum[1][place / 8][place % 8 * 4 + e], sum[1][place / 8][place % 8 * 4 + 2 + e]};
             pair[e] = moments(value, valid, count);
         });
         store_moments(slices, slice, columns, k, pair[0], pair[1]);
@@ -173,7 +188,7 @@ __device__ inline void store_slice(const Phases<TOGETHER>& phases, const float (
 // `phases_of` gives the phases of group `index` of `groups`.
 template <int TOGETHER, class PhasesOf>
 __device__ inline void persistent_product(const PhasesOf& phases_of, int groups, const PixelTiles& t, int columns,
-                                          const TensorMap& source, const TensorMap& w, const float* bias, float* out,
+                                          const TensorMap& source, const TensorMap& w, void* out, const Finish& finish,
                                           const Slices& slices) {
     Stages stages(stage_memory());
     const int output_tiles = ceil_div(columns, TILE_N / TOGETHER);
@@ -233,15 +248,17 @@ __device__ inline void persistent_product(const PhasesOf& phases_of, int groups,
             multiply_slabs<TILE_N / TOGETHER>(stages, phases.alone() * depth_slabs, sum, warpgroup);
         }
 
+        finish_sums<TOGETHER>(sum, finish, tile.output, columns);
         unrolled<2 * PRODUCTS_M>([&](auto index) {
             constexpr int i = index.value;
             const int pixel = (warpgroup * PRODUCTS_M + i / 2) * 64 + warp * 16 + i % 2 * 8 + lane / 4;
             const int column = tile.column + pixel % t.columns, row = tile.row + pixel / t.columns % t.rows;
             const int image = tile.image + pixel / t.columns / t.rows;
-            if (row >= g.row.pixels || image >= g.batch) return;
-            store_pixel<TOGETHER, 0>(phases, sum[i / 2], i % 2, image, row, column, tile.output, columns, bias, out);
+            const bool exists = row < g.row.pixels && image < g.batch;
+            store_pixel<TOGETHER, 0>(phases, sum[i / 2], i % 2, image, row, column, tile.output, columns, finish, out, exists);
             if constexpr (TOGETHER > 1) {
-                store_pixel<TOGETHER, 1>(phases, sum[i / 2], i % 2, image, row, column, tile.output, columns, bias, out);
+                store_pixel<TOGETHER, 1>(phases, sum[i / 2], i % 2, image, row, column, tile.output, columns, finish, out,
+                                         exists);
             }
         });
         if (slices.counts) {
@@ -249,26 +266,27 @@ __device__ inline void persistent_product(const PhasesOf& phases_of, int groups,
             const int pixel_tile =
                 ((tile.phase * t.deep + tile.image / t.images) * t.down + tile.row / t.rows) * t.across +
                 tile.column / t.columns;
-            store_slice<TOGETHER, 0>(phases, sum, slices, pixel_tile, tile, t, columns, bias);
+            store_slice<TOGETHER, 0>(phases, sum, slices, pixel_tile, tile, t, columns);
             if constexpr (TOGETHER > 1) {
-                store_slice<TOGETHER, 1>(phases, sum, slices, pixel_tile, tile, t, columns, bias);
+                store_slice<TOGETHER, 1>(phases, sum, slices, pixel_tile, tile, t, columns);
             }
         }
     }
 }
 
-// x: [batch, height, width, depth] in boxes that step over pixels by the stride, w: [taps, outputs, depth]; y in f32.
+// x: [batch, height, width, depth] in boxes that step over pixels by the stride, w: [taps, outputs, depth]; y as `finish`
+// says.
 extern "C" __global__ void __launch_bounds__(THREADS, 1)
     conv_fprop_hopper(const ConvShape s, const PixelTiles t, int depth, const __grid_constant__ TensorMap x,
-                      const __grid_constant__ TensorMap w, const float* bias, float* y, const Slices slices) {
+                      const __grid_constant__ TensorMap w, void* y, const Finish finish, const Slices slices) {
     auto phases_of = [&](int) { return Phases<1>{{fprop_product(s, depth)}}; };
-    persistent_product<1>(phases_of, 1, t, s.outputs, x, w, bias, y, slices);
+    persistent_product<1>(phases_of, 1, t, s.outputs, x, w, y, finish, slices);
 }
 
-// y: [batch, rows, columns, depth], w: [taps, channels, depth]; x in f32.
+// y: [batch, rows, columns, depth], w: [taps, channels, depth]; x as `finish` says.
 extern "C" __global__ void __launch_bounds__(THREADS, 1)
     conv_dgrad_hopper(const ConvShape s, const PixelTiles t, int depth, const __grid_constant__ TensorMap y,
-                      const __grid_constant__ TensorMap w, const float* bias, float* x, const Slices slices) {
+                      const __grid_constant__ TensorMap w, void* x, const Finish finish, const Slices slices) {
     // Phases by their first tap: the earlier it is, the more follow.
     auto phase = [](int first_tap, int begin, int stride) { return (first_tap + stride - begin % stride) % stride; };
     const int groups = s.stride_columns() / PHASES;
@@ -281,5 +299,5 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
         }
         return phases;
     };
-    persistent_product<PHASES>(phases_of, s.stride_rows() * groups, t, s.channels, y, w, bias, x, slices);
+    persistent_product<PHASES>(phases_of, s.stride_rows() * groups, t, s.channels, y, w, x, finish, slices);
 }

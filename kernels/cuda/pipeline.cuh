@@ -12,20 +12,6 @@ constexpr int THREADS = (CONSUMERS + 1) * WARPGROUP;
 constexpr int PRODUCER_REGISTERS = 40;
 constexpr int CONSUMER_REGISTERS = 232;
 
-// body(0) to body(COUNT - 1), each with a constant. A loop would do, were it certain to be unrolled: compilers of CUDA 12 first
-// move conditions out of it, and then keep sums that it indexes in memory.
-template <int VALUE>
-struct Constant {
-    static constexpr int value = VALUE;
-};
-template <int COUNT, int FIRST = 0, class Body>
-__device__ inline void unrolled(const Body& body) {
-    if constexpr (FIRST < COUNT) {
-        body(Constant<FIRST>{});
-        unrolled<COUNT, FIRST + 1>(body);
-    }
-}
-
 template <int DEPTH, int BYTES>
 struct Pipeline {
     static constexpr int SHARED_BYTES = DEPTH * BYTES + 2 * DEPTH * (int)sizeof(Mbarrier);

@@ -199,6 +199,12 @@ SIMT_UNCHECKED Value simt_shuffle_xor(unsigned mask, Value mine, unsigned distan
     if (mask != 0xffffffffu) simt_hooks.fault(simt_hooks.executor, "a shuffle of part of a warp is not supported");
     return simt_exchange(mine, line).lane[(simt_lane() ^ distance) % 32];
 }
+template <class Value>
+SIMT_UNCHECKED Value simt_shuffle(unsigned mask, Value mine, unsigned from, unsigned line) {
+    if (mask != 0xffffffffu) simt_hooks.fault(simt_hooks.executor, "a shuffle of part of a warp is not supported");
+    return simt_exchange(mine, line).lane[from % 32];
+}
+#define __shfl_sync(mask, value, from) simt_shuffle(mask, value, from, __LINE__)
 #define __shfl_xor_sync(mask, value, distance) simt_shuffle_xor(mask, value, distance, __LINE__)
 SIMT_UNCHECKED inline unsigned simt_ballot(unsigned mask, int mine, unsigned line) {
     if (mask != 0xffffffffu) simt_hooks.fault(simt_hooks.executor, "a vote of part of a warp is not supported");

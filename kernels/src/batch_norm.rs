@@ -15,6 +15,8 @@ const GROUP: usize = 128;
 const TOO_MANY: usize = 1024;
 /// Pixels of which an epilogue leaves one slice.
 pub const SLICE_PIXELS: usize = 32;
+/// Operations that normalise and rectify an element.
+const NORMALISING: usize = 5;
 
 kernel!(
     /// First step of the statistics.
@@ -153,12 +155,26 @@ pub fn with_slices(mut launch: Launch, elements: usize, slices: usize, channels:
     launch
 }
 
+/// What it costs to normalise and rectify a result in its epilogue.
+#[must_use]
+pub fn with_normalisation(mut launch: Launch, elements: usize, channels: usize) -> Launch {
+    launch.work.operations += (NORMALISING * elements) as f64;
+    launch.work.bytes += f32_bytes(4 * channels);
+    launch
+}
+
 /// y from x and the statistics; x lies as `from` says, y is written as `to`.
 pub fn normalise([from, to]: [Operand; 2], rows: usize, channels: usize) -> Launch {
     // Compiled as for the gradient that belongs to it: they are kept the same way.
     let formats = [from, from, to];
     let images = [from, to];
-    per_element(&NORMALISE, formats, &images, [rows, channels], [4, 5])
+    per_element(
+        &NORMALISE,
+        formats,
+        &images,
+        [rows, channels],
+        [4, NORMALISING],
+    )
 }
 
 /// Both sums of the gradients over x's slices: two matrices `[slices(rows), channels]`. x and dy lie as said.

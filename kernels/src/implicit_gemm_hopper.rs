@@ -47,8 +47,6 @@ pub struct Plan {
     pub maps: [TensorMap; 2],
     /// Slices that the epilogue leaves statistics of.
     pub slices: usize,
-    /// Elements of the result.
-    pub elements: usize,
 }
 
 /// y = conv(x, w) + bias on a device of `multiprocessors`; `None` for shapes that would leave most of a tile empty, or
@@ -173,8 +171,7 @@ impl Product {
             tiles: tiles.map(|extent| i32::try_from(extent).unwrap_or(i32::MAX)),
             depth,
             maps,
-            slices: self.phases * across.iter().product::<usize>() * (TILE / SLICE_PIXELS),
-            elements: self.result,
+            slices: self.phases * pixel_tiles * (choice.tile.rows / SLICE_PIXELS),
         })
     }
 }

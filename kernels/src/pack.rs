@@ -1,7 +1,7 @@
 //! Launches of `pack.cu`: operands of products, rounded, padded and transposed.
 
 use crate::convolution::ConvShape;
-use crate::kernel::{Launch, Work, kernel};
+use crate::kernel::{Launch, Work, f32_bytes, kernel};
 
 /// What a product multiplies; it adds in f32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -86,6 +86,13 @@ pub fn rows(operand: Operand, rows: usize, channels: usize) -> Launch {
         [256, 1, 1],
         work(operand, rows * channels, packed),
     )
+}
+
+/// A launch that writes rows of operands where it would write `[rows, channels]` of f32.
+#[must_use]
+pub fn with_packed_result(mut launch: Launch, to: Operand, rows: usize, channels: usize) -> Launch {
+    launch.work.bytes += to.image_bytes(rows, channels) as f64 - f32_bytes(rows * channels);
+    launch
 }
 
 /// Packs w `[taps, channels, outputs]` with the channels innermost.

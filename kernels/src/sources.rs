@@ -27,15 +27,18 @@ pub(crate) const FAMILIES: &[(&str, &str)] = files!("cuda":
 /// What the families include, by file name.
 pub const HEADERS: &[(&str, &str)] = files!("cuda":
     "activation.cuh",
+    "epilogue.cuh",
     "hopper.cuh",
     "index.cuh",
     "mma.cuh",
     "moments.cuh",
+    "normalise.cuh",
     "operand.cuh",
     "pipeline.cuh",
     "product.cuh",
     "reduce.cuh",
     "shared.cuh",
+    "unrolled.cuh",
 );
 
 /// What a host compiler needs besides, by file name.

@@ -125,6 +125,8 @@ pub enum Epilogue<'a> {
         /// Biased variance.
         variance: &'a mut Tensor,
     },
+    /// Normalisation and the rectifier behind it, to the very bits of [`Backend::normalise`].
+    Normalised(Normalisation<'a>),
 }
 
 impl Epilogue<'_> {
@@ -149,6 +151,8 @@ pub struct Fusion {
     pub statistics: bool,
     /// Whether [`Epilogue::Activation`] is offered.
     pub activation: bool,
+    /// Whether [`Epilogue::Normalised`] is offered.
+    pub normalisation: bool,
     /// Whether the result may be packed.
     pub packed_result: bool,
 }

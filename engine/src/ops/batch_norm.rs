@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::expect_shape;
-use crate::backend::{Backend, Normalisation};
+use super::{Convolution, expect_shape};
+use crate::backend::{Backend, Epilogue, Normalisation};
 use crate::error::{Error, Result};
 use crate::lazy::Recipe;
 use crate::shape::Shape;
@@ -119,16 +119,19 @@ impl Tape {
                 "batch_norm at inference takes constants only".to_owned(),
             ));
         }
-        let batch_norm = BatchNorm {
-            x: x.value()?.clone(),
-            mean: statistics.0.clone(),
-            variance: statistics.1.clone(),
-            scale: scale.value()?.clone(),
-            shift: shift.value()?.clone(),
-            settings,
+        let backend = self.backend();
+        let fuses = |convolution: &Arc<Convolution>| convolution.fusion(backend).normalisation;
+        let recipe: Arc<dyn Recipe> = match x.lazy().unfinished().filter(fuses) {
+            Some(convolution) => {
+                let batch_norm = BatchNorm::new(convolution, statistics, [scale, shift], settings)?;
+                Arc::new(batch_norm)
+            }
+            None => {
+                let x = x.value()?.clone();
+                Arc::new(BatchNorm::new(x, statistics, [scale, shift], settings)?)
+            }
         };
-        let y = self.defer(x.shape().clone(), Arc::new(batch_norm));
-        Ok(Variable::untracked(y))
+        Ok(Variable::untracked(self.defer(x.shape().clone(), recipe)))
     }
 }
 
@@ -157,10 +160,10 @@ fn check(
     Ok(channels)
 }
 
-/// A batch normalisation with all of its operands.
+/// A batch normalisation with all of its operands. `x` is a tensor, or the convolution that has yet to compute it.
 #[derive(Clone, Debug)]
-struct BatchNorm {
-    x: Tensor,
+struct BatchNorm<X = Tensor> {
+    x: X,
     mean: Tensor,
     variance: Tensor,
     scale: Tensor,
@@ -168,7 +171,23 @@ struct BatchNorm {
     settings: BatchNormSettings,
 }
 
-impl BatchNorm {
+impl<X> BatchNorm<X> {
+    fn new(
+        x: X,
+        (mean, variance): (&Tensor, &Tensor),
+        [scale, shift]: [&Variable; 2],
+        settings: BatchNormSettings,
+    ) -> Result<Self> {
+        Ok(Self {
+            x,
+            mean: mean.clone(),
+            variance: variance.clone(),
+            scale: scale.value()?.clone(),
+            shift: shift.value()?.clone(),
+            settings,
+        })
+    }
+
     fn by(&self) -> Normalisation<'_> {
         Normalisation {
             mean: &self.mean,
@@ -192,6 +211,18 @@ impl Recipe for BatchNorm {
 
     fn packs(&self, _: &dyn Backend) -> bool {
         true
+    }
+}
+
+/// In the convolution's epilogue, which is offered.
+impl Recipe for BatchNorm<Arc<Convolution>> {
+    fn compute(&self, backend: &dyn Backend, y: &mut Tensor) -> Result<()> {
+        let epilogue = Epilogue::Normalised(self.by());
+        self.x.run(backend, epilogue, y)
+    }
+
+    fn packs(&self, backend: &dyn Backend) -> bool {
+        self.x.fusion(backend).packed_result
     }
 }
 

@@ -80,7 +80,7 @@ impl Tape {
         };
         let (saved, kept) = (x.save(backend, &convolution.x), convolution.weight.clone());
         let shape = convolution.result_shape();
-        let y: Arc<Lazy> = if fusion.statistics || fusion.activation {
+        let y: Arc<Lazy> = if fusion.statistics || fusion.activation || fusion.normalisation {
             self.defer(shape, Arc::new(convolution))
         } else {
             let mut y = backend.empty(shape)?;

@@ -5,91 +5,29 @@
 //! kernels where the device has them and the shape fills their tiles, by tiled kernels otherwise, and by the plain kernels
 //! on GPUs that are too old for either.
 
-use cosmogan_kernels::batch_norm::{self, EpilogueSlices};
+use cosmogan_kernels::batch_norm::EpilogueSlices;
 use cosmogan_kernels::convolution::{self, ConvShape};
-use cosmogan_kernels::pack::{self, Operand};
+use cosmogan_kernels::pack::Operand;
 use cosmogan_kernels::tuning::{Choice, Problem, Product};
 use cosmogan_kernels::{
     Launch, Tier, implicit_gemm, implicit_gemm_hopper, implicit_gemm_hopper_wgrad, linear, reduce,
     single_channel,
 };
 
-use super::operators::slope;
-use super::{Allocation, Arguments, Image, LaunchBackend, moments};
-use crate::backend::{Activation, Epilogue};
-use crate::error::{Error, Result};
+use super::epilogue::{Finish, Outcome};
+use super::{Arguments, Image, LaunchBackend};
+use crate::error::Result;
 use crate::geometry::ConvGeometry;
-
-/// A packed operand: in memory of its own, or as it lies where there is nothing to pack.
-struct Packed {
-    address: u64,
-    _memory: Option<Box<dyn Allocation>>,
-}
 
 /// What operands are refused for.
 const NAME: &str = "convolution";
 
-/// A launch of a tiled kernel, with what it is told besides the shape, and what it writes.
+/// A launch of a tiled kernel, with what it is told besides the shape.
 struct TiledProduct {
     launch: Launch,
     /// The packed depth of the source.
     depth: usize,
     slices: EpilogueSlices,
-    /// Channels of the result, and its elements.
-    columns: usize,
-    elements: usize,
-}
-
-/// What is done to a result on its way to memory.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Finish {
-    /// Nothing.
-    None,
-    /// An activation.
-    Activation(Activation),
-    /// Mean and variance of its channels are written there.
-    Statistics([u64; 2]),
-}
-
-impl Finish {
-    fn expect_none(self) -> Result<()> {
-        match self {
-            Self::None => Ok(()),
-            _ => Err(self.refused()),
-        }
-    }
-
-    fn statistics(self) -> Result<Option<[u64; 2]>> {
-        match self {
-            Self::None => Ok(None),
-            Self::Statistics(to) => Ok(Some(to)),
-            Self::Activation(_) => Err(self.refused()),
-        }
-    }
-
-    /// `struct Activation` of `activation.cuh`.
-    fn activation(self) -> Result<[u8; 8]> {
-        let (slope, tangent) = match self {
-            Self::None => (1.0, 0),
-            Self::Activation(activation) => match slope(activation) {
-                Some(slope) => (slope, 0),
-                None => (1.0, 1),
-            },
-            Self::Statistics(_) => return Err(self.refused()),
-        };
-        let (slope, tangent) = (f32::to_ne_bytes(slope), i32::to_ne_bytes(tangent));
-        let mut bytes = [0; 8];
-        bytes[..4].copy_from_slice(&slope);
-        bytes[4..].copy_from_slice(&tangent);
-        Ok(bytes)
-    }
-
-    fn refused(self) -> Error {
-        Error::InvalidOperand {
-            operator: NAME,
-            problem: format!("the kernel of this shape does not take over {self:?}"),
-        }
-    }
 }
 
 /// A geometry as the kernels take it.
@@ -132,25 +70,19 @@ impl LaunchBackend {
         finish: Finish,
     ) -> Result<()> {
         if single_channel::has_fprop(s) {
-            let arguments = arguments(s, &[], &[x.values(NAME)?, w, bias]);
-            let arguments = arguments.bytes(&finish.activation()?);
-            let extents = [s.output_len() / s.outputs, s.outputs];
-            return self.packing(y, extents, |y| {
-                let arguments = arguments.int(y.format.row(s.outputs)).address(y.address);
-                self.launch(&single_channel::fprop(y.format, s), &arguments)
-            });
+            let arguments = arguments(s, &[], &[x.values(NAME)?, w, bias])
+                .bytes(&finish.activation()?)
+                .int(y.format.row(s.outputs))
+                .address(y.address);
+            return self.launch(&single_channel::fprop(y.format, s), &arguments);
         }
-        if y.format != Operand::F32 {
-            let extents = [s.output_len() / s.outputs, s.outputs];
-            return self.packed_result(y, extents, |y| self.fprop(s, x, [w, bias], y, finish));
-        }
-        let y = y.values(NAME)?;
         let Some(operand) = self.operand_for(s) else {
             finish.expect_none()?;
-            let addresses = [x.values(NAME)?, w, bias, y];
+            let addresses = [x.values(NAME)?, w, bias, y.values(NAME)?];
             return self.product(&convolution::fprop(s), s, &[], addresses);
         };
-        let statistics = finish.statistics()?;
+        let extents = [s.batch * s.output[0] * s.output[1], s.outputs];
+        let to = Outcome::new(operand, y, extents, bias, finish)?;
         let pixels = s.batch * s.input[0] * s.input[1];
         let x = self.pack_rows(operand, pixels, s.channels, x)?;
         let w = self.pack_transposed(operand, s, w)?;
@@ -158,18 +90,14 @@ impl LaunchBackend {
         if let Some(plan) = self.hopper.and_then(|blocks| {
             implicit_gemm_hopper::fprop(operand, s, &choice(Tier::Hopper), blocks)
         }) {
-            let addresses = [x.address, w.address(), bias, y];
-            return self.planned_product(&plan, s, addresses, s.outputs, statistics);
+            return self.planned_product(plan, s, [x.address, w.address()], &to);
         }
         let product = TiledProduct {
             launch: implicit_gemm::fprop(operand, s, &choice(Tier::Tiled)),
             depth: operand.padded(s.channels),
             slices: EpilogueSlices::fprop(s),
-            columns: s.outputs,
-            elements: s.output_len(),
         };
-        let addresses = [x.address, w.address(), bias, y];
-        self.tiled_product(product, s, addresses, statistics)
+        self.tiled_product(product, s, [x.address, w.address()], &to)
     }
 
     /// x from y, w and a bias, which is 0 where there is none.
@@ -181,11 +109,6 @@ impl LaunchBackend {
         x: Image,
         finish: Finish,
     ) -> Result<()> {
-        if x.format != Operand::F32 {
-            let extents = [s.input_len() / s.channels, s.channels];
-            return self.packed_result(x, extents, |x| self.dgrad(s, y, [w, bias], x, finish));
-        }
-        let x = x.values(NAME)?;
         if s.channels == 1 && s.kernel == [1, 1] && s.output == [1, 1] && s.input == [1, 1] {
             finish.expect_none()?;
             let arguments = Arguments::new()
@@ -193,41 +116,39 @@ impl LaunchBackend {
                 .address(y.values(NAME)?)
                 .address(w)
                 .address(bias)
-                .address(x);
+                .address(x.values(NAME)?);
             return self.launch(&linear::dot(s.batch, s.outputs), &arguments);
         }
         if single_channel::has_dgrad(s) {
             let arguments = arguments(s, &[y.format.row(s.outputs)], &[y.address, w, bias])
                 .bytes(&finish.activation()?)
-                .address(x);
+                .address(x.values(NAME)?);
             return self.launch(&single_channel::dgrad(y.format, s), &arguments);
         }
         let Some(operand) = self.operand_for(s) else {
             finish.expect_none()?;
             let w = self.pack_transposed(Operand::F32, s, w)?;
             let padded = Operand::F32.padded(s.channels);
-            let addresses = [y.values(NAME)?, w.address(), bias, x];
+            let addresses = [y.values(NAME)?, w.address(), bias, x.values(NAME)?];
             return self.product(&convolution::dgrad(s), s, &[padded], addresses);
         };
-        let statistics = finish.statistics()?;
+        let extents = [s.batch * s.input[0] * s.input[1], s.channels];
+        let to = Outcome::new(operand, x, extents, bias, finish)?;
         let pixels = s.batch * s.output[0] * s.output[1];
         let y = self.pack_rows(operand, pixels, s.outputs, y)?;
         let w = self.pack_rows(operand, s.taps() * s.channels, s.outputs, Image::of(w))?;
-        let addresses = [y.address, w.address, bias, x];
         let choice = |tier| self.choice(Product::Dgrad, operand, tier, s);
         if let Some(plan) = self.hopper.and_then(|blocks| {
             implicit_gemm_hopper::dgrad(operand, s, &choice(Tier::Hopper), blocks)
         }) {
-            return self.planned_product(&plan, s, addresses, s.channels, statistics);
+            return self.planned_product(plan, s, [y.address, w.address], &to);
         }
         let product = TiledProduct {
             launch: implicit_gemm::dgrad(operand, s, &choice(Tier::Tiled)),
             depth: operand.padded(s.outputs),
             slices: EpilogueSlices::dgrad(s),
-            columns: s.channels,
-            elements: s.input_len(),
         };
-        self.tiled_product(product, s, addresses, statistics)
+        self.tiled_product(product, s, [y.address, w.address], &to)
     }
 
     /// w from x and y.
@@ -265,23 +186,6 @@ impl LaunchBackend {
         self.split_product(&launch, s, &extents, split.slices, addresses)
     }
 
-    /// What an epilogue does to a result of so many channels.
-    pub(super) fn finish(
-        &self,
-        operator: &'static str,
-        epilogue: Epilogue<'_>,
-        channels: usize,
-    ) -> Result<Finish> {
-        Ok(match epilogue {
-            Epilogue::None => Finish::None,
-            Epilogue::Activation(activation) => Finish::Activation(activation),
-            Epilogue::Statistics { mean, variance } => Finish::Statistics([
-                self.output_of(operator, mean, channels)?,
-                self.output_of(operator, variance, channels)?,
-            ]),
-        })
-    }
-
     /// The operand format of a shape's tiled product, if it has one: a product with a vector has none.
     pub(super) fn operand_for(&self, s: &ConvShape) -> Option<Operand> {
         (self.tiled && s.channels > 1 && s.outputs > 1).then_some(self.operand())
@@ -309,19 +213,17 @@ impl LaunchBackend {
         self.launch(launch, &arguments(s, extents, &addresses))
     }
 
-    /// The same of tiled kernels, whose epilogue may leave statistics.
+    /// The same of tiled kernels.
     fn tiled_product(
         &self,
         product: TiledProduct,
         s: &ConvShape,
-        addresses: [u64; 4],
-        statistics: Option<[u64; 2]>,
+        operands: [u64; 2],
+        to: &Outcome,
     ) -> Result<()> {
-        let launch = product.launch;
-        let arguments = arguments(s, &[product.depth], &addresses);
+        let arguments = arguments(s, &[product.depth], &operands);
         let slices = product.slices;
-        let shape = [product.elements, slices.count(), product.columns];
-        self.with_statistics(launch, arguments, shape, statistics, |arguments| {
+        self.finished_product(product.launch, arguments, to, slices.count(), |arguments| {
             arguments.int(slices.phase)
         })
     }
@@ -329,49 +231,19 @@ impl LaunchBackend {
     /// The same of Hopper kernels, which find both operands by their maps.
     fn planned_product(
         &self,
-        plan: &implicit_gemm_hopper::Plan,
+        plan: implicit_gemm_hopper::Plan,
         s: &ConvShape,
-        [source, w, bias, out]: [u64; 4],
-        columns: usize,
-        statistics: Option<[u64; 2]>,
+        [source, w]: [u64; 2],
+        to: &Outcome,
     ) -> Result<()> {
         let arguments = Arguments::new()
             .ints(&s.words())
             .ints(&plan.tiles)
             .int(plan.depth)
             .bytes(&self.launcher.tensor_map(&plan.maps[0], source)?)
-            .bytes(&self.launcher.tensor_map(&plan.maps[1], w)?)
-            .address(bias)
-            .address(out);
-        let shape = [plan.elements, plan.slices, columns];
-        self.with_statistics(
-            plan.launch.clone(),
-            arguments,
-            shape,
-            statistics,
-            |arguments| arguments,
-        )
-    }
-
-    /// Launches a product of so many elements in so many slices and channels, of which it leaves statistics, if they are
-    /// wanted, and joins them. `complete` adds the arguments behind where those go.
-    fn with_statistics(
-        &self,
-        launch: Launch,
-        arguments: Arguments,
-        [elements, slices, channels]: [usize; 3],
-        statistics: Option<[u64; 2]>,
-        complete: impl FnOnce(Arguments) -> Arguments,
-    ) -> Result<()> {
-        let Some(to) = statistics else {
-            let arguments = complete(arguments.bytes(&moments::slices([0; 4])));
-            return self.launch(&launch, &arguments);
-        };
-        let moments = self.moments(slices, channels)?;
-        let launch = batch_norm::with_slices(launch, elements, slices, channels);
-        let arguments = complete(arguments.bytes(&moments.argument()));
-        self.launch(&launch, &arguments)?;
-        self.join(moments, to)
+            .bytes(&self.launcher.tensor_map(&plan.maps[1], w)?);
+        let whole = |arguments| arguments;
+        self.finished_product(plan.launch, arguments, to, plan.slices, whole)
     }
 
     /// Launches a product that leaves partial sums, and adds them.
@@ -436,97 +308,6 @@ impl LaunchBackend {
             .address(partials)
             .address(totals);
         self.launch(&reduce::totals(rows, columns), &arguments)
-    }
-
-    fn pack_rows(
-        &self,
-        operand: Operand,
-        rows: usize,
-        channels: usize,
-        image: Image,
-    ) -> Result<Packed> {
-        let padded = operand.padded(channels);
-        let packed = match image.format {
-            Operand::F32 => operand == Operand::F32 && padded == channels,
-            format => format == operand,
-        };
-        if packed {
-            return Ok(Packed {
-                address: image.address,
-                _memory: None,
-            });
-        }
-        let values = image.values(NAME)?;
-        let packed = self.scratch(operand.bytes() * rows * padded)?;
-        let to = Image {
-            address: packed.address(),
-            format: operand,
-        };
-        self.pack_into(to, [rows, channels], values)?;
-        Ok(Packed {
-            address: to.address,
-            _memory: Some(packed),
-        })
-    }
-
-    /// Packs `[rows, channels]`.
-    pub(super) fn pack_into(
-        &self,
-        to: Image,
-        [rows, channels]: [usize; 2],
-        values: u64,
-    ) -> Result<()> {
-        let arguments = Arguments::new()
-            .int(rows)
-            .int(channels)
-            .int(to.format.padded(channels))
-            .address(values)
-            .address(to.address);
-        self.launch(&pack::rows(to.format, rows, channels), &arguments)
-    }
-
-    /// Lets `compute` write `[rows, channels]` as `to` says, or, where passes are on their own, as values that are packed then.
-    pub(super) fn packing(
-        &self,
-        to: Image,
-        extents: [usize; 2],
-        compute: impl FnOnce(Image) -> Result<()>,
-    ) -> Result<()> {
-        if self.fused || to.format == Operand::F32 {
-            compute(to)
-        } else {
-            self.packed_result(to, extents, compute)
-        }
-    }
-
-    /// Packs what `compute` leaves as values `[rows, channels]`.
-    fn packed_result(
-        &self,
-        to: Image,
-        [rows, channels]: [usize; 2],
-        compute: impl FnOnce(Image) -> Result<()>,
-    ) -> Result<()> {
-        let values = self.scratch(4 * rows * channels)?;
-        compute(Image::of(values.address()))?;
-        self.pack_into(to, [rows, channels], values.address())
-    }
-
-    fn pack_transposed(
-        &self,
-        operand: Operand,
-        s: &ConvShape,
-        w: u64,
-    ) -> Result<Box<dyn Allocation>> {
-        let padded = operand.padded(s.channels);
-        let packed = self.scratch(operand.bytes() * s.taps() * s.outputs * padded)?;
-        let arguments = Arguments::new()
-            .int(s.channels)
-            .int(s.outputs)
-            .int(padded)
-            .address(w)
-            .address(packed.address());
-        self.launch(&pack::transposed(operand, s), &arguments)?;
-        Ok(packed)
     }
 }
 

@@ -4,10 +4,12 @@
 //! the executor on a processor run the very same launches.
 
 mod convolution;
+mod epilogue;
 mod gather;
 mod launcher;
 mod moments;
 mod operators;
+mod packing;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -3,7 +3,8 @@
 use cosmogan_kernels::pack::Operand;
 use cosmogan_kernels::{adam, batch_norm, elementwise, loss, reduce, single_channel};
 
-use super::convolution::{Finish, linear_shape, shape_of};
+use super::convolution::{linear_shape, shape_of};
+use super::epilogue::Finish;
 use super::{Arguments, Format, LaunchBackend, Recording};
 use crate::adam::AdamStep;
 use crate::backend::{Activation, Backend, Buffer, Epilogue, Fusion, Normalisation, expect_room};
@@ -104,12 +105,13 @@ impl Backend for LaunchBackend {
         if product == ConvProduct::Wgrad {
             return Fusion::default();
         }
-        // Tiled kernels in f32 have no register left for statistics, and f32 needs no packing.
+        // Tiled kernels in f32 have no register left for epilogues, and f32 needs no packing.
         let on_tensor_cores = self.operand() != Operand::F32;
         if self.operand_for(&s).is_some() {
             return Fusion {
                 packed: on_tensor_cores,
                 statistics: self.fused && on_tensor_cores,
+                normalisation: self.fused && on_tensor_cores,
                 packed_result: on_tensor_cores,
                 ..Fusion::default()
             };
@@ -164,7 +166,8 @@ impl Backend for LaunchBackend {
         ];
         let y = self.output_image_of(NAME, y, s.output_len())?;
         let finish = self.finish(NAME, epilogue, s.outputs)?;
-        self.fprop(&s, x, addresses, y, finish)
+        let extents = [s.output_len() / s.outputs.max(1), s.outputs];
+        self.packing(y, extents, |y| self.fprop(&s, x, addresses, y, finish))
     }
 
     fn conv_dgrad(
@@ -185,7 +188,8 @@ impl Backend for LaunchBackend {
         ];
         let x = self.output_image_of(NAME, x, s.input_len())?;
         let finish = self.finish(NAME, epilogue, s.channels)?;
-        self.dgrad(&s, y, addresses, x, finish)
+        let extents = [s.input_len() / s.channels.max(1), s.channels];
+        self.packing(x, extents, |x| self.dgrad(&s, y, addresses, x, finish))
     }
 
     fn conv_wgrad(

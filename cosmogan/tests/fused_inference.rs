@@ -1,0 +1,333 @@
+//! Batch normalisation with running statistics in the epilogue of the convolution in front of it: the bits of a pass of its own,
+//! in either form. And planted faults are noticed.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot prepare its data has failed"
+)]
+
+#[path = "support/launchers.rs"]
+mod launchers;
+
+use std::sync::Arc;
+
+use cosmogan::model::{Mode, Network, NetworkKind, Preset, discriminator, sampler};
+use cosmogan_engine::backend::launch::LaunchBackend;
+use cosmogan_engine::backend::{Backend, Precision};
+use cosmogan_engine::ops::BatchNormSettings;
+use cosmogan_engine::{Padding, Result, Shape, Tape, Tensor};
+use launchers::{Faulty, WorkModel, device, simt};
+
+const SAME: Padding = Padding {
+    begin: [1, 1],
+    end: [2, 2],
+};
+const WINDOW: usize = 5;
+const STRIDE: [usize; 2] = [2, 2];
+const SETTINGS: BatchNormSettings = BatchNormSettings {
+    epsilon: 1e-5,
+    slope: 0.2,
+};
+
+/// A hidden layer at inference: a convolution from `from` to `to` channels, or a transposed one, with what normalises it.
+#[derive(Clone, Copy, Debug)]
+struct Layer {
+    transposed: bool,
+    batch: usize,
+    size: [usize; 2],
+    from: usize,
+    to: usize,
+}
+
+const fn layer(
+    transposed: bool,
+    [batch, height, width]: [usize; 3],
+    [from, to]: [usize; 2],
+) -> Layer {
+    Layer {
+        transposed,
+        batch,
+        size: [height, width],
+        from,
+        to,
+    }
+}
+
+/// Of tiled kernels: images of odd extents, rows that are not whole chunks, more columns than a warp has.
+const TILED: [Layer; 4] = [
+    layer(false, [3, 7, 9], [13, 21]),
+    layer(true, [3, 3, 5], [21, 13]),
+    layer(false, [2, 6, 5], [9, 75]),
+    layer(true, [2, 3, 3], [9, 75]),
+];
+/// Of Hopper kernels: tiles of 128 and of 64 columns, one phase in a tile and two.
+const HOPPER: [Layer; 4] = [
+    layer(false, [4, 13, 14], [64, 67]),
+    layer(false, [4, 13, 14], [64, 64]),
+    layer(true, [4, 7, 6], [64, 67]),
+    layer(true, [4, 7, 6], [72, 64]),
+];
+
+/// Values between -1 and 1 in an order that the seed decides.
+struct Random(u32);
+
+impl Random {
+    fn value(&mut self) -> f32 {
+        self.0 = self.0.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (self.0 >> 8) as f32 / 8_388_608.0 - 1.0
+    }
+
+    fn tensor(&mut self, backend: &dyn Backend, dims: &[usize]) -> Tensor {
+        let values: Vec<f32> = (0..dims.iter().product()).map(|_| self.value()).collect();
+        backend.upload(Shape::from(dims), &values).unwrap()
+    }
+
+    /// Values between 0.01 and 4.
+    fn variances(&mut self, backend: &dyn Backend, channels: usize) -> Tensor {
+        let values: Vec<f32> = (0..channels)
+            .map(|_| (self.value() + 1.005).powi(2))
+            .collect();
+        backend.upload(Shape::from([channels]), &values).unwrap()
+    }
+}
+
+/// The bits of what the layer writes for a convolution to read, as that shows them, and of what it writes for any other reader.
+fn bits(device: LaunchBackend, layer: Layer) -> Result<[Vec<u32>; 2]> {
+    let tape = Tape::new(Arc::new(device));
+    let backend = tape.backend();
+    let mut random = Random(1);
+    let mut constant = |dims: &[usize]| tape.constant(random.tensor(backend, dims));
+    let Layer {
+        batch,
+        size: [height, width],
+        from,
+        to,
+        ..
+    } = layer;
+    let x = constant(&[batch, height, width, from]);
+    let bias = constant(&[to]);
+    let image = if layer.transposed {
+        let weight = constant(&[WINDOW, WINDOW, to, from]);
+        tape.conv_transpose2d(&x, &weight, &bias, STRIDE, SAME)?
+    } else {
+        let weight = constant(&[WINDOW, WINDOW, from, to]);
+        tape.conv2d(&x, &weight, &bias, STRIDE, SAME)?
+    };
+    let (scale, shift) = (constant(&[to]), constant(&[to]));
+    let (next, next_bias) = (constant(&[WINDOW, WINDOW, to, 5]), constant(&[5]));
+    let mean = random.tensor(backend, &[to]);
+    let variance = random.variances(backend, to);
+    let y = tape.batch_norm_inference(&image, (&mean, &variance), &scale, &shift, SETTINGS)?;
+    let read = tape.conv2d(&y, &next, &next_bias, [1, 1], SAME)?;
+    let download = |tensor: &Tensor| {
+        let values = backend.download(tensor)?;
+        Ok(values.into_iter().map(f32::to_bits).collect())
+    };
+    Ok([download(read.value()?)?, download(y.value()?)?])
+}
+
+/// The kernels of a layer: one product of the wanted tier, and nothing that normalises.
+#[test]
+fn layers_run_on_the_kernels_that_they_are_meant_for() {
+    for (layers, tier) in [(TILED, "tiled"), (HOPPER, "hopper")] {
+        for layer in layers {
+            let model = Arc::new(WorkModel::default());
+            let device = LaunchBackend::new(Arc::clone(&model) as Arc<_>, Precision::Bf16);
+            bits(device.unwrap(), layer).unwrap();
+            let launches = model.launches();
+            let product = if layer.transposed { "dgrad" } else { "fprop" };
+            let wanted = format!("conv_{product}_{tier}");
+            assert!(
+                launches.iter().any(|(name, _)| *name == wanted),
+                "{layer:?}"
+            );
+            let normalises = |name: &str| name.starts_with("batch_norm");
+            assert!(
+                !launches.iter().any(|(name, _)| normalises(name)),
+                "{layer:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn layers_are_the_bits_of_a_pass_of_their_own() {
+    for precision in [Precision::Bf16, Precision::Tf32] {
+        for layer in TILED.into_iter().chain(HOPPER) {
+            let alone = bits(simt(1, precision).unfused(), layer).unwrap();
+            let fused = bits(simt(2, precision), layer).unwrap();
+            assert!(fused == alone, "{precision}, {layer:?}");
+        }
+    }
+    // Nothing is fused there, and nothing is wrong.
+    for device in [simt(3, Precision::F32), simt(4, Precision::F32).plain()] {
+        let alone = bits(device.clone().unfused(), TILED[0]).unwrap();
+        assert!(bits(device, TILED[0]).unwrap() == alone);
+    }
+}
+
+#[test]
+fn planted_faults_are_noticed() {
+    const TILES: &str = "implicit_gemm.cu";
+    const WARPGROUPS: &str = "implicit_gemm_hopper.cu";
+    let [_, _, wide, _] = TILED;
+    let [hopper, _, _, two_phases] = HOPPER;
+    let in_header =
+        |file, right: &str, wrong: &str| Faulty::in_header(file, "epilogue.cuh", right, wrong);
+    let faults = [
+        // Another column's statistics, and other lanes' columns.
+        (
+            wide,
+            in_header(
+                TILES,
+                "first + threadIdx.x % 32, columns",
+                "threadIdx.x % 32, columns",
+            ),
+        ),
+        (
+            wide,
+            in_header(
+                TILES,
+                "8 * j.value + threadIdx.x % 4 * 2 + e.value",
+                "8 * j.value + threadIdx.x % 4 + e.value",
+            ),
+        ),
+        (
+            hopper,
+            Faulty::new(
+                WARPGROUPS,
+                "output + 8 * first, columns, [&]",
+                "output, columns, [&]",
+            ),
+        ),
+        (
+            two_phases,
+            Faulty::new(WARPGROUPS, "+ within;", "+ within % 4;"),
+        ),
+        // Padding that is no zero, and none at all.
+        (
+            wide,
+            in_header(
+                TILES,
+                "< columns ? value[i] : 0.0f",
+                "< columns ? value[i] : 1.0f / 0.0f",
+            ),
+        ),
+        (
+            wide,
+            in_header(TILES, "chunk < by.padded", "chunk + 8 <= columns"),
+        ),
+        // Pieces in the wrong place.
+        (
+            wide,
+            in_header(
+                TILES,
+                "upper ? piece[j] : piece[j + distance]",
+                "upper ? piece[j + distance] : piece[j]",
+            ),
+        ),
+        (
+            hopper,
+            in_header(
+                WARPGROUPS,
+                "k + place * CHUNK_VALUES",
+                "k + place / 2 * CHUNK_VALUES",
+            ),
+        ),
+        // Another function.
+        (
+            wide,
+            in_header(TILES, "normalised(sum + bias,", "normalised(sum,"),
+        ),
+        (
+            wide,
+            in_header(
+                TILES,
+                "return rectified(value, value, by.slope)",
+                "return value",
+            ),
+        ),
+    ];
+    let precision = Precision::Bf16;
+    for (index, (layer, faulty)) in faults.into_iter().enumerate() {
+        let expected = bits(simt(1, precision).unfused(), layer).unwrap();
+        match bits(device(faulty, precision), layer) {
+            Ok(found) => assert!(found != expected, "fault {index}"),
+            // By the executor, not by the compiler.
+            Err(error) => assert!(!error.to_string().contains("compile"), "{index}: {error}"),
+        }
+    }
+}
+
+/// Maps of a generator and logits of a discriminator, of initial weights.
+fn networks(device: LaunchBackend, preset: Preset) -> [Vec<u32>; 2] {
+    let config = preset.model();
+    let backend: Arc<dyn Backend> = Arc::new(device);
+    let network = |kind| Network::initial(kind, config, 1, &backend).unwrap();
+    let latents: Vec<f32> = (0..2 * config.z_dim)
+        .map(|i| (i as f32 * 0.61).cos())
+        .collect();
+    let maps = sampler::generate(&network(NetworkKind::Generator), &latents).unwrap();
+
+    let critic = network(NetworkKind::Discriminator);
+    let tape = Tape::new(Arc::clone(&backend));
+    let bound = critic.bind(&tape, Mode::Inference);
+    let shape = Shape::from([2, config.output_size, config.output_size, 1]);
+    let images = tape.constant(backend.upload(shape, &maps).unwrap());
+    let (logits, _) = discriminator::forward(&bound, &images).unwrap();
+    let logits = backend.download(logits.value().unwrap()).unwrap();
+    [maps, logits].map(|values| values.into_iter().map(f32::to_bits).collect())
+}
+
+#[test]
+fn networks_are_the_bits_of_passes_of_their_own() {
+    for precision in [Precision::Bf16, Precision::Tf32] {
+        let alone = networks(simt(1, precision).unfused(), Preset::Tiny);
+        let fused = networks(simt(2, precision), Preset::Tiny);
+        assert!(fused == alone, "{precision}");
+    }
+}
+
+/// Multiply-adds of bf16 count twice: what an H200 does in a second, and the bytes that its memory moves (decision 8).
+const OPERATIONS: f64 = 790e12;
+const BYTES: f64 = 4.3e12;
+
+/// What 1,024 maps of the paper's model cost by the work model, in batches: gigabytes, launches, and the milliseconds that
+/// launches take at least, each the longer of its operations and its bytes.
+fn generating(batch: usize, fused: bool) -> [f64; 3] {
+    const MAPS: usize = 1024;
+    let model = Arc::new(WorkModel::default());
+    let device = LaunchBackend::new(Arc::clone(&model) as Arc<_>, Precision::Bf16).unwrap();
+    let backend: Arc<dyn Backend> = Arc::new(if fused { device } else { device.unfused() });
+    let config = Preset::Paper.model();
+    let network = Network::initial(NetworkKind::Generator, config, 1, &backend).unwrap();
+    let latents = vec![0.0; batch * config.z_dim];
+    sampler::generate(&network, &latents).unwrap();
+    let launches = model.launches();
+    let batches = (MAPS / batch) as f64;
+    let [mut bytes, mut seconds] = [0.0; 2];
+    for (name, work) in &launches {
+        let least = (work.operations / OPERATIONS).max(work.bytes / BYTES);
+        println!(
+            "  {name:24} {:7.2} GB {:7.2} TFLOP {:6.2} ms",
+            batches * work.bytes / 1e9,
+            batches * work.operations / 1e12,
+            batches * least * 1e3
+        );
+        bytes += batches * work.bytes;
+        seconds += batches * least;
+    }
+    [bytes / 1e9, batches * launches.len() as f64, seconds * 1e3]
+}
+
+#[test]
+fn generating_moves_less() {
+    for batch in [16, 256] {
+        let [alone, fused] = [false, true].map(|fused| {
+            let [bytes, launches, least] = generating(batch, fused);
+            let word = if fused { "fused" } else { "each on its own" };
+            println!("1,024 maps in batches of {batch}, {word}: {bytes:.2} GB, {launches} launches, {least:.2} ms at least");
+            [bytes, least]
+        });
+        assert!(fused[0] < 0.7 * alone[0] && fused[1] < alone[1]);
+    }
+}

@@ -1,0 +1,174 @@
+//! Devices that are not what they should be: an executor of faulty kernels, and a GPU that computes nothing.
+#![allow(dead_code, reason = "every test file uses its own part of this")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot prepare its device has failed"
+)]
+
+use std::sync::{Arc, Mutex};
+
+use cosmogan_engine::backend::Precision;
+use cosmogan_engine::backend::launch::{Allocation, Arguments, LaunchBackend, Launcher, Recording};
+use cosmogan_engine::backend::simt::SimtLauncher;
+use cosmogan_engine::{Error, Result};
+use cosmogan_kernels::tensor_map::TensorMap;
+use cosmogan_kernels::{HEADERS, Launch, Work, source};
+
+pub(crate) fn device(launcher: impl Launcher + 'static, precision: Precision) -> LaunchBackend {
+    LaunchBackend::new(Arc::new(launcher), precision).unwrap()
+}
+
+pub(crate) fn simt(seed: u64, precision: Precision) -> LaunchBackend {
+    device(SimtLauncher::new(seed).unwrap(), precision)
+}
+
+/// The executor, with one line of one source replaced.
+#[derive(Debug)]
+pub(crate) struct Faulty {
+    inner: SimtLauncher,
+    file: &'static str,
+    text: String,
+    records: bool,
+}
+
+impl Faulty {
+    pub(crate) fn new(file: &'static str, right: &str, wrong: &str) -> Self {
+        Self::with_text(file, replaced(file, source(file), right, wrong))
+    }
+
+    /// The same of a line of a header that the source includes.
+    pub(crate) fn in_header(file: &'static str, header: &str, right: &str, wrong: &str) -> Self {
+        let found = HEADERS.iter().find(|(name, _)| *name == header);
+        let faulty = replaced(header, found.unwrap().1, right, wrong);
+        let include = format!("#include \"{header}\"");
+        Self::with_text(file, replaced(file, source(file), &include, &faulty))
+    }
+
+    fn with_text(file: &'static str, text: String) -> Self {
+        Self {
+            inner: SimtLauncher::new(1).unwrap(),
+            file,
+            text,
+            records: true,
+        }
+    }
+
+    /// Without a fault, but nothing is replayed.
+    pub(crate) fn that_runs_everything(seed: u64) -> Self {
+        Self {
+            inner: SimtLauncher::new(seed).unwrap(),
+            file: "",
+            text: String::new(),
+            records: false,
+        }
+    }
+}
+
+impl Launcher for Faulty {
+    fn description(&self) -> String {
+        self.inner.description()
+    }
+    fn notice(&self) -> Option<String> {
+        self.inner.notice()
+    }
+    fn tiled_kernels(&self) -> std::result::Result<(), String> {
+        self.inner.tiled_kernels()
+    }
+    fn hopper_kernels(&self) -> std::result::Result<usize, String> {
+        self.inner.hopper_kernels()
+    }
+    fn tensor_map(&self, map: &TensorMap, address: u64) -> Result<[u8; 128]> {
+        self.inner.tensor_map(map, address)
+    }
+    fn free_memory(&self) -> usize {
+        self.inner.free_memory()
+    }
+    fn allocate(&self, bytes: usize) -> Result<Box<dyn Allocation>> {
+        self.inner.allocate(bytes)
+    }
+    fn write(&self, to: &dyn Allocation, first: usize, values: &[f32]) -> Result<()> {
+        self.inner.write(to, first, values)
+    }
+    fn read(&self, from: &dyn Allocation, values: &mut [f32]) -> Result<()> {
+        self.inner.read(from, values)
+    }
+    fn launch(&self, launch: &Launch, arguments: &Arguments) -> Result<()> {
+        let file = launch.kernel.source;
+        let text = if file == self.file {
+            &self.text
+        } else {
+            source(file)
+        };
+        self.inner.launch_source(text, launch, arguments)
+    }
+    fn record(&self, body: &mut dyn FnMut() -> Result<()>) -> Result<Box<dyn Recording>> {
+        if !self.records {
+            return Err(Error::Device("nothing is recorded".to_owned()));
+        }
+        self.inner.record(body)
+    }
+}
+
+/// `text` of a file with `wrong` in place of `right`, which stands there once.
+fn replaced(file: &str, text: &str, right: &str, wrong: &str) -> String {
+    assert_eq!(text.matches(right).count(), 1, "{file}: {right}");
+    text.replace(right, wrong)
+}
+
+/// A GPU of 132 multiprocessors with no memory and no time: it writes down what it would launch.
+#[derive(Debug, Default)]
+pub(crate) struct WorkModel(Mutex<Vec<(&'static str, Work)>>);
+
+impl WorkModel {
+    /// The kernels so far, and what each launch costs at least.
+    pub(crate) fn launches(&self) -> Vec<(&'static str, Work)> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+#[derive(Debug)]
+struct Nothing;
+
+impl Allocation for Nothing {
+    fn address(&self) -> u64 {
+        0
+    }
+}
+
+impl Launcher for WorkModel {
+    fn description(&self) -> String {
+        "work model".to_owned()
+    }
+    fn notice(&self) -> Option<String> {
+        None
+    }
+    fn tiled_kernels(&self) -> std::result::Result<(), String> {
+        Ok(())
+    }
+    fn hopper_kernels(&self) -> std::result::Result<usize, String> {
+        Ok(132)
+    }
+    fn tensor_map(&self, _: &TensorMap, _: u64) -> Result<[u8; 128]> {
+        Ok([0; 128])
+    }
+    fn free_memory(&self) -> usize {
+        0
+    }
+    fn allocate(&self, _: usize) -> Result<Box<dyn Allocation>> {
+        Ok(Box::new(Nothing))
+    }
+    fn write(&self, _: &dyn Allocation, _: usize, _: &[f32]) -> Result<()> {
+        Ok(())
+    }
+    fn read(&self, _: &dyn Allocation, _: &mut [f32]) -> Result<()> {
+        Ok(())
+    }
+    fn launch(&self, launch: &Launch, _: &Arguments) -> Result<()> {
+        let launched = (launch.kernel.name, launch.work);
+        self.0.lock().unwrap().push(launched);
+        Ok(())
+    }
+    fn record(&self, _: &mut dyn FnMut() -> Result<()>) -> Result<Box<dyn Recording>> {
+        unreachable!("a first step is not recorded")
+    }
+}

@@ -1,0 +1,205 @@
+//! What products do to their results on the way to memory.
+
+use cosmogan_kernels::pack::{self, Operand};
+use cosmogan_kernels::{Launch, batch_norm};
+
+use super::operators::slope;
+use super::{Arguments, Image, LaunchBackend, moments, packed};
+use crate::backend::{Activation, Epilogue, Normalisation};
+use crate::error::{Error, Result};
+
+/// What results are refused for.
+const NAME: &str = "convolution";
+
+/// What is done to a result on its way to memory.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Finish {
+    /// Nothing.
+    None,
+    /// An activation.
+    Activation(Activation),
+    /// Mean and variance of its channels are written there.
+    Statistics([u64; 2]),
+    /// It is normalised and rectified.
+    Normalised {
+        /// Mean, variance, scale and shift of its channels.
+        by: [u64; 4],
+        epsilon: f32,
+        slope: f32,
+        channels: usize,
+    },
+}
+
+impl Finish {
+    pub(super) fn expect_none(self) -> Result<()> {
+        match self {
+            Self::None => Ok(()),
+            _ => Err(self.refused()),
+        }
+    }
+
+    /// `struct Activation` of `activation.cuh`.
+    pub(super) fn activation(self) -> Result<[u8; 8]> {
+        let (slope, tangent) = match self {
+            Self::None => (1.0, 0),
+            Self::Activation(activation) => match slope(activation) {
+                Some(slope) => (slope, 0),
+                None => (1.0, 1),
+            },
+            Self::Statistics(_) | Self::Normalised { .. } => return Err(self.refused()),
+        };
+        let (slope, tangent) = (f32::to_ne_bytes(slope), i32::to_ne_bytes(tangent));
+        let mut bytes = [0; 8];
+        bytes[..4].copy_from_slice(&slope);
+        bytes[4..].copy_from_slice(&tangent);
+        Ok(bytes)
+    }
+
+    fn refused(self) -> Error {
+        Error::InvalidOperand {
+            operator: NAME,
+            problem: format!("the kernel of this shape does not take over {self:?}"),
+        }
+    }
+}
+
+/// The result of a product in tiles: where it goes, and what is done to it on the way.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Outcome {
+    image: Image,
+    /// Rows and columns of the matrix that it is.
+    extents: [usize; 2],
+    /// A bias of each column; 0 where there is none.
+    bias: u64,
+    finish: Finish,
+}
+
+impl Outcome {
+    /// Of a product of `operand`.
+    pub(super) fn new(
+        operand: Operand,
+        image: Image,
+        extents: [usize; 2],
+        bias: u64,
+        finish: Finish,
+    ) -> Result<Self> {
+        if operand == Operand::F32 {
+            // Its multiply-adds leave no register for more than a bias.
+            finish.expect_none()?;
+        }
+        if matches!(finish, Finish::Activation(_)) {
+            return Err(finish.refused());
+        }
+        if image.format != Operand::F32 && image.format != operand {
+            return Err(packed(NAME));
+        }
+        Ok(Self {
+            image,
+            extents,
+            bias,
+            finish,
+        })
+    }
+
+    /// `struct Finish` of `epilogue.cuh`.
+    fn argument(&self) -> Vec<u8> {
+        let (by, epsilon, slope, channels) = match self.finish {
+            Finish::Normalised {
+                by,
+                epsilon,
+                slope,
+                channels,
+            } => (by, epsilon, slope, channels),
+            _ => ([0; 4], 0.0, 0.0, 0),
+        };
+        let padded = match self.image.format {
+            Operand::F32 => 0,
+            format => format.row(self.extents[1]),
+        };
+        let [mean, variance, scale, shift] = by;
+        let addresses = [self.bias, mean, variance, scale, shift].map(u64::to_ne_bytes);
+        let settings = [epsilon, slope].map(f32::to_ne_bytes);
+        let extents = [channels, padded]
+            .map(|extent| i32::try_from(extent).unwrap_or(i32::MAX).to_ne_bytes());
+        [addresses.concat(), settings.concat(), extents.concat()].concat()
+    }
+
+    /// The launch with what its epilogue costs; statistics come on top.
+    fn priced(&self, launch: Launch) -> Launch {
+        let [rows, columns] = self.extents;
+        let launch = match self.image.format {
+            Operand::F32 => launch,
+            format => pack::with_packed_result(launch, format, rows, columns),
+        };
+        match self.finish {
+            Finish::Normalised { channels, .. } => {
+                batch_norm::with_normalisation(launch, rows * columns, channels)
+            }
+            _ => launch,
+        }
+    }
+}
+
+impl LaunchBackend {
+    /// What an epilogue does to a result of so many channels.
+    pub(super) fn finish(
+        &self,
+        operator: &'static str,
+        epilogue: Epilogue<'_>,
+        channels: usize,
+    ) -> Result<Finish> {
+        Ok(match epilogue {
+            Epilogue::None => Finish::None,
+            Epilogue::Activation(activation) => Finish::Activation(activation),
+            Epilogue::Statistics { mean, variance } => Finish::Statistics([
+                self.output_of(operator, mean, channels)?,
+                self.output_of(operator, variance, channels)?,
+            ]),
+            Epilogue::Normalised(by) => self.normalised(operator, by, channels)?,
+        })
+    }
+
+    fn normalised(
+        &self,
+        operator: &'static str,
+        by: Normalisation<'_>,
+        channels: usize,
+    ) -> Result<Finish> {
+        let address = |tensor| self.input_of(operator, tensor, channels);
+        Ok(Finish::Normalised {
+            by: [
+                address(by.mean)?,
+                address(by.variance)?,
+                address(by.scale)?,
+                address(by.shift)?,
+            ],
+            epsilon: by.epsilon,
+            slope: by.slope,
+            channels,
+        })
+    }
+
+    /// Launches a product in tiles, of whose result there are so many slices to take statistics of. `arguments` are those
+    /// before the result, `complete` adds the last ones.
+    pub(super) fn finished_product(
+        &self,
+        launch: Launch,
+        arguments: Arguments,
+        to: &Outcome,
+        slices: usize,
+        complete: impl FnOnce(Arguments) -> Arguments,
+    ) -> Result<()> {
+        let launch = to.priced(launch);
+        let arguments = arguments.address(to.image.address).bytes(&to.argument());
+        let Finish::Statistics(statistics) = to.finish else {
+            let arguments = complete(arguments.bytes(&moments::slices([0; 4])));
+            return self.launch(&launch, &arguments);
+        };
+        let [rows, columns] = to.extents;
+        let moments = self.moments(slices, columns)?;
+        let launch = batch_norm::with_slices(launch, rows * columns, slices, columns);
+        let arguments = complete(arguments.bytes(&moments.argument()));
+        self.launch(&launch, &arguments)?;
+        self.join(moments, statistics)
+    }
+}
