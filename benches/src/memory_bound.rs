@@ -3,7 +3,7 @@
 
 use cosmogan_engine::adam::{AdamOperand, AdamSettings, AdamStep};
 use cosmogan_engine::backend::cpu::CpuBackend;
-use cosmogan_engine::backend::{Activation, Backend, Normalisation};
+use cosmogan_engine::backend::{Activation, Backend, Epilogue, Normalisation};
 use cosmogan_engine::{Result, Shape, Tensor};
 use cosmogan_oracle::cases::{EPSILON, LEAKY_SLOPE, Model};
 use cosmogan_oracle::operators::activation::Activation as OracleActivation;
@@ -76,7 +76,7 @@ fn prepare(operator: &Operator) -> Option<Job> {
             );
             let elements = 3 * inputs * outputs + 3 * rows * (inputs + outputs);
             let run = move || {
-                backend.linear(&x, &weight, &bias, &mut y)?;
+                backend.linear(&x, &weight, &bias, Epilogue::None, &mut y)?;
                 backend.linear_dgrad(&y, &weight, &mut dx)?;
                 backend.linear_wgrad(&x, &y, &mut dweight)
             };

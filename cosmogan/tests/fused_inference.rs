@@ -14,7 +14,7 @@ use cosmogan::model::{Mode, Network, NetworkKind, Preset, discriminator, sampler
 use cosmogan_engine::backend::launch::LaunchBackend;
 use cosmogan_engine::backend::{Backend, Precision};
 use cosmogan_engine::ops::BatchNormSettings;
-use cosmogan_engine::{Padding, Result, Shape, Tape, Tensor};
+use cosmogan_engine::{Padding, Result, Shape, Tape, Tensor, Variable};
 use launchers::{Faulty, WorkModel, device, simt};
 
 const SAME: Padding = Padding {
@@ -90,12 +90,48 @@ impl Random {
     }
 }
 
-/// The bits of what the layer writes for a convolution to read, as that shows them, and of what it writes for any other reader.
+/// A tape with constants in an order that the seed decides.
+struct Chain {
+    tape: Tape,
+    random: Random,
+}
+
+impl Chain {
+    fn new(device: LaunchBackend) -> Self {
+        Self {
+            tape: Tape::new(Arc::new(device)),
+            random: Random(1),
+        }
+    }
+
+    fn constant(&mut self, dims: &[usize]) -> Variable {
+        let tensor = self.random.tensor(self.tape.backend(), dims);
+        self.tape.constant(tensor)
+    }
+
+    /// The bits of what normalises `image` writes for a convolution to read, as that shows them, and of what it writes for any
+    /// other reader.
+    fn normalised(mut self, image: &Variable) -> Result<[Vec<u32>; 2]> {
+        let channels = image.shape().channels();
+        let (scale, shift) = (self.constant(&[channels]), self.constant(&[channels]));
+        let next = self.constant(&[WINDOW, WINDOW, channels, 5]);
+        let bias = self.constant(&[5]);
+        let (tape, random) = (&self.tape, &mut self.random);
+        let mean = random.tensor(tape.backend(), &[channels]);
+        let variance = random.variances(tape.backend(), channels);
+        let y = tape.batch_norm_inference(image, (&mean, &variance), &scale, &shift, SETTINGS)?;
+        let read = tape.conv2d(&y, &next, &bias, [1, 1], SAME)?;
+        let download = |tensor: &Tensor| {
+            let values = tape.backend().download(tensor)?;
+            Ok(values.into_iter().map(f32::to_bits).collect())
+        };
+        Ok([download(read.value()?)?, download(y.value()?)?])
+    }
+}
+
+/// Those of a hidden layer.
 fn bits(device: LaunchBackend, layer: Layer) -> Result<[Vec<u32>; 2]> {
-    let tape = Tape::new(Arc::new(device));
-    let backend = tape.backend();
-    let mut random = Random(1);
-    let mut constant = |dims: &[usize]| tape.constant(random.tensor(backend, dims));
+    let mut chain = Chain::new(device);
     let Layer {
         batch,
         size: [height, width],
@@ -103,26 +139,38 @@ fn bits(device: LaunchBackend, layer: Layer) -> Result<[Vec<u32>; 2]> {
         to,
         ..
     } = layer;
-    let x = constant(&[batch, height, width, from]);
-    let bias = constant(&[to]);
+    let x = chain.constant(&[batch, height, width, from]);
+    let bias = chain.constant(&[to]);
     let image = if layer.transposed {
-        let weight = constant(&[WINDOW, WINDOW, to, from]);
-        tape.conv_transpose2d(&x, &weight, &bias, STRIDE, SAME)?
+        let weight = chain.constant(&[WINDOW, WINDOW, to, from]);
+        chain
+            .tape
+            .conv_transpose2d(&x, &weight, &bias, STRIDE, SAME)?
     } else {
-        let weight = constant(&[WINDOW, WINDOW, from, to]);
-        tape.conv2d(&x, &weight, &bias, STRIDE, SAME)?
+        let weight = chain.constant(&[WINDOW, WINDOW, from, to]);
+        chain.tape.conv2d(&x, &weight, &bias, STRIDE, SAME)?
     };
-    let (scale, shift) = (constant(&[to]), constant(&[to]));
-    let (next, next_bias) = (constant(&[WINDOW, WINDOW, to, 5]), constant(&[5]));
-    let mean = random.tensor(backend, &[to]);
-    let variance = random.variances(backend, to);
-    let y = tape.batch_norm_inference(&image, (&mean, &variance), &scale, &shift, SETTINGS)?;
-    let read = tape.conv2d(&y, &next, &next_bias, [1, 1], SAME)?;
-    let download = |tensor: &Tensor| {
-        let values = backend.download(tensor)?;
-        Ok(values.into_iter().map(f32::to_bits).collect())
-    };
-    Ok([download(read.value()?)?, download(y.value()?)?])
+    chain.normalised(&image)
+}
+
+/// Those of a linear layer whose features are images.
+fn bits_of_features(
+    device: LaunchBackend,
+    [rows, inputs]: [usize; 2],
+    [height, width, channels]: [usize; 3],
+) -> Result<[Vec<u32>; 2]> {
+    let mut chain = Chain::new(device);
+    let outputs = height * width * channels;
+    let x = chain.constant(&[rows, inputs]);
+    let (weight, bias) = (
+        chain.constant(&[outputs, inputs]),
+        chain.constant(&[outputs]),
+    );
+    let features = chain.tape.linear(&x, &weight, &bias)?;
+    let image = chain
+        .tape
+        .reshape(&features, [rows, height, width, channels])?;
+    chain.normalised(&image)
 }
 
 /// The kernels of a layer: one product of the wanted tier, and nothing that normalises.
@@ -163,6 +211,32 @@ fn layers_are_the_bits_of_a_pass_of_their_own() {
         let alone = bits(device.clone().unfused(), TILED[0]).unwrap();
         assert!(bits(device, TILED[0]).unwrap() == alone);
     }
+}
+
+#[test]
+fn features_are_the_bits_of_a_pass_of_their_own() {
+    for precision in [Precision::Bf16, Precision::Tf32] {
+        // Whole chunks and others, on tiled kernels, and on those of Hopper.
+        for (rows, images) in [
+            ([3, 21], [2, 3, 16]),
+            ([3, 21], [3, 2, 13]),
+            ([130, 64], [2, 2, 40]),
+        ] {
+            let alone = bits_of_features(simt(1, precision).unfused(), rows, images).unwrap();
+            let fused = bits_of_features(simt(2, precision), rows, images).unwrap();
+            assert!(fused == alone, "{precision}, {rows:?} to {images:?}");
+        }
+    }
+    let (rows, images) = ([3, 21], [2, 3, 16]);
+    let wrong = Faulty::in_header(
+        "implicit_gemm.cu",
+        "epilogue.cuh",
+        "k % by.channels",
+        "k / 8 % by.channels",
+    );
+    let precision = Precision::Bf16;
+    let alone = bits_of_features(simt(1, precision).unfused(), rows, images).unwrap();
+    assert!(bits_of_features(device(wrong, precision), rows, images).unwrap() != alone);
 }
 
 #[test]
@@ -287,10 +361,6 @@ fn networks_are_the_bits_of_passes_of_their_own() {
     }
 }
 
-/// Multiply-adds of bf16 count twice: what an H200 does in a second, and the bytes that its memory moves (decision 8).
-const OPERATIONS: f64 = 790e12;
-const BYTES: f64 = 4.3e12;
-
 /// What 1,024 maps of the paper's model cost by the work model, in batches: gigabytes, launches, and the milliseconds that
 /// launches take at least, each the longer of its operations and its bytes.
 fn generating(batch: usize, fused: bool) -> [f64; 3] {
@@ -302,25 +372,13 @@ fn generating(batch: usize, fused: bool) -> [f64; 3] {
     let network = Network::initial(NetworkKind::Generator, config, 1, &backend).unwrap();
     let latents = vec![0.0; batch * config.z_dim];
     sampler::generate(&network, &latents).unwrap();
-    let launches = model.launches();
-    let batches = (MAPS / batch) as f64;
-    let [mut bytes, mut seconds] = [0.0; 2];
-    for (name, work) in &launches {
-        let least = (work.operations / OPERATIONS).max(work.bytes / BYTES);
-        println!(
-            "  {name:24} {:7.2} GB {:7.2} TFLOP {:6.2} ms",
-            batches * work.bytes / 1e9,
-            batches * work.operations / 1e12,
-            batches * least * 1e3
-        );
-        bytes += batches * work.bytes;
-        seconds += batches * least;
-    }
-    [bytes / 1e9, batches * launches.len() as f64, seconds * 1e3]
+    let normalises = |(name, _): &(&str, _)| name.starts_with("batch_norm");
+    assert!(fused != model.launches().iter().any(normalises));
+    model.cost((MAPS / batch) as f64, Precision::Bf16)
 }
 
 #[test]
-fn generating_moves_less() {
+fn generating_moves_less_and_normalises_nowhere() {
     for batch in [16, 256] {
         let [alone, fused] = [false, true].map(|fused| {
             let [bytes, launches, least] = generating(batch, fused);

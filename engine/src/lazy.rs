@@ -3,9 +3,8 @@
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use crate::backend::{Backend, Epilogue};
+use crate::backend::{Backend, Epilogue, Fusion};
 use crate::error::Result;
-use crate::ops::Convolution;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
@@ -25,10 +24,25 @@ pub(crate) trait Recipe: fmt::Debug + Send + Sync {
         false
     }
 
-    /// The convolution, where the tensor is the result of one and of nothing else.
-    fn convolution(self: Arc<Self>) -> Option<Arc<Convolution>> {
+    /// The product, where the tensor is the result of one and of nothing else.
+    fn product(self: Arc<Self>) -> Option<Arc<dyn Product>> {
         None
     }
+
+    /// The same elements as images of so many channels, where it computes those, too.
+    fn as_images(&self, channels: usize) -> Option<Arc<dyn Recipe>> {
+        let _ = channels;
+        None
+    }
+}
+
+/// A convolution or linear layer, along with which a device may do what comes after it.
+pub(crate) trait Product: fmt::Debug + Send + Sync {
+    /// What a device does along with it.
+    fn fusion(&self, backend: &dyn Backend) -> Fusion;
+
+    /// Computes its result into `y`.
+    fn run(&self, backend: &dyn Backend, epilogue: Epilogue<'_>, y: &mut Tensor) -> Result<()>;
 }
 
 /// A tensor, or how to compute it, in the form in which it is read: as values, or packed for products.
@@ -119,31 +133,41 @@ impl Lazy {
         }
     }
 
-    /// The convolution that has yet to compute it.
-    pub(crate) fn unfinished(&self) -> Option<Arc<Convolution>> {
+    /// The product that has yet to compute it.
+    pub(crate) fn unfinished(&self) -> Option<Arc<dyn Product>> {
         if self.values.get().is_some() {
             return None;
         }
-        Arc::clone(self.recipe()?).convolution()
+        Arc::clone(self.recipe()?).product()
+    }
+
+    /// Its elements under other extents of the same product, where they have yet to be computed and can be so.
+    pub(crate) fn reshaped(&self, shape: &Shape) -> Option<Self> {
+        if self.values.get().is_some() || shape.len() != self.shape.len() {
+            return None;
+        }
+        let (backend, recipe) = self.recipe.as_ref()?;
+        let recipe = recipe.as_images(shape.channels())?;
+        Some(Self::deferred(shape.clone(), Arc::clone(backend), recipe))
     }
 
     /// It as a normalisation reads it, packed where the device keeps it so, and mean and biased variance of each channel, which
-    /// the convolution that has yet to compute it takes on the way, where it can.
+    /// the product that has yet to compute it takes on the way, where it can.
     pub(crate) fn with_statistics(
         &self,
         backend: &dyn Backend,
         mean: &mut Tensor,
         variance: &mut Tensor,
     ) -> Result<&Tensor> {
-        let fuses = |convolution: &Arc<Convolution>| convolution.fusion(backend).statistics;
-        if let Some(convolution) = self.unfinished().filter(fuses) {
-            let packs = backend.keeps_packed() && convolution.fusion(backend).packed_result;
+        let fuses = |product: &Arc<dyn Product>| product.fusion(backend).statistics;
+        if let Some(product) = self.unfinished().filter(fuses) {
+            let packs = backend.keeps_packed() && product.fusion(backend).packed_result;
             let (mut image, form) = match packs {
                 true => (backend.empty_packed(self.shape.clone())?, &self.packed),
                 false => (backend.empty(self.shape.clone())?, &self.values),
             };
             let epilogue = Epilogue::Statistics { mean, variance };
-            convolution.run(backend, epilogue, &mut image)?;
+            product.run(backend, epilogue, &mut image)?;
             return Ok(form.get_or_init(|| image));
         }
         let values = self.values()?;

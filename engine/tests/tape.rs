@@ -52,8 +52,15 @@ impl Backend for Witness {
     fn download(&self, tensor: &Tensor) -> Result<Vec<f32>> {
         self.cpu.download(tensor)
     }
-    fn linear(&self, x: &Tensor, weight: &Tensor, bias: &Tensor, y: &mut Tensor) -> Result<()> {
-        self.cpu.linear(x, weight, bias, y)
+    fn linear(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        bias: &Tensor,
+        epilogue: Epilogue<'_>,
+        y: &mut Tensor,
+    ) -> Result<()> {
+        self.cpu.linear(x, weight, bias, epilogue, y)
     }
     fn linear_dgrad(&self, dy: &Tensor, weight: &Tensor, dx: &mut Tensor) -> Result<()> {
         self.saw("dgrad");

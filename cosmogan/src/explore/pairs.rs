@@ -1,7 +1,7 @@
 //! All pairwise distances of many maps, by matrix products of blocks that fit into memory.
 
 use cosmogan_engine::Shape;
-use cosmogan_engine::backend::Backend;
+use cosmogan_engine::backend::{Backend, Epilogue};
 use serde::{Deserialize, Serialize};
 
 use super::features::{FeatureFile, distance};
@@ -177,7 +177,8 @@ impl Block {
         let nothing = backend.upload(Shape::from([columns]), &vec![0.0; columns])?;
         let mut products =
             backend.upload(Shape::from([rows, columns]), &vec![0.0; rows * columns])?;
-        backend.linear(&upload(self)?, &upload(other)?, &nothing, &mut products)?;
+        let (left, right) = (upload(self)?, upload(other)?);
+        backend.linear(&left, &right, &nothing, Epilogue::None, &mut products)?;
         Ok(backend.download(&products)?)
     }
 }

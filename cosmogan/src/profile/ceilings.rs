@@ -1,7 +1,7 @@
 //! What the device can do at most, measured in the same run as everything else.
 
 use cosmogan_engine::Shape;
-use cosmogan_engine::backend::Backend;
+use cosmogan_engine::backend::{Backend, Epilogue};
 use cosmogan_engine::profile::ceiling::{Copy, MatrixProduct};
 use cosmogan_engine::profile::{Instruments, Profiled};
 
@@ -105,7 +105,7 @@ fn sample_product(device: &Profiled, rates: &mut Vec<f64>) -> Result<()> {
     let mut y = device.empty(square.shape().clone())?;
     for run in 0..=RUNS {
         device.start();
-        device.linear(&square, &square, &bias, &mut y)?;
+        device.linear(&square, &square, &bias, Epilogue::None, &mut y)?;
         let samples = device.finish()?;
         let product = samples
             .iter()

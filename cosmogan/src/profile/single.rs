@@ -196,7 +196,7 @@ fn linear(
     let mut weight = noise(backend, &[outputs, inputs])?;
     let bias = noise(backend, &[outputs])?;
     Ok(Box::new(move |backend| match kind {
-        Kind::Linear => backend.linear(&x, &weight, &bias, &mut y),
+        Kind::Linear => backend.linear(&x, &weight, &bias, Epilogue::None, &mut y),
         Kind::LinearDgrad => backend.linear_dgrad(&y, &weight, &mut x),
         _ => backend.linear_wgrad(&x, &y, &mut weight),
     }))

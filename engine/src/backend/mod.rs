@@ -111,7 +111,8 @@ pub struct Normalisation<'a> {
     pub slope: f32,
 }
 
-/// What is done to the result of a convolution on its way to memory, where [`Backend::conv_fusion`] offers it.
+/// What is done to the result of a product on its way to memory, where [`Backend::conv_fusion`] or
+/// [`Backend::linear_fusion`] offers it.
 #[derive(Debug)]
 pub enum Epilogue<'a> {
     /// Nothing.
@@ -142,7 +143,7 @@ impl Epilogue<'_> {
     }
 }
 
-/// What kernels take over from the passes before and after a convolution.
+/// What kernels take over from the passes before and after a product.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Fusion {
     /// Whether all three products of the geometry take images in the form in which [`Backend::empty_packed`] keeps them.
@@ -187,8 +188,23 @@ pub trait Backend: Send + Sync + fmt::Debug {
     fn download(&self, tensor: &Tensor) -> Result<Vec<f32>>;
 
     /// `y[n, o] = Σ_i x[n, i]·weight[o, i] + bias[o]`, with x `[N, I]`, weight `[O, I]`, bias `[O]`, y `[N, O]`.
-    /// Row n of y does not depend on N nor on other rows, to the last bit.
-    fn linear(&self, x: &Tensor, weight: &Tensor, bias: &Tensor, y: &mut Tensor) -> Result<()>;
+    /// Row n of y does not depend on N nor on other rows, to the last bit. The features of a row may be an image, and y
+    /// `[N, H, W, C]`.
+    fn linear(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        bias: &Tensor,
+        epilogue: Epilogue<'_>,
+        y: &mut Tensor,
+    ) -> Result<()>;
+
+    /// What a linear layer from I to O features does along with it for N vectors, whose features are images of `channels`
+    /// channels. It depends on these numbers alone.
+    fn linear_fusion(&self, [rows, inputs, outputs]: [usize; 3], channels: usize) -> Fusion {
+        let _ = (rows, inputs, outputs, channels);
+        Fusion::default()
+    }
 
     /// `dx[n, i] = Σ_o dy[n, o]·weight[o, i]`.
     fn linear_dgrad(&self, dy: &Tensor, weight: &Tensor, dx: &mut Tensor) -> Result<()>;

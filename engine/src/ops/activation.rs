@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{Convolution, when_packed};
+use super::when_packed;
 use crate::backend::{Activation, Backend, Epilogue};
 use crate::error::{Error, Result};
-use crate::lazy::{Lazy, Recipe};
+use crate::lazy::{Lazy, Product, Recipe};
 use crate::tape::{Backward, Tape, Variable, Wanted};
 use crate::tensor::Tensor;
 
@@ -24,11 +24,11 @@ impl Tape {
             });
         }
         let backend = self.backend();
-        let fuses = |convolution: &Arc<Convolution>| convolution.fusion(backend).activation;
+        let fuses = |product: &Arc<dyn Product>| product.fusion(backend).activation;
         let y = match x.lazy().unfinished().filter(fuses) {
-            Some(convolution) => {
+            Some(product) => {
                 let activated = Activated {
-                    convolution,
+                    product,
                     activation,
                 };
                 self.defer(x.shape().clone(), Arc::new(activated))
@@ -46,22 +46,22 @@ impl Tape {
     }
 }
 
-/// A convolution with an activation in its epilogue.
+/// A product with an activation in its epilogue.
 #[derive(Debug)]
 struct Activated {
-    convolution: Arc<Convolution>,
+    product: Arc<dyn Product>,
     activation: Activation,
 }
 
 impl Recipe for Activated {
     fn compute(&self, backend: &dyn Backend, y: &mut Tensor) -> Result<()> {
         let epilogue = Epilogue::Activation(self.activation);
-        self.convolution.run(backend, epilogue, y)
+        self.product.run(backend, epilogue, y)
     }
 
     /// The gradient of a rectifier needs the sign of its output alone, that of the hyperbolic tangent all digits.
     fn packs(&self, backend: &dyn Backend) -> bool {
-        self.activation != Activation::Tanh && self.convolution.fusion(backend).packed_result
+        self.activation != Activation::Tanh && self.product.fusion(backend).packed_result
     }
 }
 

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{Convolution, expect_shape};
+use super::expect_shape;
 use crate::backend::{Backend, Epilogue, Normalisation};
 use crate::error::{Error, Result};
-use crate::lazy::Recipe;
+use crate::lazy::{Product, Recipe};
 use crate::shape::Shape;
 use crate::tape::{Backward, Tape, Variable, Wanted};
 use crate::tensor::Tensor;
@@ -120,12 +120,14 @@ impl Tape {
             ));
         }
         let backend = self.backend();
-        let fuses = |convolution: &Arc<Convolution>| convolution.fusion(backend).normalisation;
+        let fuses = |product: &Arc<dyn Product>| product.fusion(backend).normalisation;
         let recipe: Arc<dyn Recipe> = match x.lazy().unfinished().filter(fuses) {
-            Some(convolution) => {
-                let batch_norm = BatchNorm::new(convolution, statistics, [scale, shift], settings)?;
-                Arc::new(batch_norm)
-            }
+            Some(product) => Arc::new(BatchNorm::new(
+                product,
+                statistics,
+                [scale, shift],
+                settings,
+            )?),
             None => {
                 let x = x.value()?.clone();
                 Arc::new(BatchNorm::new(x, statistics, [scale, shift], settings)?)
@@ -160,7 +162,7 @@ fn check(
     Ok(channels)
 }
 
-/// A batch normalisation with all of its operands. `x` is a tensor, or the convolution that has yet to compute it.
+/// A batch normalisation with all of its operands. `x` is a tensor, or the product that has yet to compute it.
 #[derive(Clone, Debug)]
 struct BatchNorm<X = Tensor> {
     x: X,
@@ -214,8 +216,8 @@ impl Recipe for BatchNorm {
     }
 }
 
-/// In the convolution's epilogue, which is offered.
-impl Recipe for BatchNorm<Arc<Convolution>> {
+/// In the product's epilogue, where that is offered.
+impl Recipe for BatchNorm<Arc<dyn Product>> {
     fn compute(&self, backend: &dyn Backend, y: &mut Tensor) -> Result<()> {
         let epilogue = Epilogue::Normalised(self.by());
         self.x.run(backend, epilogue, y)

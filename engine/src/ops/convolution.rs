@@ -5,14 +5,14 @@ use std::sync::Arc;
 use crate::backend::{Backend, Epilogue, Fusion};
 use crate::error::Result;
 use crate::geometry::{ConvGeometry, ConvProduct};
-use crate::lazy::{Lazy, Recipe};
+use crate::lazy::{Lazy, Product, Recipe};
 use crate::shape::Shape;
 use crate::tape::{Backward, Saved, Tape, Variable};
 use crate::tensor::Tensor;
 
 /// The forward pass of a convolution with all of its operands.
 #[derive(Clone, Debug)]
-pub(crate) struct Convolution {
+struct Convolution {
     /// fprop, or dgrad for a transposed convolution.
     product: ConvProduct,
     geometry: ConvGeometry,
@@ -21,26 +21,21 @@ pub(crate) struct Convolution {
     bias: Tensor,
 }
 
-impl Convolution {
-    /// What a device does along with it.
-    pub(crate) fn fusion(&self, backend: &dyn Backend) -> Fusion {
+impl Product for Convolution {
+    fn fusion(&self, backend: &dyn Backend) -> Fusion {
         backend.conv_fusion(self.product, &self.geometry)
     }
 
-    /// Computes its result into `y`.
-    pub(crate) fn run(
-        &self,
-        backend: &dyn Backend,
-        epilogue: Epilogue<'_>,
-        y: &mut Tensor,
-    ) -> Result<()> {
+    fn run(&self, backend: &dyn Backend, epilogue: Epilogue<'_>, y: &mut Tensor) -> Result<()> {
         let (geometry, x, weight, bias) = (&self.geometry, &self.x, &self.weight, Some(&self.bias));
         match self.product {
             ConvProduct::Dgrad => backend.conv_dgrad(geometry, x, weight, bias, epilogue, y),
             _ => backend.conv_fprop(geometry, x, weight, bias, epilogue, y),
         }
     }
+}
 
+impl Convolution {
     fn result_shape(&self) -> Shape {
         match self.product {
             ConvProduct::Dgrad => Shape::from(self.geometry.input_dims()),
@@ -54,7 +49,7 @@ impl Recipe for Convolution {
         self.run(backend, Epilogue::None, y)
     }
 
-    fn convolution(self: Arc<Self>) -> Option<Arc<Convolution>> {
+    fn product(self: Arc<Self>) -> Option<Arc<dyn Product>> {
         Some(self)
     }
 }

@@ -1,11 +1,53 @@
 //! The fully connected layer: y = x·weightᵀ + bias.
 
+use std::sync::Arc;
+
 use super::{expect_shape, mismatch, when};
-use crate::backend::Backend;
+use crate::backend::{Backend, Epilogue, Fusion};
 use crate::error::Result;
+use crate::lazy::{Product, Recipe};
 use crate::shape::Shape;
 use crate::tape::{Backward, Tape, Variable, Wanted};
 use crate::tensor::Tensor;
+
+/// The forward pass with all of its operands.
+#[derive(Clone, Debug)]
+struct Linear {
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    /// Of the images that its features are; as many as there are features where they are none.
+    channels: usize,
+}
+
+impl Product for Linear {
+    fn fusion(&self, backend: &dyn Backend) -> Fusion {
+        let (x, outputs) = (self.x.shape(), self.bias.shape().len());
+        backend.linear_fusion([x.rows(), x.channels(), outputs], self.channels)
+    }
+
+    fn run(&self, backend: &dyn Backend, epilogue: Epilogue<'_>, y: &mut Tensor) -> Result<()> {
+        backend.linear(&self.x, &self.weight, &self.bias, epilogue, y)
+    }
+}
+
+impl Recipe for Linear {
+    fn compute(&self, backend: &dyn Backend, y: &mut Tensor) -> Result<()> {
+        self.run(backend, Epilogue::None, y)
+    }
+
+    fn product(self: Arc<Self>) -> Option<Arc<dyn Product>> {
+        Some(self)
+    }
+
+    fn as_images(&self, channels: usize) -> Option<Arc<dyn Recipe>> {
+        let images = Self {
+            channels,
+            ..self.clone()
+        };
+        Some(Arc::new(images))
+    }
+}
 
 impl Tape {
     /// `y[n, o] = Σ_i x[n, i]·weight[o, i] + bias[o]`, with x `[N, I]`, weight `[O, I]` and bias `[O]`.
@@ -22,13 +64,22 @@ impl Tape {
             return Err(mismatch("linear", ("x", x), ("weight", weight)));
         }
         expect_shape("linear", ("bias", bias), &[outputs], ("weight", weight))?;
-        let mut y = self.backend().empty(Shape::from([rows, outputs]))?;
-        let (values, weights) = (x.value()?, weight.value()?);
-        self.backend()
-            .linear(values, weights, bias.value()?, &mut y)?;
+        let linear = Linear {
+            x: x.value()?.clone(),
+            weight: weight.value()?.clone(),
+            bias: bias.value()?.clone(),
+            channels: outputs,
+        };
+        let (backend, shape) = (self.backend(), Shape::from([rows, outputs]));
+        let is_tracked = [x, weight, bias].iter().any(|input| input.is_tracked());
+        if !is_tracked && linear.fusion(backend).normalisation {
+            return Ok(Variable::untracked(self.defer(shape, Arc::new(linear))));
+        }
+        let mut y = backend.empty(shape)?;
+        linear.compute(backend, &mut y)?;
         Ok(self.record(&[x, weight, bias], y, || LinearBackward {
-            x: values.clone(),
-            weight: weights.clone(),
+            x: linear.x,
+            weight: linear.weight,
             bias_shape: bias.shape().clone(),
         }))
     }

@@ -14,7 +14,6 @@ mod linear;
 mod reshape;
 
 pub use batch_norm::{BatchNormSettings, BatchStatistics, update_running_statistics};
-pub(crate) use convolution::Convolution;
 
 use crate::backend::Backend;
 use crate::error::{Error, Result};

@@ -12,6 +12,12 @@ impl Tape {
     /// # Errors
     /// Where the number of elements would change.
     pub fn reshape(&self, x: &Variable, shape: impl Into<Shape>) -> Result<Variable> {
+        let shape = shape.into();
+        if !x.is_tracked()
+            && let Some(y) = x.lazy().reshaped(&shape)
+        {
+            return Ok(Variable::untracked(y.into()));
+        }
         let y = x.value()?.reshape(shape)?;
         Ok(self.record(&[x], y, || ReshapeBackward {
             shape: x.shape().clone(),

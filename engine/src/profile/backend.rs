@@ -261,10 +261,21 @@ impl Backend for Profiled {
         self.inner.download(tensor)
     }
 
-    fn linear(&self, x: &Tensor, weight: &Tensor, bias: &Tensor, y: &mut Tensor) -> Result<()> {
+    fn linear(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        bias: &Tensor,
+        epilogue: Epilogue<'_>,
+        y: &mut Tensor,
+    ) -> Result<()> {
         self.run(Operator::linear(Kind::Linear, x, y), || {
-            self.inner.linear(x, weight, bias, y)
+            self.inner.linear(x, weight, bias, epilogue, y)
         })
+    }
+
+    fn linear_fusion(&self, extents: [usize; 3], channels: usize) -> Fusion {
+        self.inner.linear_fusion(extents, channels)
     }
 
     fn linear_dgrad(&self, dy: &Tensor, weight: &Tensor, dx: &mut Tensor) -> Result<()> {

@@ -190,10 +190,12 @@ impl Operator {
 
     /// A linear layer with input and output of these shapes.
     pub(super) fn linear(kind: Kind, x: &Tensor, y: &Tensor) -> Self {
+        let rows = x.shape().rows();
         let extents = Extents::Linear {
-            rows: x.shape().rows(),
+            rows,
             inputs: x.shape().channels(),
-            outputs: y.shape().channels(),
+            // Its features may be an image.
+            outputs: y.shape().len() / rows.max(1),
         };
         Self { kind, extents }
     }

@@ -132,7 +132,15 @@ impl Backend for CpuBackend {
         Ok(read(tensor).to_vec())
     }
 
-    fn linear(&self, x: &Tensor, weight: &Tensor, bias: &Tensor, y: &mut Tensor) -> Result<()> {
+    fn linear(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        bias: &Tensor,
+        epilogue: Epilogue<'_>,
+        y: &mut Tensor,
+    ) -> Result<()> {
+        epilogue.expect_none("linear")?;
         let inputs = x.shape().channels();
         linear::forward(
             read(x),

@@ -141,21 +141,22 @@ impl Outcome {
 }
 
 impl LaunchBackend {
-    /// What an epilogue does to a result of so many channels.
+    /// What an epilogue does to a result of so many columns, which are its channels, but for normalisations those of several
+    /// pixels maybe.
     pub(super) fn finish(
         &self,
         operator: &'static str,
         epilogue: Epilogue<'_>,
-        channels: usize,
+        columns: usize,
     ) -> Result<Finish> {
         Ok(match epilogue {
             Epilogue::None => Finish::None,
             Epilogue::Activation(activation) => Finish::Activation(activation),
             Epilogue::Statistics { mean, variance } => Finish::Statistics([
-                self.output_of(operator, mean, channels)?,
-                self.output_of(operator, variance, channels)?,
+                self.output_of(operator, mean, columns)?,
+                self.output_of(operator, variance, columns)?,
             ]),
-            Epilogue::Normalised(by) => self.normalised(operator, by, channels)?,
+            Epilogue::Normalised(by) => self.normalised(operator, by, columns)?,
         })
     }
 
@@ -163,8 +164,15 @@ impl LaunchBackend {
         &self,
         operator: &'static str,
         by: Normalisation<'_>,
-        channels: usize,
+        columns: usize,
     ) -> Result<Finish> {
+        let channels = by.mean.shape().channels();
+        if channels == 0 || !columns.is_multiple_of(channels) {
+            return Err(Error::InvalidOperand {
+                operator,
+                problem: format!("{columns} features are no pixels of {channels} channels"),
+            });
+        }
         let address = |tensor| self.input_of(operator, tensor, channels);
         Ok(Finish::Normalised {
             by: [

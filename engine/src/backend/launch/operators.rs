@@ -5,7 +5,7 @@ use cosmogan_kernels::{adam, batch_norm, elementwise, loss, reduce, single_chann
 
 use super::convolution::{linear_shape, shape_of};
 use super::epilogue::Finish;
-use super::{Arguments, Format, LaunchBackend, Recording};
+use super::{Arguments, Format, LaunchBackend, Recording, packed};
 use crate::adam::AdamStep;
 use crate::backend::{Activation, Backend, Buffer, Epilogue, Fusion, Normalisation, expect_room};
 use crate::error::Result;
@@ -48,10 +48,17 @@ impl Backend for LaunchBackend {
         Ok(values)
     }
 
-    fn linear(&self, x: &Tensor, weight: &Tensor, bias: &Tensor, y: &mut Tensor) -> Result<()> {
+    fn linear(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        bias: &Tensor,
+        epilogue: Epilogue<'_>,
+        y: &mut Tensor,
+    ) -> Result<()> {
         const NAME: &str = "linear";
-        let (rows, inputs, outputs) =
-            (y.shape().rows(), x.shape().channels(), y.shape().channels());
+        let (rows, inputs, outputs) = (x.shape().rows(), x.shape().channels(), bias.shape().len());
+        let channels = y.shape().channels();
         let s = linear_shape(rows, inputs, outputs);
         let x = self.image_of(NAME, x, s.output_len())?;
         let addresses = [
@@ -59,7 +66,25 @@ impl Backend for LaunchBackend {
             self.input_of(NAME, bias, outputs)?,
         ];
         let y = self.output_image_of(NAME, y, s.input_len())?;
-        self.dgrad(&s, x, addresses, y, Finish::None)
+        if channels != outputs && y.format.row(channels) != channels {
+            return Err(packed(NAME));
+        }
+        let finish = self.finish(NAME, epilogue, outputs)?;
+        self.dgrad(&s, x, addresses, y, finish)
+    }
+
+    fn linear_fusion(&self, [rows, inputs, outputs]: [usize; 3], channels: usize) -> Fusion {
+        let operand = self.operand_for(&linear_shape(rows, inputs, outputs));
+        let Some(operand) = operand.filter(|operand| self.fused && *operand != Operand::F32) else {
+            return Fusion::default();
+        };
+        Fusion {
+            // Every row of features has whole pixels.
+            normalisation: channels > 0 && outputs.is_multiple_of(channels),
+            // A row of features is one of several pixels, which have no padding between them then.
+            packed_result: operand.row(channels) == channels,
+            ..Fusion::default()
+        }
     }
 
     fn linear_dgrad(&self, dy: &Tensor, weight: &Tensor, dx: &mut Tensor) -> Result<()> {
