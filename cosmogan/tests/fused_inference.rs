@@ -379,7 +379,7 @@ fn generating(batch: usize, fused: bool) -> [f64; 3] {
 
 #[test]
 fn generating_moves_less_and_normalises_nowhere() {
-    for batch in [16, 256] {
+    for batch in [16, 64, 256] {
         let [alone, fused] = [false, true].map(|fused| {
             let [bytes, launches, least] = generating(batch, fused);
             let word = if fused { "fused" } else { "each on its own" };

@@ -16,6 +16,9 @@ pub(super) trait MapMaker {
     /// What the generator is made of.
     fn config(&self) -> &ModelConfig;
 
+    /// How many are made at a time where nobody says.
+    fn batch(&self) -> usize;
+
     /// Maps, one after the other.
     fn make(&self, latents: &[f32]) -> Result<Vec<f32>>;
 }
@@ -23,6 +26,11 @@ pub(super) trait MapMaker {
 impl MapMaker for Generator {
     fn config(&self) -> &ModelConfig {
         self.config()
+    }
+
+    /// A few groups of maps that go through the layers together.
+    fn batch(&self) -> usize {
+        16
     }
 
     fn make(&self, latents: &[f32]) -> Result<Vec<f32>> {
@@ -33,6 +41,11 @@ impl MapMaker for Generator {
 impl MapMaker for Network {
     fn config(&self) -> &ModelConfig {
         self.config()
+    }
+
+    /// Weights are packed once for each batch: with so many maps they are a thirtieth of what a device moves.
+    fn batch(&self) -> usize {
+        64
     }
 
     fn make(&self, latents: &[f32]) -> Result<Vec<f32>> {
