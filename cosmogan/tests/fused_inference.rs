@@ -11,6 +11,7 @@ mod launchers;
 use std::sync::Arc;
 
 use cosmogan::model::{Mode, Network, NetworkKind, Preset, discriminator, sampler};
+use cosmogan::verify::conformance::{arithmetic, check};
 use cosmogan_engine::backend::launch::LaunchBackend;
 use cosmogan_engine::backend::{Backend, Precision};
 use cosmogan_engine::ops::BatchNormSettings;
@@ -329,6 +330,27 @@ fn planted_faults_are_noticed() {
             // By the executor, not by the compiler.
             Err(error) => assert!(!error.to_string().contains("compile"), "{index}: {error}"),
         }
+    }
+}
+
+#[test]
+fn verification_notices_them_too() {
+    let precision = Precision::Bf16;
+    let line = "conv2d n=2 h=9 w=7 c=9 k=43 kernel=5x5 stride=2x2 pad=1,1,1,1 seed=5";
+    let case = line.parse().unwrap();
+    let passes = |device: LaunchBackend| {
+        let backend: Arc<dyn Backend> = Arc::new(device);
+        check(&case, &backend, &arithmetic(precision), 200)
+            .unwrap()
+            .passed
+    };
+    assert!(passes(simt(1, precision)));
+    for (right, wrong) in [
+        ("normalised(sum + bias,", "normalised(sum,"),
+        ("uint4{piece[0], piece[1],", "uint4{piece[1], piece[0],"),
+    ] {
+        let faulty = Faulty::in_header("implicit_gemm.cu", "epilogue.cuh", right, wrong);
+        assert!(!passes(device(faulty, precision)), "{wrong}");
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use cosmogan_engine::adam::{AdamOperand, AdamSettings, AdamStep};
 use cosmogan_engine::backend::cpu::CpuBackend;
-use cosmogan_engine::backend::{self, Backend, Precision};
+use cosmogan_engine::backend::{self, Backend, Fusion, Precision};
 use cosmogan_engine::ops::{BatchNormSettings, update_running_statistics};
 use cosmogan_engine::{
     ConvGeometry, ConvMethod, ConvProduct, Padding, Shape, Tape, Tensor, Variable,
@@ -13,12 +13,18 @@ use cosmogan_engine::{
 use cosmogan_oracle::cases::{EPSILON, LEAKY_SLOPE, MOMENTUM};
 use cosmogan_oracle::operators::activation::Activation;
 use cosmogan_oracle::operators::adam::Adam;
-use cosmogan_oracle::operators::batch_norm;
+use cosmogan_oracle::operators::batch_norm::{self, Channel};
 use cosmogan_oracle::operators::convolution::{Convolution, Method, Methods};
-use cosmogan_oracle::{Arithmetic, Case, Expected, Operand, Operator};
+use cosmogan_oracle::{Arithmetic, Bounded, Case, Expected, Operand, Operator};
 
 use super::Check;
 use crate::error::{Error, Result};
+
+/// What comes out of the epilogue of a convolution that normalises: values, the operands of a product that are written in their
+/// place, and the operands that a product makes of the values.
+const NORMALISED: &str = "normalised";
+const PACKED: &str = "packed";
+const ROUNDED: &str = "rounded";
 
 /// Errors are counted in bounds: up to one is right.
 const LIMIT: f64 = 1.0;
@@ -37,16 +43,7 @@ pub fn methods(case: &Case, backend: &dyn Backend) -> Methods {
     let (Operator::Conv2d(shape) | Operator::ConvTranspose2d(shape)) = case.operator else {
         return Methods::default();
     };
-    let geometry = ConvGeometry {
-        batch: shape.batch,
-        input: shape.input,
-        input_channels: shape.input_channels,
-        output: shape.output,
-        output_channels: shape.output_channels,
-        kernel: shape.kernel,
-        stride: shape.stride,
-        padding: padding(&shape),
-    };
+    let geometry = geometry(&shape);
     let method = |product| match backend.conv_method(product, &geometry) {
         ConvMethod::Direct => Method::Direct,
         ConvMethod::Minimal => Method::Minimal,
@@ -92,6 +89,10 @@ pub fn check(
         Operator::Conv2d(_) | Operator::ConvTranspose2d(_)
     ) {
         all.extend(statistics_of(&computed["y"], &computed["mean"], arithmetic));
+        if computed.contains_key(NORMALISED) {
+            all.push(normalised_of(&computed, arithmetic, most));
+            all.push(packed_of(&computed));
+        }
     }
     for expected in all {
         let Some(values) = computed.get(expected.name) else {
@@ -138,6 +139,35 @@ fn statistics_of(y: &[f32], means: &[f32], arithmetic: &Arithmetic) -> [Expected
     })
 }
 
+/// What a normalisation by the mean and variance of a convolution's result makes of it, as it was computed, with the variance
+/// for a scale and the mean for a shift.
+fn normalised_of(computed: &Outputs, arithmetic: &Arithmetic, most: usize) -> Expected {
+    let [y, mean, variance] = ["y", "mean", "variance"].map(|name| &computed[name]);
+    let channels: Vec<_> = mean
+        .iter()
+        .zip(variance)
+        .map(|(&mean, &variance)| Channel {
+            mean: Bounded::exact(mean.into()),
+            variance: Bounded::exact(variance.into()),
+            scale: variance.into(),
+            shift: mean.into(),
+            epsilon: EPSILON,
+            slope: LEAKY_SLOPE,
+        })
+        .collect();
+    Expected::evaluate(NORMALISED, &[y.len()], most, 0, |index| {
+        channels[index % channels.len()].normalise(y[index].into(), arithmetic)
+    })
+}
+
+/// The same as products multiply it, to the bit.
+fn packed_of(computed: &Outputs) -> Expected {
+    let expected = &computed[ROUNDED];
+    Expected::evaluate(PACKED, &[expected.len()], expected.len(), 0, |index| {
+        Bounded::exact(expected[index].into())
+    })
+}
+
 /// Every output of a case, as the device computes it.
 ///
 /// # Errors
@@ -156,18 +186,18 @@ pub fn compute(case: &Case, backend: &Arc<dyn Backend>) -> Result<Outputs> {
             job.differentiate(y, &[("dx", &x), ("dweight", &weight), ("dbias", &bias)])
         }
         Operator::Conv2d(shape) => {
-            let [x, weight, bias] = job.parameters(["x", "weight", "bias"])?;
-            let padding = padding(&shape);
-            let y = job.tape.conv2d(&x, &weight, &bias, shape.stride, padding)?;
-            job.convolution(y, [&x, &weight, &bias])
+            let (stride, padding) = (shape.stride, padding(&shape));
+            let takes_over = backend.conv_fusion(ConvProduct::Fprop, &geometry(&shape));
+            job.convolution(takes_over, |x, weight, bias| {
+                job.tape.conv2d(x, weight, bias, stride, padding)
+            })
         }
         Operator::ConvTranspose2d(shape) => {
-            let [x, weight, bias] = job.parameters(["x", "weight", "bias"])?;
-            let padding = padding(&shape);
-            let y = job
-                .tape
-                .conv_transpose2d(&x, &weight, &bias, shape.stride, padding)?;
-            job.convolution(y, [&x, &weight, &bias])
+            let (stride, padding) = (shape.stride, padding(&shape));
+            let takes_over = backend.conv_fusion(ConvProduct::Dgrad, &geometry(&shape));
+            job.convolution(takes_over, |x, weight, bias| {
+                job.tape.conv_transpose2d(x, weight, bias, stride, padding)
+            })
         }
         Operator::BatchNormTraining { slope, .. } => job.batch_norm_training(slope),
         Operator::BatchNormInference { slope, .. } => {
@@ -264,8 +294,14 @@ impl Job<'_> {
     }
 
     /// The outputs of a convolution, and the statistics of its result, which a batch normalisation behind it has taken: on
-    /// some devices in the convolution's epilogue.
-    fn convolution(&self, y: Variable, [x, weight, bias]: [&Variable; 3]) -> Result<Outputs> {
+    /// some devices in the convolution's epilogue. Where that normalises, too, what it writes.
+    fn convolution(
+        &self,
+        takes_over: Fusion,
+        run: impl Fn(&Variable, &Variable, &Variable) -> cosmogan_engine::Result<Variable>,
+    ) -> Result<Outputs> {
+        let [x, weight, bias] = self.parameters(["x", "weight", "bias"])?;
+        let y = run(&x, &weight, &bias)?;
         let channels = y.shape().channels();
         let vector = |value: f32| {
             let vector = self
@@ -277,10 +313,47 @@ impl Job<'_> {
             self.tape
                 .batch_norm_training(&y, &vector(1.0)?, &vector(0.0)?, settings(1.0))?;
         let mut outputs =
-            self.differentiate(y, &[("dx", x), ("dweight", weight), ("dbias", bias)])?;
-        outputs.insert("mean", self.download(&statistics.mean)?);
-        outputs.insert("variance", self.download(&statistics.variance)?);
+            self.differentiate(y, &[("dx", &x), ("dweight", &weight), ("dbias", &bias)])?;
+        let (mean, variance) = (&statistics.mean, &statistics.variance);
+        outputs.insert("mean", self.download(mean)?);
+        outputs.insert("variance", self.download(variance)?);
+        if takes_over.normalisation {
+            let constant = |tensor: &Tensor| self.tape.constant(tensor.clone());
+            let [x, weight, bias] = [&x, &weight, &bias].map(Variable::value);
+            let y = run(&constant(x?), &constant(weight?), &constant(bias?))?;
+            let (scale, shift) = (constant(variance), constant(mean));
+            let settings = settings(LEAKY_SLOPE);
+            let y =
+                self.tape
+                    .batch_norm_inference(&y, (mean, variance), &scale, &shift, settings)?;
+            // Read as operands first, as values are taken where there are any.
+            outputs.insert(PACKED, self.multiplied_by_one(&y)?);
+            outputs.insert(NORMALISED, self.download(y.value()?)?);
+            outputs.insert(ROUNDED, self.multiplied_by_one(&constant(y.value()?))?);
+        }
         Ok(outputs)
+    }
+
+    /// A product with the unit matrix: an image as products read it.
+    fn multiplied_by_one(&self, image: &Variable) -> Result<Vec<f32>> {
+        let channels = image.shape().channels();
+        let mut unit = vec![0.0; channels * channels];
+        unit.iter_mut()
+            .step_by(channels + 1)
+            .for_each(|one| *one = 1.0);
+        let unit = self
+            .backend
+            .upload(Shape::from([1, 1, channels, channels]), &unit)?;
+        let bias = self
+            .backend
+            .upload(Shape::from([channels]), &vec![0.0; channels])?;
+        let [unit, bias] = [unit, bias].map(|tensor| self.tape.constant(tensor));
+        let none = Padding {
+            begin: [0, 0],
+            end: [0, 0],
+        };
+        let same = self.tape.conv2d(image, &unit, &bias, [1, 1], none)?;
+        self.download(same.value()?)
     }
 
     fn batch_norm_training(&self, slope: f64) -> Result<Outputs> {
@@ -361,6 +434,19 @@ fn settings(slope: f64) -> BatchNormSettings {
     BatchNormSettings {
         epsilon: EPSILON as f32,
         slope: slope as f32,
+    }
+}
+
+fn geometry(shape: &Convolution) -> ConvGeometry {
+    ConvGeometry {
+        batch: shape.batch,
+        input: shape.input,
+        input_channels: shape.input_channels,
+        output: shape.output,
+        output_channels: shape.output_channels,
+        kernel: shape.kernel,
+        stride: shape.stride,
+        padding: padding(shape),
     }
 }
 
