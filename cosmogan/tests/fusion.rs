@@ -5,6 +5,9 @@
     reason = "a test that cannot prepare its data has failed"
 )]
 
+#[path = "support/faulty.rs"]
+mod faulty;
+
 use std::sync::{Arc, Mutex};
 
 use cosmogan::model::{ModelConfig, Network, NetworkKind, Preset};
@@ -14,9 +17,10 @@ use cosmogan_engine::backend::launch::{Allocation, Arguments, LaunchBackend, Lau
 use cosmogan_engine::backend::simt::SimtLauncher;
 use cosmogan_engine::backend::{Activation, Backend, Precision};
 use cosmogan_engine::ops::BatchNormSettings;
-use cosmogan_engine::{Error, Padding, Result, Shape, Tape, Tensor, Variable};
+use cosmogan_engine::{Padding, Result, Shape, Tape, Tensor, Variable};
+use cosmogan_kernels::Launch;
 use cosmogan_kernels::tensor_map::TensorMap;
-use cosmogan_kernels::{Launch, source};
+use faulty::Faulty;
 
 const SAME: Padding = Padding {
     begin: [1, 1],
@@ -66,7 +70,9 @@ impl Chain {
     fn normalised(&mut self, x: &Variable, variables: &mut Vec<Variable>) -> Result<Variable> {
         let channels = [x.shape().channels()];
         let (scale, shift) = (self.parameter(&channels), self.parameter(&channels));
-        let (y, _) = self.tape.batch_norm_training(x, &scale, &shift, SETTINGS)?;
+        let (y, _) = self
+            .tape
+            .batch_norm_training(x, 1, &scale, &shift, SETTINGS)?;
         variables.extend([scale, shift]);
         Ok(y)
     }
@@ -186,83 +192,6 @@ fn activations_in_epilogues_are_those_of_a_pass_of_their_own() {
         let alone = activated_images(simt(1, precision).unfused(), ODD).unwrap();
         let fused = activated_images(simt(2, precision), ODD).unwrap();
         assert!(fused == alone, "{precision}");
-    }
-}
-
-/// The executor, with one line of one source replaced.
-#[derive(Debug)]
-struct Faulty {
-    inner: SimtLauncher,
-    file: &'static str,
-    text: String,
-    records: bool,
-}
-
-impl Faulty {
-    fn new(file: &'static str, right: &str, wrong: &str) -> Self {
-        let text = source(file);
-        assert_eq!(text.matches(right).count(), 1, "{file}: {right}");
-        Self {
-            inner: SimtLauncher::new(1).unwrap(),
-            file,
-            text: text.replace(right, wrong),
-            records: true,
-        }
-    }
-
-    /// Without a fault, but nothing is replayed.
-    fn that_runs_everything(seed: u64) -> Self {
-        Self {
-            inner: SimtLauncher::new(seed).unwrap(),
-            file: "",
-            text: String::new(),
-            records: false,
-        }
-    }
-}
-
-impl Launcher for Faulty {
-    fn description(&self) -> String {
-        self.inner.description()
-    }
-    fn notice(&self) -> Option<String> {
-        self.inner.notice()
-    }
-    fn tiled_kernels(&self) -> std::result::Result<(), String> {
-        self.inner.tiled_kernels()
-    }
-    fn hopper_kernels(&self) -> std::result::Result<usize, String> {
-        self.inner.hopper_kernels()
-    }
-    fn tensor_map(&self, map: &TensorMap, address: u64) -> Result<[u8; 128]> {
-        self.inner.tensor_map(map, address)
-    }
-    fn free_memory(&self) -> usize {
-        self.inner.free_memory()
-    }
-    fn allocate(&self, bytes: usize) -> Result<Box<dyn Allocation>> {
-        self.inner.allocate(bytes)
-    }
-    fn write(&self, to: &dyn Allocation, first: usize, values: &[f32]) -> Result<()> {
-        self.inner.write(to, first, values)
-    }
-    fn read(&self, from: &dyn Allocation, values: &mut [f32]) -> Result<()> {
-        self.inner.read(from, values)
-    }
-    fn launch(&self, launch: &Launch, arguments: &Arguments) -> Result<()> {
-        let file = launch.kernel.source;
-        let text = if file == self.file {
-            &self.text
-        } else {
-            source(file)
-        };
-        self.inner.launch_source(text, launch, arguments)
-    }
-    fn record(&self, body: &mut dyn FnMut() -> Result<()>) -> Result<Box<dyn Recording>> {
-        if !self.records {
-            return Err(Error::Device("nothing is recorded".to_owned()));
-        }
-        self.inner.record(body)
     }
 }
 
@@ -414,9 +343,9 @@ fn faults_in_what_is_packed_or_activated_are_noticed() {
     }
 }
 
-/// A GPU of 132 multiprocessors with no memory and no time: it adds up what its launches would move.
+/// A GPU of 132 multiprocessors with no memory and no time: it adds up what its launches would move, and counts them.
 #[derive(Debug, Default)]
-struct WorkModel(Mutex<f64>);
+struct WorkModel(Mutex<(f64, usize)>);
 
 #[derive(Debug)]
 struct Nothing;
@@ -456,7 +385,8 @@ impl Launcher for WorkModel {
         Ok(())
     }
     fn launch(&self, launch: &Launch, _: &Arguments) -> Result<()> {
-        *self.0.lock().unwrap() += launch.work.bytes;
+        let mut total = self.0.lock().unwrap();
+        *total = (total.0 + launch.work.bytes, total.1 + 1);
         Ok(())
     }
     fn record(&self, _: &mut dyn FnMut() -> Result<()>) -> Result<Box<dyn Recording>> {
@@ -464,8 +394,8 @@ impl Launcher for WorkModel {
     }
 }
 
-/// Bytes of one training step of the paper's model, by the work model of its launches.
-fn step_bytes(batch: usize, precision: Precision, fused: bool) -> f64 {
+/// Gigabytes of one training step of the paper's model, by the work model of its launches, and how many these are.
+fn step_work(batch: usize, precision: Precision, fused: bool) -> (f64, usize) {
     let model = Arc::new(WorkModel::default());
     let device = LaunchBackend::new(Arc::clone(&model) as Arc<_>, precision).unwrap();
     let device = if fused { device } else { device.unfused() };
@@ -478,14 +408,23 @@ fn step_bytes(batch: usize, precision: Precision, fused: bool) -> f64 {
         flip_labels: false,
     };
     trainer.step(inputs).unwrap();
-    *model.0.lock().unwrap()
+    let (bytes, launches) = *model.0.lock().unwrap();
+    (bytes / 1e9, launches)
 }
 
 #[test]
 fn a_step_moves_less() {
-    for precision in [Precision::Bf16, Precision::Tf32] {
-        let [alone, fused] = [false, true].map(|fused| step_bytes(64, precision, fused) / 1e9);
-        println!("a step at batch 64 in {precision}: {alone:.2} GB, fused {fused:.2} GB");
+    let subjects = [
+        (64, Precision::Bf16),
+        (64, Precision::Tf32),
+        (16, Precision::Bf16),
+    ];
+    for (batch, precision) in subjects {
+        let [(alone, launches), (fused, fewer)] =
+            [false, true].map(|fused| step_work(batch, precision, fused));
+        println!(
+            "a step at batch {batch} in {precision}: {alone:.2} GB in {launches} launches, fused {fused:.2} GB in {fewer}"
+        );
         assert!(fused < 0.7 * alone, "{fused} GB of {alone} GB");
     }
 }

@@ -4,8 +4,9 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use crate::backend::{Backend, Epilogue};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ops::Convolution;
+use crate::part::Part;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
@@ -23,6 +24,17 @@ pub(crate) trait Recipe: fmt::Debug + Send + Sync {
     fn packs(&self, backend: &dyn Backend) -> bool {
         let _ = backend;
         false
+    }
+
+    /// How one part of the tensor is computed.
+    ///
+    /// # Errors
+    /// Where a part is not computed without the others.
+    fn part(&self, part: Part) -> Result<Arc<dyn Recipe>> {
+        Err(Error::InvalidOperand {
+            operator: "gradient",
+            problem: format!("{part} of an operand is not computed again without the others"),
+        })
     }
 
     /// The convolution, where the tensor is the result of one and of nothing else.
@@ -127,7 +139,7 @@ impl Lazy {
         Arc::clone(self.recipe()?).convolution()
     }
 
-    /// Its values, and mean and biased variance of each channel, which the convolution that has yet to compute it takes on
+    /// Its values, and mean and biased variance of each channel, `[C]` or `[parts, C]`, which the convolution that has yet to compute it takes on
     /// the way, where it can.
     pub(crate) fn with_statistics(
         &self,

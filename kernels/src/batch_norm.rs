@@ -1,4 +1,5 @@
-//! Launches of `batch_norm.cu`: statistics, normalisation and gradients over the rows of `[rows, channels]`.
+//! Launches of `batch_norm.cu`: statistics, normalisation and gradients over the rows of `[parts, rows, channels]`, where every
+//! part is normalised by itself.
 //!
 //! Statistics come from slices, which a kernel here takes of an image, or the epilogue of the product that makes it.
 
@@ -68,9 +69,10 @@ pub fn slices(rows: usize) -> usize {
 }
 
 /// `struct Slices` of x.
-pub fn statistics_slices(rows: usize, channels: usize) -> Launch {
+pub fn statistics_slices(extents: [usize; 3]) -> Launch {
+    let [_, rows, channels] = extents;
     let elements = rows * channels + slices_len(slices(rows), channels);
-    over_slices(&SLICES, rows, channels, elements, 5)
+    over_slices(&SLICES, extents, elements, 5)
 }
 
 /// Values of `struct Slices` of so many slices.
@@ -89,19 +91,19 @@ pub struct Combination {
     pub groups: usize,
 }
 
-/// Joins `slices` slices, at once or, where there are very many, in groups. It depends on their number alone.
-pub fn combine(slices: usize, channels: usize) -> Combination {
+/// Joins `slices` slices of each part, at once or, where there are very many, in groups. It depends on their number alone.
+pub fn combine([parts, slices, channels]: [usize; 3]) -> Combination {
     let group = if slices > TOO_MANY { GROUP } else { slices };
     let groups = slices.div_ceil(group);
     let elements = slices_len(slices, channels) + slices_len(groups, channels);
     let launch = Launch::specialised(
         &COMBINE,
         vec![Operand::F32.constant()],
-        [channels.div_ceil(32), groups, 1],
+        [channels.div_ceil(32), groups, parts],
         COMBINE_LANES,
         Work {
-            operations: (11 * slices * channels) as f64,
-            bytes: f32_bytes(elements),
+            operations: (11 * parts * slices * channels) as f64,
+            bytes: f32_bytes(parts * elements),
         },
     );
     Combination {
@@ -118,24 +120,30 @@ pub struct EpilogueSlices {
     pub phase: usize,
     /// Phases: one for fprop, one for each step within a stride for dgrad.
     pub phases: usize,
+    /// Images whose slices follow one another and are of no others, as those of any multiple of them then are; `None` where
+    /// phases lie between.
+    pub unit: Option<usize>,
 }
 
 impl EpilogueSlices {
     /// Of y.
     pub fn fprop(s: &ConvShape) -> Self {
-        Self::of(s.batch * s.output[0] * s.output[1], 1)
+        Self::of(s.batch, s.output[0] * s.output[1], 1)
     }
 
     /// Of x. Phases differ in their pixels by a row and a column of images; all have as many slices as the largest.
     pub fn dgrad(s: &ConvShape) -> Self {
         let [rows, columns] = [0, 1].map(|axis| s.input[axis].div_ceil(s.stride[axis]));
-        Self::of(s.batch * rows * columns, s.stride[0] * s.stride[1])
+        Self::of(s.batch, rows * columns, s.stride[0] * s.stride[1])
     }
 
-    fn of(pixels: usize, phases: usize) -> Self {
+    fn of(images: usize, pixels: usize, phases: usize) -> Self {
+        // The fewest images of whole slices: the size of a slice is a power of two.
+        let whole = 1 << pixels.trailing_zeros().min(SLICE_PIXELS.trailing_zeros());
         Self {
-            phase: pixels.div_ceil(SLICE_PIXELS),
+            phase: (images * pixels).div_ceil(SLICE_PIXELS),
             phases,
+            unit: (phases == 1).then_some(SLICE_PIXELS / whole),
         }
     }
 
@@ -154,27 +162,39 @@ pub fn with_slices(mut launch: Launch, elements: usize, slices: usize, channels:
 }
 
 /// y from x and the statistics, written as `to`.
-pub fn normalise(to: Operand, rows: usize, channels: usize) -> Launch {
-    per_element(&NORMALISE, to, [rows, channels], (rows + 4) * channels, 5)
+pub fn normalise(to: Operand, extents: [usize; 3]) -> Launch {
+    let [parts, rows, channels] = extents;
+    // Every part has a mean and a variance; scale and shift are those of all.
+    let vectors = 2 * parts + 2;
+    per_element(
+        &NORMALISE,
+        to,
+        extents,
+        (parts * rows + vectors) * channels,
+        5,
+    )
 }
 
-/// Both sums of the gradients over x's slices: two matrices `[slices(rows), channels]`.
-pub fn gradient_slices(rows: usize, channels: usize) -> Launch {
+/// Both sums of the gradients over x's slices, those of every part: `[slices(rows), parts, 2, channels]`.
+pub fn gradient_slices(extents: [usize; 3]) -> Launch {
+    let [_, rows, channels] = extents;
     let elements = (2 * rows + 2 * slices(rows) + 4) * channels;
-    over_slices(&GRADIENT_SLICES, rows, channels, elements, 9)
+    over_slices(&GRADIENT_SLICES, extents, elements, 9)
 }
 
-/// dx from both sums, written as `to`.
-pub fn gradient(to: Operand, rows: usize, channels: usize) -> Launch {
-    let elements = (2 * rows + 6) * channels;
-    per_element(&GRADIENT, to, [rows, channels], elements, 10)
+/// dx from both sums, written as `to`, and dscale and dshift, which add them up over the parts.
+pub fn gradient(to: Operand, extents: [usize; 3]) -> Launch {
+    let [parts, rows, channels] = extents;
+    let vectors = 4 * parts + 4;
+    let elements = (2 * parts * rows + vectors) * channels;
+    per_element(&GRADIENT, to, extents, elements, 10)
 }
 
-/// A launch over `[rows, channels]` that reads `elements` values and writes rows of operands.
+/// A launch over `[parts, rows, channels]` that reads `elements` values and writes rows of operands.
 fn per_element(
     kernel: &'static Kernel,
     to: Operand,
-    [rows, channels]: [usize; 2],
+    [parts, rows, channels]: [usize; 3],
     elements: usize,
     operations: usize,
 ) -> Launch {
@@ -182,31 +202,30 @@ fn per_element(
     Launch::specialised(
         kernel,
         vec![to.constant()],
-        [slices(rows), padded.div_ceil(32), 1],
+        [slices(rows), padded.div_ceil(32), parts],
         LANES,
         Work {
-            operations: (operations * rows * channels) as f64,
-            bytes: f32_bytes(elements) + (to.bytes() * rows * padded) as f64,
+            operations: (operations * parts * rows * channels) as f64,
+            bytes: f32_bytes(elements) + (to.bytes() * parts * rows * padded) as f64,
         },
     )
 }
 
-/// A launch whose blocks are slices of the rows by 32 channels, and which moves `elements` values.
+/// A launch whose blocks are slices of the rows of a part by 32 channels, and which moves `elements` values for each part.
 fn over_slices(
     kernel: &'static Kernel,
-    rows: usize,
-    channels: usize,
+    [parts, rows, channels]: [usize; 3],
     elements: usize,
     operations: usize,
 ) -> Launch {
     Launch::specialised(
         kernel,
         vec![Operand::F32.constant()],
-        [slices(rows), channels.div_ceil(32), 1],
+        [slices(rows), channels.div_ceil(32), parts],
         LANES,
         Work {
-            operations: (operations * rows * channels) as f64,
-            bytes: f32_bytes(elements),
+            operations: (operations * parts * rows * channels) as f64,
+            bytes: f32_bytes(parts * elements),
         },
     )
 }

@@ -47,6 +47,8 @@ pub struct Plan {
     pub maps: [TensorMap; 2],
     /// Slices that the epilogue leaves statistics of.
     pub slices: usize,
+    /// Images whose slices follow one another and are of no others; `None` where phases lie between.
+    pub unit: Option<usize>,
     /// Elements of the result.
     pub elements: usize,
 }
@@ -173,6 +175,7 @@ impl Product {
             tiles: tiles.map(|extent| i32::try_from(extent).unwrap_or(i32::MAX)),
             depth,
             maps,
+            unit: (self.phases == 1).then_some(images),
             slices: self.phases * across.iter().product::<usize>() * (TILE / SLICE_PIXELS),
             elements: self.result,
         })

@@ -275,7 +275,7 @@ impl Job<'_> {
         };
         let (_, statistics) =
             self.tape
-                .batch_norm_training(&y, &vector(1.0)?, &vector(0.0)?, settings(1.0))?;
+                .batch_norm_training(&y, 1, &vector(1.0)?, &vector(0.0)?, settings(1.0))?;
         let mut outputs =
             self.differentiate(y, &[("dx", x), ("dweight", weight), ("dbias", bias)])?;
         outputs.insert("mean", self.download(&statistics.mean)?);
@@ -285,9 +285,9 @@ impl Job<'_> {
 
     fn batch_norm_training(&self, slope: f64) -> Result<Outputs> {
         let [x, scale, shift] = self.parameters(["x", "scale", "shift"])?;
-        let (y, statistics) = self
-            .tape
-            .batch_norm_training(&x, &scale, &shift, settings(slope))?;
+        let (y, statistics) =
+            self.tape
+                .batch_norm_training(&x, 1, &scale, &shift, settings(slope))?;
         let (mut mean, mut variance) = (
             self.tensor("running_mean")?,
             self.tensor("running_variance")?,

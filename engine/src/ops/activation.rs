@@ -6,7 +6,8 @@ use super::{Convolution, when};
 use crate::backend::{Activation, Backend, Epilogue};
 use crate::error::{Error, Result};
 use crate::lazy::{Lazy, Recipe};
-use crate::tape::{Backward, Tape, Variable, Wanted};
+use crate::part::Part;
+use crate::tape::{Backward, Narrowed, Tape, Variable, Wanted};
 use crate::tensor::Tensor;
 
 impl Tape {
@@ -80,5 +81,13 @@ impl Backward for ActivationBackward {
         Ok(vec![when(wanted[0], backend, self.y.shape(), |dx| {
             backend.activate_gradient(self.activation, self.y.stored()?, dy, dx)
         })?])
+    }
+
+    fn narrowed(&self, part: Part) -> Result<Narrowed> {
+        let record = Self {
+            activation: self.activation,
+            y: self.y.stored()?.part(part)?.into(),
+        };
+        Ok(Narrowed::along(part, record))
     }
 }

@@ -3,8 +3,9 @@
 use super::{expect_shape, mismatch, when};
 use crate::backend::Backend;
 use crate::error::Result;
+use crate::part::Part;
 use crate::shape::Shape;
-use crate::tape::{Backward, Tape, Variable, Wanted};
+use crate::tape::{Backward, Narrowed, Tape, Variable, Wanted};
 use crate::tensor::Tensor;
 
 impl Tape {
@@ -58,5 +59,14 @@ impl Backward for LinearBackward {
                 backend.bias_gradient(dy, dbias)
             })?,
         ])
+    }
+
+    fn narrowed(&self, part: Part) -> Result<Narrowed> {
+        let record = Self {
+            x: self.x.part(part)?,
+            weight: self.weight.clone(),
+            bias_shape: self.bias_shape.clone(),
+        };
+        Ok(Narrowed::along(part, record))
     }
 }

@@ -48,7 +48,33 @@ pub(super) enum Finish {
     /// An activation.
     Activation(Activation),
     /// Mean and variance of its channels are written there.
-    Statistics([u64; 2]),
+    Statistics(Statistics),
+}
+
+/// The result of a product, and the slices in which its epilogue takes statistics.
+struct Sliced {
+    address: u64,
+    images: usize,
+    elements: usize,
+    channels: usize,
+    slices: usize,
+    /// See [`EpilogueSlices::unit`].
+    unit: Option<usize>,
+}
+
+impl Sliced {
+    /// Whether every slice is of one part alone, and the slices of a part follow one another.
+    fn comes_in(&self, statistics: &Statistics) -> bool {
+        let whole = |unit| self.images.is_multiple_of(statistics.parts * unit);
+        statistics.parts == 1 || self.unit.is_some_and(whole)
+    }
+}
+
+/// Where mean and variance of a result's channels go, those of each of several equal parts of its images.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Statistics {
+    parts: usize,
+    to: [u64; 2],
 }
 
 impl Finish {
@@ -59,7 +85,7 @@ impl Finish {
         }
     }
 
-    fn statistics(self) -> Result<Option<[u64; 2]>> {
+    fn statistics(self) -> Result<Option<Statistics>> {
         match self {
             Self::None => Ok(None),
             Self::Statistics(to) => Ok(Some(to)),
@@ -261,10 +287,16 @@ impl LaunchBackend {
         Ok(match epilogue {
             Epilogue::None => Finish::None,
             Epilogue::Activation(activation) => Finish::Activation(activation),
-            Epilogue::Statistics { mean, variance } => Finish::Statistics([
-                self.output_of(operator, mean, channels)?,
-                self.output_of(operator, variance, channels)?,
-            ]),
+            Epilogue::Statistics { mean, variance } => {
+                let parts = mean.shape().rows();
+                Finish::Statistics(Statistics {
+                    parts,
+                    to: [
+                        self.output_of(operator, mean, parts * channels)?,
+                        self.output_of(operator, variance, parts * channels)?,
+                    ],
+                })
+            }
         })
     }
 
@@ -301,13 +333,20 @@ impl LaunchBackend {
         product: TiledProduct,
         s: &ConvShape,
         addresses: [u64; 4],
-        statistics: Option<[u64; 2]>,
+        statistics: Option<Statistics>,
     ) -> Result<()> {
         let launch = product.launch;
         let arguments = arguments(s, &[product.depth], &addresses);
         let slices = product.slices;
-        let shape = [product.elements, slices.count(), product.columns];
-        self.with_statistics(launch, arguments, shape, statistics, |arguments| {
+        let result = Sliced {
+            address: addresses[3],
+            images: s.batch,
+            elements: product.elements,
+            channels: product.columns,
+            slices: slices.count(),
+            unit: slices.unit,
+        };
+        self.with_statistics(launch, arguments, result, statistics, |arguments| {
             arguments.int(slices.phase)
         })
     }
@@ -319,7 +358,7 @@ impl LaunchBackend {
         s: &ConvShape,
         [source, w, bias, out]: [u64; 4],
         columns: usize,
-        statistics: Option<[u64; 2]>,
+        statistics: Option<Statistics>,
     ) -> Result<()> {
         let arguments = Arguments::new()
             .ints(&s.words())
@@ -329,35 +368,46 @@ impl LaunchBackend {
             .bytes(&self.launcher.tensor_map(&plan.maps[1], w)?)
             .address(bias)
             .address(out);
-        let shape = [plan.elements, plan.slices, columns];
-        self.with_statistics(
-            plan.launch.clone(),
-            arguments,
-            shape,
-            statistics,
-            |arguments| arguments,
-        )
+        let result = Sliced {
+            address: out,
+            images: s.batch,
+            elements: plan.elements,
+            channels: columns,
+            slices: plan.slices,
+            unit: plan.unit,
+        };
+        let launch = plan.launch.clone();
+        self.with_statistics(launch, arguments, result, statistics, |arguments| arguments)
     }
 
-    /// Launches a product of so many elements in so many slices and channels, of which it leaves statistics, if they are
-    /// wanted, and joins them. `complete` adds the arguments behind where those go.
+    /// Launches a product that leaves statistics of its result, if they are wanted and its slices are each of one part, and
+    /// joins them. `complete` adds the arguments behind where those go.
     fn with_statistics(
         &self,
         launch: Launch,
         arguments: Arguments,
-        [elements, slices, channels]: [usize; 3],
-        statistics: Option<[u64; 2]>,
+        result: Sliced,
+        statistics: Option<Statistics>,
         complete: impl FnOnce(Arguments) -> Arguments,
     ) -> Result<()> {
-        let Some(to) = statistics else {
-            let arguments = complete(arguments.bytes(&moments::slices([0; 4])));
-            return self.launch(&launch, &arguments);
-        };
-        let moments = self.moments(slices, channels)?;
-        let launch = batch_norm::with_slices(launch, elements, slices, channels);
-        let arguments = complete(arguments.bytes(&moments.argument()));
+        let (elements, channels) = (result.elements, result.channels);
+        if let Some(Statistics { parts, to }) = statistics.filter(|wanted| result.comes_in(wanted))
+        {
+            let moments = self.moments([parts, result.slices / parts, channels])?;
+            let launch = batch_norm::with_slices(launch, elements, result.slices, channels);
+            let arguments = complete(arguments.bytes(&moments.argument()));
+            self.launch(&launch, &arguments)?;
+            return self.join(moments, to);
+        }
+        let arguments = complete(arguments.bytes(&moments::slices([0; 4])));
         self.launch(&launch, &arguments)?;
-        self.join(moments, to)
+        match statistics {
+            Some(Statistics { parts, to }) => {
+                let rows = elements / channels / parts;
+                self.statistics(result.address, [parts, rows, channels], to)
+            }
+            None => Ok(()),
+        }
     }
 
     /// Launches a product that leaves partial sums, and adds them.

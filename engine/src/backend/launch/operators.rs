@@ -6,7 +6,9 @@ use cosmogan_kernels::{adam, batch_norm, elementwise, loss, reduce, single_chann
 use super::convolution::{Finish, linear_shape, shape_of};
 use super::{Arguments, Format, LaunchBackend, Recording};
 use crate::adam::AdamStep;
-use crate::backend::{Activation, Backend, Buffer, Epilogue, Fusion, Normalisation, expect_room};
+use crate::backend::{
+    Activation, Backend, Buffer, Epilogue, Fusion, Normalisation, expect_room, parts_of,
+};
 use crate::error::Result;
 use crate::geometry::{ConvGeometry, ConvProduct};
 use crate::shape::Shape;
@@ -40,6 +42,12 @@ impl Backend for LaunchBackend {
 
     fn download(&self, tensor: &Tensor) -> Result<Vec<f32>> {
         self.input("download", tensor)?;
+        if tensor.is_part() {
+            // Launchers read memory from its beginning on.
+            let mut whole = self.empty(tensor.shape().clone())?;
+            self.copy(tensor, &mut whole, 0)?;
+            return self.download(&whole);
+        }
         let mut values = vec![0.0; tensor.shape().len()];
         if let Buffer::Device(buffer) = tensor.buffer() {
             self.launcher.read(&*buffer.allocation, &mut values)?;
@@ -191,24 +199,19 @@ impl Backend for LaunchBackend {
 
     fn batch_statistics(&self, x: &Tensor, mean: &mut Tensor, variance: &mut Tensor) -> Result<()> {
         const NAME: &str = "batch_norm";
-        let (rows, channels) = (x.shape().rows(), x.shape().channels());
+        let ([parts, rows], channels) = (parts_of(NAME, x, mean)?, x.shape().channels());
         let x = self.input(NAME, x)?;
-        let mean = self.output_of(NAME, mean, channels)?;
-        let variance = self.output_of(NAME, variance, channels)?;
-        let moments = self.moments(batch_norm::slices(rows), channels)?;
-        let arguments = Arguments::new()
-            .int(rows)
-            .int(channels)
-            .address(x)
-            .bytes(&moments.argument());
-        self.launch(&batch_norm::statistics_slices(rows, channels), &arguments)?;
-        self.join(moments, [mean, variance])
+        let to = [
+            self.output_of(NAME, mean, parts * channels)?,
+            self.output_of(NAME, variance, parts * channels)?,
+        ];
+        self.statistics(x, [parts, rows, channels], to)
     }
 
     fn normalise(&self, x: &Tensor, by: Normalisation<'_>, y: &mut Tensor) -> Result<()> {
         const NAME: &str = "batch_norm";
-        let (rows, channels) = (x.shape().rows(), x.shape().channels());
-        let y = self.output_image_of(NAME, y, rows * channels)?;
+        let ([parts, rows], channels) = (parts_of(NAME, x, by.mean)?, x.shape().channels());
+        let y = self.output_image_of(NAME, y, parts * rows * channels)?;
         let arguments = Arguments::new()
             .int(rows)
             .int(channels)
@@ -216,12 +219,13 @@ impl Backend for LaunchBackend {
             .float(by.epsilon)
             .float(by.slope)
             .address(self.input(NAME, x)?)
-            .address(self.input_of(NAME, by.mean, channels)?)
-            .address(self.input_of(NAME, by.variance, channels)?)
+            .address(self.input_of(NAME, by.mean, parts * channels)?)
+            .address(self.input_of(NAME, by.variance, parts * channels)?)
             .address(self.input_of(NAME, by.scale, channels)?)
             .address(self.input_of(NAME, by.shift, channels)?)
             .address(y.address);
-        self.launch(&batch_norm::normalise(y.format, rows, channels), &arguments)
+        let launch = batch_norm::normalise(y.format, [parts, rows, channels]);
+        self.launch(&launch, &arguments)
     }
 
     fn normalise_gradient(
@@ -234,38 +238,40 @@ impl Backend for LaunchBackend {
         dshift: &mut Tensor,
     ) -> Result<()> {
         const NAME: &str = "batch_norm gradient";
-        let (rows, channels) = (x.shape().rows(), x.shape().channels());
+        let ([parts, rows], channels) = (parts_of(NAME, x, by.mean)?, x.shape().channels());
         let slices = batch_norm::slices(rows);
         let x = self.input(NAME, x)?;
-        let dy = self.input_of(NAME, dy, rows * channels)?;
-        let mean = self.input_of(NAME, by.mean, channels)?;
-        let variance = self.input_of(NAME, by.variance, channels)?;
+        let dy = self.input_of(NAME, dy, parts * rows * channels)?;
+        let mean = self.input_of(NAME, by.mean, parts * channels)?;
+        let variance = self.input_of(NAME, by.variance, parts * channels)?;
         let scale = self.input_of(NAME, by.scale, channels)?;
         let shift = self.input_of(NAME, by.shift, channels)?;
-        let dx = self.output_image_of(NAME, dx, rows * channels)?;
+        let dx = self.output_image_of(NAME, dx, parts * rows * channels)?;
         let dscale = self.output_of(NAME, dscale, channels)?;
         let dshift = self.output_of(NAME, dshift, channels)?;
 
-        let shifts = self.scratch(4 * slices * channels)?;
-        let scales = self.scratch(4 * slices * channels)?;
+        // Per slice both sums of all parts, so that one launch adds up the slices of all of them.
+        let columns = parts * 2 * channels;
+        let partials = self.scratch(4 * slices * columns)?;
+        let totals = self.scratch(4 * columns)?;
         let common = |extents: Arguments| {
             let arguments = extents.float(by.epsilon).float(by.slope);
             [x, mean, variance, scale, shift, dy]
                 .into_iter()
                 .fold(arguments, Arguments::address)
         };
-        let arguments = common(Arguments::new().int(rows).int(channels))
-            .address(shifts.address())
-            .address(scales.address());
-        self.launch(&batch_norm::gradient_slices(rows, channels), &arguments)?;
-        self.column_totals(slices, channels, shifts.address(), dshift)?;
-        self.column_totals(slices, channels, scales.address(), dscale)?;
+        let arguments =
+            common(Arguments::new().int(rows).int(channels)).address(partials.address());
+        let launch = batch_norm::gradient_slices([parts, rows, channels]);
+        self.launch(&launch, &arguments)?;
+        self.column_totals(slices, columns, partials.address(), totals.address())?;
         let padded = dx.format.row(channels);
         let arguments = common(Arguments::new().int(rows).int(channels).int(padded))
+            .address(totals.address())
             .address(dscale)
             .address(dshift)
             .address(dx.address);
-        let launch = batch_norm::gradient(dx.format, rows, channels);
+        let launch = batch_norm::gradient(dx.format, [parts, rows, channels]);
         self.launch(&launch, &arguments)
     }
 
@@ -377,6 +383,18 @@ impl Backend for LaunchBackend {
             .address(self.input_of(NAME, b, length)?)
             .address(self.output_of(NAME, y, length)?);
         let launch = elementwise::launch(&elementwise::ADD, length);
+        self.launch(&launch, &arguments)
+    }
+
+    fn copy(&self, from: &Tensor, to: &mut Tensor, first: usize) -> Result<()> {
+        const NAME: &str = "copy";
+        let (length, room) = (from.shape().len(), to.shape().len());
+        expect_room(NAME, room, first, length)?;
+        let arguments = Arguments::new()
+            .int(length)
+            .address(self.input(NAME, from)?)
+            .address(self.output_of(NAME, to, room)? + 4 * first as u64);
+        let launch = elementwise::launch(&elementwise::COPY, length);
         self.launch(&launch, &arguments)
     }
 
