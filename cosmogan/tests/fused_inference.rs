@@ -369,7 +369,7 @@ fn networks(device: LaunchBackend, preset: Preset) -> [Vec<u32>; 2] {
     let bound = critic.bind(&tape, Mode::Inference);
     let shape = Shape::from([2, config.output_size, config.output_size, 1]);
     let images = tape.constant(backend.upload(shape, &maps).unwrap());
-    let (logits, _) = discriminator::forward(&bound, &images).unwrap();
+    let (logits, _) = discriminator::forward(&bound, &images, 1).unwrap();
     let logits = backend.download(logits.value().unwrap()).unwrap();
     [maps, logits].map(|values| values.into_iter().map(f32::to_bits).collect())
 }

@@ -4,7 +4,8 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use crate::backend::{Backend, Epilogue, Fusion};
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::part::Part;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
@@ -22,6 +23,17 @@ pub(crate) trait Recipe: fmt::Debug + Send + Sync {
     fn packs(&self, backend: &dyn Backend) -> bool {
         let _ = backend;
         false
+    }
+
+    /// How one part of the tensor is computed.
+    ///
+    /// # Errors
+    /// Where a part is not computed without the others.
+    fn part(&self, part: Part) -> Result<Arc<dyn Recipe>> {
+        Err(Error::InvalidOperand {
+            operator: "gradient",
+            problem: format!("{part} of an operand is not computed again without the others"),
+        })
     }
 
     /// The product, where the tensor is the result of one and of nothing else.
@@ -151,8 +163,8 @@ impl Lazy {
         Some(Self::deferred(shape.clone(), Arc::clone(backend), recipe))
     }
 
-    /// It as a normalisation reads it, packed where the device keeps it so, and mean and biased variance of each channel, which
-    /// the product that has yet to compute it takes on the way, where it can.
+    /// It as a normalisation reads it, packed where the device keeps it so, and mean and biased variance of each channel,
+    /// `[C]` or `[parts, C]`, which the product that has yet to compute it takes on the way, where it can.
     pub(crate) fn with_statistics(
         &self,
         backend: &dyn Backend,

@@ -44,9 +44,13 @@ mod error;
 #[cfg(feature = "training")]
 mod geometry;
 #[cfg(feature = "training")]
+mod gradient;
+#[cfg(feature = "training")]
 mod lazy;
 #[cfg(feature = "training")]
 pub mod ops;
+#[cfg(feature = "training")]
+mod part;
 #[cfg(feature = "training")]
 pub mod profile;
 #[cfg(feature = "training")]
@@ -61,6 +65,8 @@ mod tensor;
 pub use error::{Error, Result};
 #[cfg(feature = "training")]
 pub use geometry::{ConvGeometry, ConvMethod, ConvProduct, Padding};
+#[cfg(feature = "training")]
+pub use part::Part;
 #[cfg(feature = "training")]
 pub use shape::Shape;
 #[cfg(feature = "training")]

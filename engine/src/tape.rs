@@ -5,6 +5,10 @@
 //! they leave a record on the tape: which variables went in, and whatever the backward pass needs. Several results may share one forward pass: a GAN's two losses are
 //! differentiated by two calls of [`Tape::gradients`], each of which visits only the records between its own result
 //! and the variables that were asked for.
+//!
+//! A batch may be of several equal parts that go through a network together ([`Tape::concatenate`], [`Tape::part`]). Where
+//! the gradient of one part alone has come to a record, that record is narrowed to the part: it does what it would have
+//! done had the part gone through the network by itself, and nothing is computed for the others.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -12,7 +16,9 @@ use std::sync::Arc;
 
 use crate::backend::Backend;
 use crate::error::{Error, Result};
+use crate::gradient::Gradient;
 use crate::lazy::{Lazy, Recipe};
+use crate::part::Part;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
@@ -34,6 +40,18 @@ impl Saved {
     /// Its extents.
     pub(crate) fn shape(&self) -> &Shape {
         &self.shape
+    }
+
+    /// One part of it.
+    pub(crate) fn part(&self, part: Part) -> Result<Self> {
+        let kept = match &self.kept {
+            Ok(tensor) => Ok(tensor.part(part)?),
+            Err(recipe) => Err(recipe.part(part)?),
+        };
+        Ok(Self {
+            shape: part.shape(&self.shape)?,
+            kept,
+        })
     }
 
     /// The tensor, computed again where it was not kept.
@@ -105,6 +123,50 @@ pub(crate) trait Backward {
     fn takes_packed(&self, backend: &dyn Backend, wanted: &[bool]) -> bool {
         let _ = (backend, wanted);
         false
+    }
+
+    /// The part of the first input that the gradient with respect to it is of, if it is not of all of it.
+    fn reaches(&self) -> Option<Part> {
+        None
+    }
+
+    /// The record of one part of the output's first axis, for where the gradient of that part alone has come.
+    ///
+    /// # Errors
+    /// Where the parts have more to do with each other than that they are computed together.
+    fn narrowed(&self, part: Part) -> Result<Narrowed> {
+        Err(Error::InvalidOperand {
+            operator: "gradient",
+            problem: format!(
+                "an operator that {part} of a batch went through has no gradient of that part alone"
+            ),
+        })
+    }
+}
+
+/// A record of one part of a batch.
+pub(crate) struct Narrowed {
+    /// What it does.
+    record: Box<dyn Backward>,
+    /// As [`Backward::reaches`]; every other input has a gradient of its own.
+    reaches: Option<Part>,
+}
+
+impl Narrowed {
+    /// Of an operator whose first input comes in the same parts as its output.
+    pub(crate) fn along<B: Backward + 'static>(part: Part, record: B) -> Self {
+        Self {
+            record: Box::new(record),
+            reaches: Some(part),
+        }
+    }
+
+    /// Of an operator of which one input is the part.
+    pub(crate) fn ending<B: Backward + 'static>(record: B) -> Self {
+        Self {
+            record: Box::new(record),
+            reaches: None,
+        }
     }
 }
 
@@ -239,8 +301,8 @@ impl Tape {
         let nodes = self.nodes.borrow();
         let leads_to_wanted = leads_to(&nodes[..=root], &wanted_nodes);
         let readers = readers(&nodes[..=root], &leads_to_wanted, &wanted_nodes);
-        let mut gradients: Vec<Option<Tensor>> = vec![None; root + 1];
-        gradients[root] = Some(seed);
+        let mut gradients: Vec<Option<Gradient>> = vec![None; root + 1];
+        gradients[root] = Some(Gradient::Whole(seed));
         for (index, node) in nodes[..=root].iter().enumerate().rev() {
             let Some(operator) = &node.operator else {
                 continue;
@@ -273,14 +335,24 @@ impl Tape {
                     _ => Wanted::No,
                 })
                 .collect();
+            let (gradient, part) = gradient.joined(self.backend())?;
+            let narrowed = part.map(|part| operator.narrowed(part)).transpose()?;
+            let (operator, reaches) = match &narrowed {
+                Some(narrowed) => (&*narrowed.record, narrowed.reaches),
+                None => (&**operator, operator.reaches()),
+            };
             let contributions = operator.backward(self.backend(), &gradient, &wanted_parents)?;
-            for (parent, contribution) in node.parents.iter().zip(contributions) {
+            for (input, (parent, contribution)) in
+                node.parents.iter().zip(contributions).enumerate()
+            {
                 let (Some(parent), Some(contribution)) = (*parent, contribution) else {
                     continue;
                 };
+                let part = reaches.filter(|_| input == 0);
+                let contribution = Gradient::of(contribution, part);
                 let sum = match gradients[parent].take() {
                     None => contribution,
-                    Some(first) => self.sum(&first, &contribution)?,
+                    Some(first) => first.plus(self.backend(), contribution)?,
                 };
                 gradients[parent] = Some(sum);
             }
@@ -288,11 +360,17 @@ impl Tape {
         wanted_nodes
             .iter()
             .map(|&node| {
-                gradients.get(node).cloned().flatten().ok_or_else(|| {
+                let gradient = gradients.get(node).cloned().flatten().ok_or_else(|| {
                     Error::NoGradient(
                         "the result does not depend on a variable that was asked for".to_owned(),
                     )
-                })
+                })?;
+                match gradient.joined(self.backend())? {
+                    (gradient, None) => Ok(gradient),
+                    (_, Some(part)) => Err(Error::NoGradient(format!(
+                        "the result depends on {part} of a variable that was asked for, and on no other"
+                    ))),
+                }
             })
             .collect()
     }
@@ -315,12 +393,6 @@ impl Tape {
             .collect();
         let operator = node.operator.as_ref();
         operator.is_some_and(|operator| operator.takes_packed(self.backend(), &wanted))
-    }
-
-    fn sum(&self, a: &Tensor, b: &Tensor) -> Result<Tensor> {
-        let mut sum = self.backend.empty(a.shape().clone())?;
-        self.backend.add(a, b, &mut sum)?;
-        Ok(sum)
     }
 }
 

@@ -162,6 +162,9 @@ impl Backend for Witness {
     fn add(&self, a: &Tensor, b: &Tensor, y: &mut Tensor) -> Result<()> {
         self.cpu.add(a, b, y)
     }
+    fn copy(&self, from: &Tensor, to: &mut Tensor, first: usize) -> Result<()> {
+        self.cpu.copy(from, to, first)
+    }
     fn gather(&self, maps: &Tensor, table: &Tensor, crops: &mut Tensor) -> Result<()> {
         self.cpu.gather(maps, table, crops)
     }
@@ -283,7 +286,7 @@ fn shape_errors_name_both_shapes() {
             .unwrap_err(),
         tape.conv_transpose2d(&image, &zeros(&[5, 5, 7, 4]), &zeros(&[7]), stride, padding)
             .unwrap_err(),
-        tape.batch_norm_training(&image, &zeros(&[4]), &zeros(&[4]), settings)
+        tape.batch_norm_training(&image, 1, &zeros(&[4]), &zeros(&[4]), settings)
             .unwrap_err(),
         tape.add(&image, &zeros(&[2, 8, 8, 4])).unwrap_err(),
         tape.reshape(&image, [2, 190]).unwrap_err(),

@@ -1,5 +1,6 @@
 // Batch normalisation over the rows of [rows, channels] (Ioffe & Szegedy 2015), and the rectifier behind it: what comes out
-// negative is multiplied by `slope`, which is 0 for a ReLU and 1 for none.
+// negative is multiplied by `slope`, which is 0 for a ReLU and 1 for none. An image may come in equal parts of so many rows,
+// one for each blockIdx.z, that have means and variances of their own.
 //
 // Sums over rows take two steps. A block of the first is 32 channels by 8 lanes and handles SLICE rows: statistics leave
 // what moments.cuh says, gradients leave two sums. The second step joins slices of any size in double precision (Chan, Golub
@@ -33,6 +34,7 @@ __device__ inline float lane_sum(float value, float (*sums)[32]) {
 
 extern "C" __global__ void batch_norm_slices(int rows, int channels, const float* x, const Slices to) {
     __shared__ float sums[8][32];
+    x += blockIdx.z * ((long long)rows * channels);
     const int channel = blockIdx.y * 32 + threadIdx.x;
     const int first = blockIdx.x * SLICE, last = min(rows, first + SLICE);
     const bool valid = channel < channels;
@@ -53,12 +55,14 @@ extern "C" __global__ void batch_norm_slices(int rows, int channels, const float
     remainder = lane_sum(remainder, sums);
     square = lane_sum(square, sums);
     if (valid && threadIdx.y == 0) {
-        const long long at = (long long)blockIdx.x * channels + channel;
+        const long long at = (long long)(blockIdx.z * gridDim.x + blockIdx.x) * channels + channel;
         to.means[at] = mean;
         to.remainders[at] = remainder;
         to.squares[at] = square;
     }
-    if (blockIdx.y == 0 && threadIdx.x == 0 && threadIdx.y == 0) to.counts[blockIdx.x] = (float)(last - first);
+    if (blockIdx.y == 0 && threadIdx.x == 0 && threadIdx.y == 0) {
+        to.counts[blockIdx.z * gridDim.x + blockIdx.x] = (float)(last - first);
+    }
 }
 
 // The sum of `value` over the 32 lanes of each channel, in every lane.
@@ -71,12 +75,14 @@ __device__ inline double lane_sum(double value, double (*sums)[32]) {
     return total;
 }
 
-// Joins every `group` slices into one; where that is all there is, there are no counts to be written, and mean and variance
+// Joins every `group` slices of a part into one; where that is all there is, there are no counts to be written, and mean and variance
 // are written in place of means and squares.
 extern "C" __global__ void batch_norm_combine(int channels, int slices, int group, const Slices from, const Slices to) {
     __shared__ double sums[32][32];
     const int channel = blockIdx.x * 32 + threadIdx.x;
-    const int first = blockIdx.y * group, last = min(slices, first + group);
+    // Those of the parts follow one another.
+    const int part = blockIdx.z * slices, first = part + blockIdx.y * group, last = min(part + slices, first + group);
+    const int joined = blockIdx.z * gridDim.y + blockIdx.y;
     const bool valid = channel < channels;
 
     double count = 0.0, sum = 0.0;
@@ -101,14 +107,14 @@ extern "C" __global__ void batch_norm_combine(int channels, int slices, int grou
     square = lane_sum(square, sums);
 
     const bool writes = valid && threadIdx.y == 0;
-    const long long at = (long long)blockIdx.y * channels + channel;
+    const long long at = (long long)joined * channels + channel;
     if (writes) to.means[at] = (float)mean;
     if (to.counts) {
         if (writes) {
             to.remainders[at] = (float)((mean - (float)mean) * count);
             to.squares[at] = (float)square;
         }
-        if (blockIdx.x == 0 && threadIdx.x == 0 && threadIdx.y == 0) to.counts[blockIdx.y] = (float)count;
+        if (blockIdx.x == 0 && threadIdx.x == 0 && threadIdx.y == 0) to.counts[joined] = (float)count;
     } else if (writes) {
         to.squares[at] = (float)(square / count);
     }
@@ -122,6 +128,10 @@ extern "C" __global__ void batch_norm_normalise(int rows, int channels, int x_ro
     const int channel = blockIdx.y * 32 + threadIdx.x;
     const int first = blockIdx.x * SLICE, last = min(rows, first + SLICE);
     if (channel >= padded) return;
+    x += blockIdx.z * ((long long)rows * x_row);
+    y += blockIdx.z * ((long long)rows * padded);
+    mean += blockIdx.z * channels;
+    variance += blockIdx.z * channels;
     const bool inside = channel < channels;
     const float centre = inside ? mean[channel] : 0.0f, offset = inside ? shift[channel] : 0.0f;
     const float factor = inside ? normalising_factor(scale[channel], variance[channel], epsilon) : 0.0f;
@@ -133,15 +143,19 @@ extern "C" __global__ void batch_norm_normalise(int rows, int channels, int x_ro
     }
 }
 
-// Per slice: the sums of the gradient and of the gradient * normalised x.
+// Per slice and part: the sums of the gradient, and behind them those of the gradient * normalised x.
 extern "C" __global__ void batch_norm_gradient_slices(int rows, int channels, int x_row, int dy_row, float epsilon,
                                                       float slope, const X* x, const float* mean, const float* variance,
                                                       const float* scale, const float* shift, const Dy* dy,
-                                                      float* shifts, float* scales) {
+                                                      float* partials) {
     __shared__ float sums[8][32];
     const int channel = blockIdx.y * 32 + threadIdx.x;
     const int first = blockIdx.x * SLICE, last = min(rows, first + SLICE);
     const bool valid = channel < channels;
+    x += blockIdx.z * ((long long)rows * x_row);
+    dy += blockIdx.z * ((long long)rows * dy_row);
+    mean += blockIdx.z * channels;
+    variance += blockIdx.z * channels;
     float plain = 0.0f, product = 0.0f;
     if (valid) {
         const float centre = mean[channel], offset = shift[channel], deviation = sqrtf(variance[channel] + epsilon);
@@ -157,20 +171,37 @@ extern "C" __global__ void batch_norm_gradient_slices(int rows, int channels, in
     plain = lane_sum(plain, sums);
     product = lane_sum(product, sums);
     if (valid && threadIdx.y == 0) {
-        shifts[(long long)blockIdx.x * channels + channel] = plain;
-        scales[(long long)blockIdx.x * channels + channel] = product;
+        float* const to = partials + (long long)(blockIdx.x * gridDim.z + blockIdx.z) * 2 * channels;
+        to[channel] = plain;
+        to[channels + channel] = product;
     }
 }
 
-// dx = scale / deviation * (gradient - dshift / rows - normalised x * dscale / rows), as y is written above.
+// dx = scale / deviation * (gradient - shift sum / rows - normalised x * scale sum / rows), as y is written above. `totals`
+// are the sums of each part; dscale and dshift add them up.
 extern "C" __global__ void batch_norm_gradient(int rows, int channels, int x_row, int dy_row, int padded, float epsilon,
                                                float slope, const X* __restrict__ x, const float* mean,
                                                const float* variance, const float* scale, const float* shift,
-                                               const Dy* __restrict__ dy, const float* dscale, const float* dshift,
+                                               const Dy* __restrict__ dy, const float* totals, float* dscale, float* dshift,
                                                Operand* __restrict__ dx) {
     const int channel = blockIdx.y * 32 + threadIdx.x;
     const int first = blockIdx.x * SLICE, last = min(rows, first + SLICE);
     if (channel >= padded) return;
+    if (channel < channels && blockIdx.x == 0 && blockIdx.z == 0 && threadIdx.y == 0) {
+        float shifts = totals[channel], scales = totals[channels + channel];
+        for (int part = 1; part < (int)gridDim.z; ++part) {
+            shifts += totals[2 * part * channels + channel];
+            scales += totals[(2 * part + 1) * channels + channel];
+        }
+        dshift[channel] = shifts;
+        dscale[channel] = scales;
+    }
+    x += blockIdx.z * ((long long)rows * x_row);
+    dy += blockIdx.z * ((long long)rows * dy_row);
+    dx += blockIdx.z * ((long long)rows * padded);
+    mean += blockIdx.z * channels;
+    variance += blockIdx.z * channels;
+    totals += blockIdx.z * 2 * channels;
     if (channel >= channels) {
         for (int row = first + threadIdx.y; row < last; row += 8) {
             dx[(long long)row * padded + channel] = round_operand(0.0f);
@@ -179,7 +210,7 @@ extern "C" __global__ void batch_norm_gradient(int rows, int channels, int x_row
     }
     const float centre = mean[channel], offset = shift[channel], deviation = sqrtf(variance[channel] + epsilon);
     const float factor = scale[channel] / deviation;
-    const float mean_gradient = dshift[channel] / rows, mean_product = dscale[channel] / deviation / rows;
+    const float mean_gradient = totals[channel] / rows, mean_product = totals[channels + channel] / deviation / rows;
 #pragma unroll 4
     for (int row = first + threadIdx.y; row < last; row += 8) {
         const float from = image_value(x[(long long)row * x_row + channel]);

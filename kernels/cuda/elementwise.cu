@@ -54,6 +54,11 @@ extern "C" __global__ void add(int length, const float* a, const float* b, float
     if (i < (unsigned)length) y[i] = a[i] + b[i];
 }
 
+extern "C" __global__ void copy(int length, const float* x, float* y) {
+    const unsigned i = global_thread();
+    if (i < (unsigned)length) y[i] = x[i];
+}
+
 // running <- keep * running + gain * batch.
 extern "C" __global__ void update_running(int length, float keep, float gain, const float* batch, float* running) {
     const unsigned i = global_thread();

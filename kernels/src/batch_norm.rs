@@ -1,4 +1,5 @@
-//! Launches of `batch_norm.cu`: statistics, normalisation and gradients over the rows of `[rows, channels]`.
+//! Launches of `batch_norm.cu`: statistics, normalisation and gradients over the rows of `[parts, rows, channels]`, where every
+//! part is normalised by itself.
 //!
 //! Statistics come from slices, which a kernel here takes of an image, or the epilogue of the product that makes it.
 
@@ -70,9 +71,10 @@ pub fn slices(rows: usize) -> usize {
 }
 
 /// `struct Slices` of x.
-pub fn statistics_slices(rows: usize, channels: usize) -> Launch {
+pub fn statistics_slices(extents: [usize; 3]) -> Launch {
+    let [_, rows, channels] = extents;
     let elements = rows * channels + slices_len(slices(rows), channels);
-    over_slices(&SLICES, rows, channels, elements, 5)
+    over_slices(&SLICES, extents, elements, 5)
 }
 
 /// Values of `struct Slices` of so many slices.
@@ -91,19 +93,19 @@ pub struct Combination {
     pub groups: usize,
 }
 
-/// Joins `slices` slices, at once or, where there are very many, in groups. It depends on their number alone.
-pub fn combine(slices: usize, channels: usize) -> Combination {
+/// Joins `slices` slices of each part, at once or, where there are very many, in groups. It depends on their number alone.
+pub fn combine([parts, slices, channels]: [usize; 3]) -> Combination {
     let group = if slices > TOO_MANY { GROUP } else { slices };
     let groups = slices.div_ceil(group);
     let elements = slices_len(slices, channels) + slices_len(groups, channels);
     let launch = Launch::specialised(
         &COMBINE,
         vec![Operand::F32.constant()],
-        [channels.div_ceil(32), groups, 1],
+        [channels.div_ceil(32), groups, parts],
         COMBINE_LANES,
         Work {
-            operations: (11 * slices * channels) as f64,
-            bytes: f32_bytes(elements),
+            operations: (11 * parts * slices * channels) as f64,
+            bytes: f32_bytes(parts * elements),
         },
     );
     Combination {
@@ -120,24 +122,30 @@ pub struct EpilogueSlices {
     pub phase: usize,
     /// Phases: one for fprop, one for each step within a stride for dgrad.
     pub phases: usize,
+    /// Images whose slices follow one another and are of no others, as those of any multiple of them then are; `None` where
+    /// phases lie between.
+    pub unit: Option<usize>,
 }
 
 impl EpilogueSlices {
     /// Of y.
     pub fn fprop(s: &ConvShape) -> Self {
-        Self::of(s.batch * s.output[0] * s.output[1], 1)
+        Self::of(s.batch, s.output[0] * s.output[1], 1)
     }
 
     /// Of x. Phases differ in their pixels by a row and a column of images; all have as many slices as the largest.
     pub fn dgrad(s: &ConvShape) -> Self {
         let [rows, columns] = [0, 1].map(|axis| s.input[axis].div_ceil(s.stride[axis]));
-        Self::of(s.batch * rows * columns, s.stride[0] * s.stride[1])
+        Self::of(s.batch, rows * columns, s.stride[0] * s.stride[1])
     }
 
-    fn of(pixels: usize, phases: usize) -> Self {
+    fn of(images: usize, pixels: usize, phases: usize) -> Self {
+        // The fewest images of whole slices: the size of a slice is a power of two.
+        let whole = 1 << pixels.trailing_zeros().min(SLICE_PIXELS.trailing_zeros());
         Self {
-            phase: pixels.div_ceil(SLICE_PIXELS),
+            phase: (images * pixels).div_ceil(SLICE_PIXELS),
             phases,
+            unit: (phases == 1).then_some(SLICE_PIXELS / whole),
         }
     }
 
@@ -163,8 +171,10 @@ pub fn with_normalisation(mut launch: Launch, elements: usize, channels: usize) 
     launch
 }
 
-/// y from x and the statistics; x lies as `from` says, y is written as `to`.
-pub fn normalise([from, to]: [Operand; 2], rows: usize, channels: usize) -> Launch {
+/// y from x `[parts, rows, channels]` and the statistics; x lies as `from` says, y is written as `to`.
+pub fn normalise([from, to]: [Operand; 2], extents: [usize; 3]) -> Launch {
+    // Every part has a mean and a variance; scale and shift are those of all.
+    let vectors = 2 * extents[0] + 2;
     // Compiled as for the gradient that belongs to it: they are kept the same way.
     let formats = [from, from, to];
     let images = [from, to];
@@ -172,42 +182,46 @@ pub fn normalise([from, to]: [Operand; 2], rows: usize, channels: usize) -> Laun
         &NORMALISE,
         formats,
         &images,
-        [rows, channels],
-        [4, NORMALISING],
+        extents,
+        [vectors, NORMALISING],
     )
 }
 
-/// Both sums of the gradients over x's slices: two matrices `[slices(rows), channels]`. x and dy lie as said.
-pub fn gradient_slices([x, dy]: [Operand; 2], rows: usize, channels: usize) -> Launch {
+/// Both sums of the gradients over x's slices, those of every part: `[slices(rows), parts, 2, channels]`. x and dy lie as said.
+pub fn gradient_slices([x, dy]: [Operand; 2], extents: [usize; 3]) -> Launch {
+    let [parts, rows, channels] = extents;
     let sums = (2 * slices(rows) + 4) * channels;
-    let mut launch = over_slices(&GRADIENT_SLICES, rows, channels, sums, 9);
+    let mut launch = over_slices(&GRADIENT_SLICES, extents, sums, 9);
     launch.module.constants = constants([x, dy, x]);
-    launch.work.bytes += images_bytes(&[x, dy], rows, channels);
+    launch.work.bytes += images_bytes(&[x, dy], parts * rows, channels);
     launch
 }
 
-/// dx from both sums; x and dy lie as the first two say, dx is written as the last.
-pub fn gradient(formats: [Operand; 3], rows: usize, channels: usize) -> Launch {
-    per_element(&GRADIENT, formats, &formats, [rows, channels], [6, 10])
+/// dx from both sums, and dscale and dshift, which add them up over the parts; x and dy lie as the first two say, dx is written
+/// as the last.
+pub fn gradient(formats: [Operand; 3], extents: [usize; 3]) -> Launch {
+    let vectors = 4 * extents[0] + 4;
+    per_element(&GRADIENT, formats, &formats, extents, [vectors, 10])
 }
 
-/// A launch over `[rows, channels]` that reads `images` but for the last, which it writes, and `vectors` values of each channel.
+/// A launch over `[parts, rows, channels]` that reads `images` but for the last, which it writes, and `vectors` values of each
+/// channel.
 fn per_element(
     kernel: &'static Kernel,
     formats: [Operand; 3],
     images: &[Operand],
-    [rows, channels]: [usize; 2],
+    [parts, rows, channels]: [usize; 3],
     [vectors, operations]: [usize; 2],
 ) -> Launch {
     let padded = formats[2].row(channels);
     Launch::specialised(
         kernel,
         constants(formats),
-        [slices(rows), padded.div_ceil(32), 1],
+        [slices(rows), padded.div_ceil(32), parts],
         LANES,
         Work {
-            operations: (operations * rows * channels) as f64,
-            bytes: f32_bytes(vectors * channels) + images_bytes(images, rows, channels),
+            operations: (operations * parts * rows * channels) as f64,
+            bytes: f32_bytes(vectors * channels) + images_bytes(images, parts * rows, channels),
         },
     )
 }
@@ -222,22 +236,21 @@ fn images_bytes(images: &[Operand], rows: usize, channels: usize) -> f64 {
     bytes.sum::<usize>() as f64
 }
 
-/// A launch whose blocks are slices of the rows by 32 channels, and which moves `elements` values.
+/// A launch whose blocks are slices of the rows of a part by 32 channels, and which moves `elements` values for each part.
 fn over_slices(
     kernel: &'static Kernel,
-    rows: usize,
-    channels: usize,
+    [parts, rows, channels]: [usize; 3],
     elements: usize,
     operations: usize,
 ) -> Launch {
     Launch::specialised(
         kernel,
         vec![Operand::F32.constant()],
-        [slices(rows), channels.div_ceil(32), 1],
+        [slices(rows), channels.div_ceil(32), parts],
         LANES,
         Work {
-            operations: (operations * rows * channels) as f64,
-            bytes: f32_bytes(elements),
+            operations: (operations * parts * rows * channels) as f64,
+            bytes: f32_bytes(parts * elements),
         },
     )
 }

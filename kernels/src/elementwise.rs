@@ -51,6 +51,15 @@ kernel!(
     "plain: memory-bound, there is nothing to share"
 );
 kernel!(
+    /// y = x.
+    COPY,
+    "elementwise.cu",
+    Plain,
+    "copy",
+    "y = x, into a part of a larger tensor",
+    "plain: memory-bound, there is nothing to share; a launch is recorded like any other"
+);
+kernel!(
     /// A running statistic moves towards the batch's.
     UPDATE_RUNNING,
     "elementwise.cu",
@@ -63,6 +72,7 @@ kernel!(
 /// Tensors read or written, and operations, per element.
 fn traffic(kernel: &Kernel) -> (usize, usize) {
     match kernel.name {
+        "copy" => (2, 0),
         "leaky_relu" | "hyperbolic_tangent" => (2, 1),
         "leaky_relu_gradient" => (3, 1),
         "hyperbolic_tangent_gradient" | "update_running" => (3, 3),

@@ -47,6 +47,8 @@ pub struct Plan {
     pub maps: [TensorMap; 2],
     /// Slices that the epilogue leaves statistics of.
     pub slices: usize,
+    /// Images whose slices follow one another and are of no others; `None` where phases lie between.
+    pub unit: Option<usize>,
 }
 
 /// y = conv(x, w) + bias on a device of `multiprocessors`; `None` for shapes that would leave most of a tile empty, or
@@ -171,6 +173,7 @@ impl Product {
             tiles: tiles.map(|extent| i32::try_from(extent).unwrap_or(i32::MAX)),
             depth,
             maps,
+            unit: (self.phases == 1).then_some(images),
             slices: self.phases * pixel_tiles * (choice.tile.rows / SLICE_PIXELS),
         })
     }

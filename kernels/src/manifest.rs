@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Every kernel, family by family.
-pub static MANIFEST: [&Kernel; 34] = [
+pub static MANIFEST: [&Kernel; 35] = [
     &convolution::FPROP,
     &convolution::DGRAD,
     &convolution::WGRAD,
@@ -36,6 +36,7 @@ pub static MANIFEST: [&Kernel; 34] = [
     &elementwise::TANH,
     &elementwise::TANH_GRADIENT,
     &elementwise::ADD,
+    &elementwise::COPY,
     &elementwise::UPDATE_RUNNING,
     &loss::BCE,
     &loss::BCE_GRADIENT,
@@ -64,8 +65,8 @@ pub fn modules_for(operand: Operand) -> Vec<Module> {
         modules.push(single_channel::fprop(to, &convolution).module);
         modules
             .push(elementwise::leaky_relu_gradient([to, Operand::F32, Operand::F32], 1, 1).module);
-        modules.push(batch_norm::normalise([Operand::F32, to], 1, 1).module);
-        modules.push(batch_norm::gradient([Operand::F32, Operand::F32, to], 1, 1).module);
+        modules.push(batch_norm::normalise([Operand::F32, to], [1; 3]).module);
+        modules.push(batch_norm::gradient([Operand::F32, Operand::F32, to], [1; 3]).module);
     }
     if operand == Operand::Bf16 {
         // Images between products and normalisations are kept so.
@@ -76,13 +77,13 @@ pub fn modules_for(operand: Operand) -> Vec<Module> {
             [operand, operand, Operand::F32],
             [operand, Operand::F32, operand],
         ] {
-            modules.push(batch_norm::gradient(formats, 1, 1).module);
+            modules.push(batch_norm::gradient(formats, [1; 3]).module);
         }
     }
     modules.push(convolution::fprop(&convolution).module);
     modules.push(convolution::fprop(&linear).module);
     modules.push(pack::rows(operand, 1, 1).module);
-    modules.push(batch_norm::combine(1, 1).launch.module);
+    modules.push(batch_norm::combine([1; 3]).launch.module);
     for shape in [convolution, linear, shape([5, 5], 64)] {
         for product in [Product::Fprop, Product::Wgrad] {
             modules.extend(default_module(product, operand, &shape));

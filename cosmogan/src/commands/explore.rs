@@ -415,7 +415,7 @@ fn activations(critic: &Network, maps: &[f32], size: usize) -> Result<Vec<Vec<f3
     let bound = critic.bind(&tape, Mode::Inference);
     let shape = [maps.len() / (size * size), size, size, 1];
     let maps = tape.constant(backend.upload(shape.into(), maps)?);
-    let (features, _) = discriminator::features(&bound, &maps)?;
+    let (features, _) = discriminator::features(&bound, &maps, 1)?;
     let values = backend.download(features.value()?)?;
     let width = values.len() / shape[0];
     Ok(values.chunks_exact(width).map(<[f32]>::to_vec).collect())

@@ -9,12 +9,17 @@ use crate::error::Result;
 
 const LEAKY_RELU: Activation = Activation::LeakyRelu { slope: LEAKY_SLOPE };
 
-/// Logits `[N, 1]` from maps `[N, S, S, c_dim]`: positive where a map looks real.
+/// Logits `[N, 1]` from maps `[N, S, S, c_dim]`: positive where a map looks real. In training each of `parts` equal parts of
+/// the maps is normalised by itself, as if it had come alone.
 ///
 /// # Errors
-/// Where the maps have other extents.
-pub fn forward(discriminator: &Bound<'_>, maps: &Variable) -> Result<(Variable, RunningUpdate)> {
-    let (features, update) = features(discriminator, maps)?;
+/// Where the maps have other extents, or do not come in so many parts.
+pub fn forward(
+    discriminator: &Bound<'_>,
+    maps: &Variable,
+    parts: usize,
+) -> Result<(Variable, RunningUpdate)> {
+    let (features, update) = features(discriminator, maps, parts)?;
     let logits = discriminator.tape().linear(
         &features,
         discriminator.variable("fc.weight"),
@@ -23,11 +28,16 @@ pub fn forward(discriminator: &Bound<'_>, maps: &Variable) -> Result<(Variable, 
     Ok((logits, update))
 }
 
-/// The last convolution's output `[N, features]`, normalised and rectified, from maps `[N, S, S, c_dim]`.
+/// The last convolution's output `[N, features]`, normalised and rectified, from maps `[N, S, S, c_dim]`, in parts as in
+/// [`forward`].
 ///
 /// # Errors
-/// Where the maps have other extents.
-pub fn features(discriminator: &Bound<'_>, maps: &Variable) -> Result<(Variable, RunningUpdate)> {
+/// As [`forward`].
+pub fn features(
+    discriminator: &Bound<'_>,
+    maps: &Variable,
+    parts: usize,
+) -> Result<(Variable, RunningUpdate)> {
     let config = *discriminator.config();
     let tape = discriminator.tape();
     let mut update = RunningUpdate::default();
@@ -45,7 +55,7 @@ pub fn features(discriminator: &Bound<'_>, maps: &Variable) -> Result<(Variable,
         image = if layer == 0 {
             tape.activate(&image, LEAKY_RELU)?
         } else {
-            discriminator.normalise_and_rectify(layer, &image, LEAKY_SLOPE, &mut update)?
+            discriminator.normalise_and_rectify(layer, (&image, parts), LEAKY_SLOPE, &mut update)?
         };
     }
 

@@ -26,7 +26,7 @@ pub fn forward(generator: &Bound<'_>, latents: &Variable) -> Result<(Variable, R
     let batch = latents.shape().rows();
     let size = config.coarse_size();
     let image = tape.reshape(&features, [batch, size, size, config.generator_channels(0)])?;
-    let mut image = generator.normalise_and_rectify(0, &image, RELU, &mut update)?;
+    let mut image = generator.normalise_and_rectify(0, (&image, 1), RELU, &mut update)?;
 
     for layer in 1..=config.layers {
         let full = tape.conv_transpose2d(
@@ -37,7 +37,7 @@ pub fn forward(generator: &Bound<'_>, latents: &Variable) -> Result<(Variable, R
             SAME,
         )?;
         image = if layer < config.layers {
-            generator.normalise_and_rectify(layer, &full, RELU, &mut update)?
+            generator.normalise_and_rectify(layer, (&full, 1), RELU, &mut update)?
         } else {
             tape.activate(&full, Activation::Tanh)?
         };

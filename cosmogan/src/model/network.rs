@@ -180,7 +180,7 @@ impl Network {
         }
     }
 
-    /// Lets the running statistics follow one batch, as in training.
+    /// Lets the running statistics follow one batch, or its parts one after the other, as in training.
     ///
     /// # Errors
     /// Where the device fails.
@@ -188,7 +188,7 @@ impl Network {
         self.move_running(batch, BATCH_NORM_MOMENTUM)
     }
 
-    /// running ← (1 − momentum)·running + momentum·batch for all running statistics.
+    /// running ← (1 − momentum)·running + momentum·batch for all running statistics, once for each part of the batch.
     ///
     /// # Errors
     /// Where the device fails.
@@ -263,11 +263,12 @@ impl Bound<'_> {
         &self.variables[self.network.position(name)]
     }
 
-    /// Batch normalisation `bn{layer}` and the rectifier after it, which multiplies what is negative by `slope`.
+    /// Batch normalisation `bn{layer}` of each of `parts` parts of a batch, and the rectifier after it, which multiplies what
+    /// is negative by `slope`. At inference parts are normalised alike.
     pub(crate) fn normalise_and_rectify(
         &self,
         layer: usize,
-        x: &Variable,
+        (x, parts): (&Variable, usize),
         slope: f32,
         update: &mut RunningUpdate,
     ) -> Result<Variable> {
@@ -279,7 +280,9 @@ impl Bound<'_> {
         };
         match self.mode {
             Mode::Training => {
-                let (y, statistics) = self.tape.batch_norm_training(x, scale, shift, settings)?;
+                let (y, statistics) = self
+                    .tape
+                    .batch_norm_training(x, parts, scale, shift, settings)?;
                 update.0.push((layer, statistics));
                 Ok(y)
             }

@@ -75,7 +75,7 @@ impl Workload {
                     let tape = Tape::new(Arc::clone(backend));
                     let maps = tape.constant(backend.upload(shape.clone(), &maps)?);
                     let bound = network.bind(&tape, Mode::Inference);
-                    let (logits, _) = discriminator::forward(&bound, &maps)?;
+                    let (logits, _) = discriminator::forward(&bound, &maps, 1)?;
                     backend.download(logits.value()?)?;
                     Ok(())
                 }))

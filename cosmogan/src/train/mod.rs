@@ -4,6 +4,7 @@ pub mod average;
 pub mod batches;
 pub mod checkpoint;
 pub mod log;
+mod losses;
 mod map_scale;
 mod resident;
 pub mod run;

@@ -1,8 +1,5 @@
-//! One training step, simultaneous for both networks.
-//!
-//! D(real), G(z) and D(G(z)) run forward once; both gradients are taken at the same parameters; then Adam moves both
-//! networks. With flipped labels both label sets of the discriminator's loss are swapped; the generator's loss
-//! (non-saturating: fakes against the label "real") never is.
+//! One training step, simultaneous for both networks: losses and gradients ([`differentiate`]) at the same parameters, then
+//! Adam moves both.
 //!
 //! Nothing is uploaded or downloaded between the inputs and the losses, so that a device may record a step's launches and
 //! replay them: the first step runs as it is, the second is recorded. The rare steps with flipped labels, which are
@@ -13,19 +10,17 @@ use std::sync::Arc;
 use cosmogan_engine::adam::{AdamOperand, AdamSettings, AdamStep};
 use cosmogan_engine::backend::Backend;
 use cosmogan_engine::backend::launch::Recording;
-use cosmogan_engine::{Shape, Tape, Tensor, Variable};
+use cosmogan_engine::{Shape, Tensor};
 
 use super::average::Average;
+use super::losses::{DeviceOutcome, DeviceReport, differentiate};
 use super::map_scale::MapScale;
 use super::resident::ResidentMaps;
 use crate::data::{Crop, DataPrecision, MapFile};
 use crate::error::{Error, Result};
-use crate::model::network::{Mode, Network, RunningUpdate};
+use crate::model::TensorSpecification;
+use crate::model::network::Network;
 use crate::model::preset::TrainingConfig;
-use crate::model::{TensorSpecification, discriminator, generator};
-
-const REAL: f32 = 1.0;
-const FAKE: f32 = 0.0;
 
 /// The real maps of a step.
 #[derive(Clone, Copy, Debug)]
@@ -79,37 +74,15 @@ pub struct StepOutcome {
 
 /// A step's inputs on the device. Every step overwrites them in place, so that a recording finds the new values.
 #[derive(Debug)]
-struct DeviceInputs {
-    maps: Tensor,
+pub(super) struct DeviceInputs {
+    pub(super) maps: Tensor,
     /// Where they are in the data set that is kept, `[N, 4]`.
     table: Tensor,
-    latents: Tensor,
+    pub(super) latents: Tensor,
     /// What changes in Adam from step to step.
     adam: [Tensor; MapScale::GROUPS],
     /// The scalar 1: the gradient of a loss with respect to itself.
-    one: Tensor,
-}
-
-/// A step's results on the device.
-#[derive(Clone, Debug)]
-struct DeviceOutcome {
-    report: DeviceReport,
-    discriminator_gradients: Vec<Tensor>,
-    generator_gradients: Vec<Tensor>,
-}
-
-/// A step's report on the device.
-#[derive(Clone, Debug)]
-struct DeviceReport {
-    d_loss_real: Tensor,
-    d_loss_fake: Tensor,
-    g_loss: Tensor,
-    /// Squared.
-    discriminator_norm: Tensor,
-    /// Squared.
-    generator_norm: Tensor,
-    real_logits: Tensor,
-    fake_logits: Tensor,
+    pub(super) one: Tensor,
 }
 
 /// How far the recording of a step has come.
@@ -275,14 +248,16 @@ impl Trainer {
     }
 
     fn read(&self, report: &DeviceReport) -> Result<StepReport> {
+        let mut real_logits = self.backend.download(&report.logits)?;
+        let fake_logits = real_logits.split_off(real_logits.len() / 2);
         Ok(StepReport {
             d_loss_real: self.scalar(&report.d_loss_real)?,
             d_loss_fake: self.scalar(&report.d_loss_fake)?,
             g_loss: self.scalar(&report.g_loss)?,
             discriminator_norm: self.scalar(&report.discriminator_norm)?.sqrt(),
             generator_norm: self.scalar(&report.generator_norm)?.sqrt(),
-            real_logits: self.backend.download(&report.real_logits)?,
-            fake_logits: self.backend.download(&report.fake_logits)?,
+            real_logits,
+            fake_logits,
         })
     }
 
@@ -389,10 +364,10 @@ impl Trainer {
 
     /// One step: gradients at the present parameters, running statistics, Adam.
     fn run(&mut self, inputs: &DeviceInputs, flip_labels: bool) -> Result<DeviceOutcome> {
-        let (outcome, updates) = self.differentiate(inputs, flip_labels)?;
+        let (outcome, updates) =
+            differentiate(&self.generator, &self.discriminator, inputs, flip_labels)?;
         // Real maps first, then generated ones: the running statistics remember the order.
-        self.discriminator.update_running(&updates.real)?;
-        self.discriminator.update_running(&updates.fake)?;
+        self.discriminator.update_running(&updates.discriminator)?;
         self.generator.update_running(&updates.generator)?;
         let config = *self.generator.config();
         let settings = self.adam_by_group();
@@ -428,60 +403,6 @@ impl Trainer {
         Ok(outcome)
     }
 
-    /// Losses and both gradients at the present parameters; changes nothing.
-    fn differentiate(
-        &self,
-        inputs: &DeviceInputs,
-        flip_labels: bool,
-    ) -> Result<(DeviceOutcome, Updates)> {
-        let tape = Tape::new(Arc::clone(&self.backend));
-        let generator = self.generator.bind(&tape, Mode::Training);
-        let discriminator = self.discriminator.bind(&tape, Mode::Training);
-        let real = tape.constant(inputs.maps.clone());
-        let latents = tape.constant(inputs.latents.clone());
-
-        let (real_logits, real_update) = discriminator::forward(&discriminator, &real)?;
-        let (fake, generator_update) = generator::forward(&generator, &latents)?;
-        let (fake_logits, fake_update) = discriminator::forward(&discriminator, &fake)?;
-        drop(fake);
-
-        let (real_label, fake_label) = if flip_labels {
-            (FAKE, REAL)
-        } else {
-            (REAL, FAKE)
-        };
-        let d_loss_real = tape.bce_with_logits(&real_logits, real_label)?;
-        let d_loss_fake = tape.bce_with_logits(&fake_logits, fake_label)?;
-        let d_loss = tape.add(&d_loss_real, &d_loss_fake)?;
-        let g_loss = tape.bce_with_logits(&fake_logits, REAL)?;
-
-        let gradients = |loss: &Variable, wanted: &[&Variable]| {
-            tape.gradients(loss, inputs.one.clone(), wanted)
-        };
-        let discriminator_gradients = gradients(&d_loss, &discriminator.trained())?;
-        let generator_gradients = gradients(&g_loss, &generator.trained())?;
-        let report = DeviceReport {
-            d_loss_real: d_loss_real.value()?.clone(),
-            d_loss_fake: d_loss_fake.value()?.clone(),
-            g_loss: g_loss.value()?.clone(),
-            discriminator_norm: self.squared_norm(&discriminator_gradients)?,
-            generator_norm: self.squared_norm(&generator_gradients)?,
-            real_logits: real_logits.value()?.clone(),
-            fake_logits: fake_logits.value()?.clone(),
-        };
-        let outcome = DeviceOutcome {
-            report,
-            discriminator_gradients,
-            generator_gradients,
-        };
-        let updates = Updates {
-            real: real_update,
-            fake: fake_update,
-            generator: generator_update,
-        };
-        Ok((outcome, updates))
-    }
-
     fn adam_by_group(&self) -> [AdamSettings; MapScale::GROUPS] {
         let annealed = self
             .anneal
@@ -492,23 +413,10 @@ impl Trainer {
         })
     }
 
-    fn squared_norm(&self, gradients: &[Tensor]) -> Result<Tensor> {
-        let mut sum = self.backend.empty(Shape::from([]))?;
-        self.backend.squared_norm(gradients, &mut sum)?;
-        Ok(sum)
-    }
-
     fn scalar(&self, loss: &Tensor) -> Result<f32> {
         let values = self.backend.download(loss)?;
         Ok(values.first().copied().unwrap_or(f32::NAN))
     }
-}
-
-/// What a step's forward passes say about running statistics.
-struct Updates {
-    real: RunningUpdate,
-    fake: RunningUpdate,
-    generator: RunningUpdate,
 }
 
 fn zero_moments(network: &Network) -> Result<Vec<Moments>> {

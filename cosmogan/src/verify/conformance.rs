@@ -153,6 +153,7 @@ fn normalised_of(computed: &Outputs, arithmetic: &Arithmetic, most: usize) -> Ex
             shift: mean.into(),
             epsilon: EPSILON,
             slope: LEAKY_SLOPE,
+            kept_roundoff: 0.0,
         })
         .collect();
     Expected::evaluate(NORMALISED, &[y.len()], most, 0, |index| {
@@ -311,10 +312,12 @@ impl Job<'_> {
         };
         let (_, statistics) =
             self.tape
-                .batch_norm_training(&y, &vector(1.0)?, &vector(0.0)?, settings(1.0))?;
+                .batch_norm_training(&y, 1, &vector(1.0)?, &vector(0.0)?, settings(1.0))?;
         let mut outputs =
             self.differentiate(y, &[("dx", &x), ("dweight", &weight), ("dbias", &bias)])?;
-        let (mean, variance) = (&statistics.mean, &statistics.variance);
+        // Of the one part that there is.
+        let mean = &statistics.mean.reshape([channels])?;
+        let variance = &statistics.variance.reshape([channels])?;
         outputs.insert("mean", self.download(mean)?);
         outputs.insert("variance", self.download(variance)?);
         if takes_over.normalisation {
@@ -358,9 +361,9 @@ impl Job<'_> {
 
     fn batch_norm_training(&self, slope: f64) -> Result<Outputs> {
         let [x, scale, shift] = self.parameters(["x", "scale", "shift"])?;
-        let (y, statistics) = self
-            .tape
-            .batch_norm_training(&x, &scale, &shift, settings(slope))?;
+        let (y, statistics) =
+            self.tape
+                .batch_norm_training(&x, 1, &scale, &shift, settings(slope))?;
         let (mut mean, mut variance) = (
             self.tensor("running_mean")?,
             self.tensor("running_variance")?,

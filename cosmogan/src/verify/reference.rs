@@ -343,7 +343,7 @@ fn logits(network: &Network, maps: &[f32], mode: Mode) -> Result<Vec<f32>> {
     let tape = Tape::new(Arc::clone(backend));
     let shape = Shape::from([batch, size, size, config.c_dim]);
     let maps = tape.constant(backend.upload(shape, maps)?);
-    let (logits, _) = discriminator::forward(&network.bind(&tape, mode), &maps)?;
+    let (logits, _) = discriminator::forward(&network.bind(&tape, mode), &maps, 1)?;
     Ok(backend.download(logits.value()?)?)
 }
 

@@ -97,9 +97,9 @@ pub enum Activation {
 /// Batch normalisation with the rectifier behind it: operands with one value per channel each, and settings.
 #[derive(Clone, Copy, Debug)]
 pub struct Normalisation<'a> {
-    /// Mean that is subtracted.
+    /// Mean that is subtracted: `[C]`, or `[parts, C]` where equal parts of the first axis have means of their own.
     pub mean: &'a Tensor,
-    /// Biased variance that is divided out.
+    /// Biased variance that is divided out, of the same extents.
     pub variance: &'a Tensor,
     /// γ.
     pub scale: &'a Tensor,
@@ -121,9 +121,9 @@ pub enum Epilogue<'a> {
     Activation(Activation),
     /// Mean and biased variance of each channel are taken, as [`Backend::batch_statistics`] takes them.
     Statistics {
-        /// Mean.
+        /// Mean, `[C]` or `[parts, C]`.
         mean: &'a mut Tensor,
-        /// Biased variance.
+        /// Biased variance, of the same extents.
         variance: &'a mut Tensor,
     },
     /// Normalisation and the rectifier behind it, to the very bits of [`Backend::normalise`].
@@ -282,17 +282,19 @@ pub trait Backend: Send + Sync + fmt::Debug {
         weight: &mut Tensor,
     ) -> Result<()>;
 
-    /// Mean and biased variance of each channel over all other axes. Sums are blocked or pairwise, so that their
-    /// error grows with the logarithm of the count and not with the count.
+    /// Mean and biased variance of each channel over all other axes, `[C]`, or of each of several equal parts of the first
+    /// axis, `[parts, C]`. Sums are blocked or pairwise, so that their error grows with the logarithm of the count and not
+    /// with the count.
     fn batch_statistics(&self, x: &Tensor, mean: &mut Tensor, variance: &mut Tensor) -> Result<()>;
 
-    /// y = rectified (x − mean)·scale/√(variance + ε) + shift, per channel.
+    /// y = rectified (x − mean)·scale/√(variance + ε) + shift, per channel, in each part with its own mean and variance.
     fn normalise(&self, x: &Tensor, by: Normalisation<'_>, y: &mut Tensor) -> Result<()>;
 
     /// Gradients of training-mode batch normalisation, whose `mean` and `variance` are those of x itself. With the
     /// output y, g = dy where y > 0 and slope·dy elsewhere, x̂ = (x − mean)/√(variance + ε) and M values per channel:
     /// dshift = Σ g, dscale = Σ g·x̂, dx = scale/√(variance + ε)·(g − dshift/M − x̂·dscale/M). The sign of y is computed
-    /// again, with the very roundings of [`Backend::normalise`].
+    /// again, with the very roundings of [`Backend::normalise`]. Parts are normalised each by itself, so that dx takes M and both
+    /// sums of its own part; dshift and dscale add up all parts, in their order.
     fn normalise_gradient(
         &self,
         x: &Tensor,
@@ -340,6 +342,9 @@ pub trait Backend: Send + Sync + fmt::Debug {
 
     /// y = a + b, elementwise.
     fn add(&self, a: &Tensor, b: &Tensor, y: &mut Tensor) -> Result<()>;
+
+    /// Copies the elements of `from` to those of `to` from number `first` on, and leaves the others as they are.
+    fn copy(&self, from: &Tensor, to: &mut Tensor, first: usize) -> Result<()>;
 
     /// sum = Σ of the squares of all elements of all `tensors`, a scalar, added as in [`Backend::batch_statistics`].
     fn squared_norm(&self, tensors: &[Tensor], sum: &mut Tensor) -> Result<()>;
@@ -407,6 +412,18 @@ fn expect_room(operator: &'static str, length: usize, first: usize, count: usize
     Err(Error::InvalidOperand {
         operator,
         problem: format!("an operand of {length} elements has no room for {count} from {first} on"),
+    })
+}
+
+/// The equal parts of `x` that `statistics` `[C]` or `[parts, C]` are of, and the rows of each.
+fn parts_of(operator: &'static str, x: &Tensor, statistics: &Tensor) -> Result<[usize; 2]> {
+    let (rows, parts) = (x.shape().rows(), statistics.shape().rows());
+    if parts > 0 && rows.is_multiple_of(parts) {
+        return Ok([parts, rows / parts]);
+    }
+    Err(Error::InvalidOperand {
+        operator,
+        problem: format!("{rows} values per channel do not come in {parts} equal parts"),
     })
 }
 

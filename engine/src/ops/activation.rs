@@ -6,7 +6,8 @@ use super::when_packed;
 use crate::backend::{Activation, Backend, Epilogue};
 use crate::error::{Error, Result};
 use crate::lazy::{Lazy, Product, Recipe};
-use crate::tape::{Backward, Tape, Variable, Wanted};
+use crate::part::Part;
+use crate::tape::{Backward, Narrowed, Tape, Variable, Wanted};
 use crate::tensor::Tensor;
 
 impl Tape {
@@ -85,5 +86,13 @@ impl Backward for ActivationBackward {
 
     fn takes_packed(&self, backend: &dyn Backend, _: &[bool]) -> bool {
         self.activation != Activation::Tanh && backend.keeps_packed()
+    }
+
+    fn narrowed(&self, part: Part) -> Result<Narrowed> {
+        let record = Self {
+            activation: self.activation,
+            y: self.y.stored()?.part(part)?.into(),
+        };
+        Ok(Narrowed::along(part, record))
     }
 }

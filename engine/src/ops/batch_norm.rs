@@ -6,8 +6,9 @@ use super::expect_shape;
 use crate::backend::{Backend, Epilogue, Normalisation};
 use crate::error::{Error, Result};
 use crate::lazy::{Product, Recipe};
+use crate::part::Part;
 use crate::shape::Shape;
-use crate::tape::{Backward, Tape, Variable, Wanted};
+use crate::tape::{Backward, Narrowed, Tape, Variable, Wanted};
 use crate::tensor::Tensor;
 
 /// What a batch normalisation does besides normalising.
@@ -19,18 +20,38 @@ pub struct BatchNormSettings {
     pub slope: f32,
 }
 
-/// What one batch says about each channel.
+/// What each of the equal parts of a batch says about each channel.
 #[derive(Clone, Debug)]
 pub struct BatchStatistics {
-    /// Mean per channel.
+    /// Mean per channel, `[parts, C]`.
     pub mean: Tensor,
-    /// Biased variance per channel.
+    /// Biased variance per channel, `[parts, C]`.
     pub variance: Tensor,
-    /// Values per channel: N·H·W.
+    /// Values per channel of one part: N·H·W.
     pub count: usize,
 }
 
-/// running ← (1 − momentum)·running + momentum·batch, where the running variance takes the unbiased batch variance.
+impl BatchStatistics {
+    /// How many parts there are.
+    pub fn parts(&self) -> usize {
+        self.mean.shape().rows()
+    }
+
+    /// Those of one part alone.
+    ///
+    /// # Errors
+    /// Where there are not so many parts.
+    pub fn part(&self, part: Part) -> Result<Self> {
+        Ok(Self {
+            mean: self.mean.part(part)?,
+            variance: self.variance.part(part)?,
+            count: self.count * self.parts() / part.of.max(1),
+        })
+    }
+}
+
+/// running ← (1 − momentum)·running + momentum·batch, where the running variance takes the unbiased batch variance; once for
+/// each part, in their order.
 ///
 /// # Errors
 /// Where the shapes differ or a running tensor is still in use.
@@ -44,27 +65,37 @@ pub fn update_running_statistics(
     // A batch of one value has no unbiased variance; its biased variance, 0, is stored as it is.
     let count = statistics.count.max(2) as f64;
     let unbiased = (count / (count - 1.0)) as f32;
-    backend.update_running(running_mean, &statistics.mean, momentum, 1.0)?;
-    backend.update_running(running_variance, &statistics.variance, momentum, unbiased)
+    for part in Part::all(statistics.parts()) {
+        let BatchStatistics { mean, variance, .. } = statistics.part(part)?;
+        backend.update_running(running_mean, &mean, momentum, 1.0)?;
+        backend.update_running(running_variance, &variance, momentum, unbiased)?;
+    }
+    Ok(())
 }
 
 impl Tape {
     /// y = rectified (x − mean)·scale/√(variance + ε) + shift with the mean and biased variance of x itself, per
-    /// channel; x is `[…, C]`, scale and shift are `[C]`.
+    /// channel; x is `[…, C]`, scale and shift are `[C]`. Each of `parts` equal parts of x's first axis is normalised by itself.
     ///
     /// # Errors
-    /// Where the shapes do not fit, or the slope is not between 0 and 1.
+    /// Where the shapes do not fit, x does not come in so many parts, or the slope is not between 0 and 1.
     pub fn batch_norm_training(
         &self,
         x: &Variable,
+        parts: usize,
         scale: &Variable,
         shift: &Variable,
         settings: BatchNormSettings,
     ) -> Result<(Variable, BatchStatistics)> {
         let channels = check(x, scale, shift, settings)?;
+        let first = Part {
+            index: 0,
+            of: parts,
+        };
+        let count = first.shape(x.shape())?.rows();
         let backend = self.backend();
-        let mut mean = backend.empty(Shape::from([channels]))?;
-        let mut variance = backend.empty(Shape::from([channels]))?;
+        let mut mean = backend.empty(Shape::from([parts, channels]))?;
+        let mut variance = backend.empty(Shape::from([parts, channels]))?;
         let image = x
             .lazy()
             .with_statistics(backend, &mut mean, &mut variance)?;
@@ -78,7 +109,6 @@ impl Tape {
         });
         let y = self.defer(x.shape().clone(), batch_norm.clone());
         let y = self.record(&[x, scale, shift], y, || batch_norm);
-        let count = x.shape().rows();
         Ok((
             y,
             BatchStatistics {
@@ -202,6 +232,27 @@ impl<X> BatchNorm<X> {
     }
 }
 
+impl BatchNorm {
+    /// One part of it, if it was normalised by itself.
+    fn part(&self, part: Part) -> Result<Self> {
+        let parts = self.mean.shape().rows();
+        if parts != part.of {
+            return Err(Error::InvalidOperand {
+                operator: "batch_norm gradient",
+                problem: format!(
+                    "{part} was not normalised by itself, as the batch was normalised in {parts}"
+                ),
+            });
+        }
+        Ok(Self {
+            x: self.x.part(part)?,
+            mean: self.mean.part(part)?,
+            variance: self.variance.part(part)?,
+            ..self.clone()
+        })
+    }
+}
+
 impl Recipe for BatchNorm {
     fn compute(&self, backend: &dyn Backend, y: &mut Tensor) -> Result<()> {
         backend.normalise(&self.x, self.by(), y)
@@ -213,6 +264,10 @@ impl Recipe for BatchNorm {
 
     fn packs(&self, _: &dyn Backend) -> bool {
         true
+    }
+
+    fn part(&self, part: Part) -> Result<Arc<dyn Recipe>> {
+        Ok(Arc::new(Self::part(self, part)?))
     }
 }
 
@@ -252,5 +307,10 @@ impl Backward for Arc<BatchNorm> {
 
     fn takes_packed(&self, backend: &dyn Backend, _: &[bool]) -> bool {
         backend.keeps_packed()
+    }
+
+    fn narrowed(&self, part: Part) -> Result<Narrowed> {
+        let record = Arc::new(BatchNorm::part(self, part)?);
+        Ok(Narrowed::along(part, record))
     }
 }

@@ -4,8 +4,9 @@ use super::{expect_shape, mismatch, when, when_packed};
 use crate::backend::{Backend, Epilogue};
 use crate::error::Result;
 use crate::geometry::{ConvGeometry, ConvProduct, Padding};
+use crate::part::Part;
 use crate::shape::Shape;
-use crate::tape::{Backward, Saved, Tape, Variable, Wanted};
+use crate::tape::{Backward, Narrowed, Saved, Tape, Variable, Wanted};
 use crate::tensor::Tensor;
 
 impl Tape {
@@ -87,5 +88,19 @@ impl Backward for Conv2dBackward {
     fn takes_packed(&self, backend: &dyn Backend, wanted: &[bool]) -> bool {
         let fusion = backend.conv_fusion(ConvProduct::Fprop, &self.geometry);
         fusion.packed && (!wanted[2] || backend.keeps_packed())
+    }
+
+    fn narrowed(&self, part: Part) -> Result<Narrowed> {
+        let geometry = ConvGeometry {
+            batch: part.extent(self.geometry.batch)?,
+            ..self.geometry
+        };
+        let record = Self {
+            geometry,
+            x: self.x.part(part)?,
+            weight: self.weight.clone(),
+            bias_shape: self.bias_shape.clone(),
+        };
+        Ok(Narrowed::along(part, record))
     }
 }

@@ -6,8 +6,9 @@ use super::{expect_shape, mismatch, when};
 use crate::backend::{Backend, Epilogue, Fusion};
 use crate::error::Result;
 use crate::lazy::{Product, Recipe};
+use crate::part::Part;
 use crate::shape::Shape;
-use crate::tape::{Backward, Tape, Variable, Wanted};
+use crate::tape::{Backward, Narrowed, Tape, Variable, Wanted};
 use crate::tensor::Tensor;
 
 /// The forward pass with all of its operands.
@@ -109,5 +110,14 @@ impl Backward for LinearBackward {
                 backend.bias_gradient(dy, dbias)
             })?,
         ])
+    }
+
+    fn narrowed(&self, part: Part) -> Result<Narrowed> {
+        let record = Self {
+            x: self.x.part(part)?,
+            weight: self.weight.clone(),
+            bias_shape: self.bias_shape.clone(),
+        };
+        Ok(Narrowed::along(part, record))
     }
 }

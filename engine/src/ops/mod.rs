@@ -11,6 +11,7 @@ mod conv2d;
 mod conv_transpose2d;
 mod convolution;
 mod linear;
+mod parts;
 mod reshape;
 
 pub use batch_norm::{BatchNormSettings, BatchStatistics, update_running_statistics};

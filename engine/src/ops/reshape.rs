@@ -2,8 +2,9 @@
 
 use crate::backend::Backend;
 use crate::error::Result;
+use crate::part::Part;
 use crate::shape::Shape;
-use crate::tape::{Backward, Tape, Variable, Wanted};
+use crate::tape::{Backward, Narrowed, Tape, Variable, Wanted};
 use crate::tensor::Tensor;
 
 impl Tape {
@@ -41,5 +42,11 @@ impl Backward for ReshapeBackward {
         } else {
             None
         }])
+    }
+
+    /// Elements keep their order, so that equal parts are the same elements on both sides.
+    fn narrowed(&self, part: Part) -> Result<Narrowed> {
+        let shape = part.shape(&self.shape)?;
+        Ok(Narrowed::along(part, Self { shape }))
     }
 }

@@ -442,6 +442,12 @@ impl Backend for Profiled {
         self.run(operator, || self.inner.add(a, b, y))
     }
 
+    fn copy(&self, from: &Tensor, to: &mut Tensor, first: usize) -> Result<()> {
+        self.run(Operator::over(Kind::Copy, from), || {
+            self.inner.copy(from, to, first)
+        })
+    }
+
     fn squared_norm(&self, tensors: &[Tensor], sum: &mut Tensor) -> Result<()> {
         let length = tensors.iter().map(|tensor| tensor.shape().len()).sum();
         let operator = Operator::values(Kind::SquaredNorm, tensors.len(), length);

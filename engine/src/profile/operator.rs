@@ -50,6 +50,8 @@ pub enum Kind {
     BceWithLogitsGradient,
     /// a + b.
     Add,
+    /// x, into a part of a larger tensor.
+    Copy,
     /// Σ of squares.
     SquaredNorm,
     /// Crops of maps.
@@ -60,7 +62,7 @@ pub enum Kind {
 
 impl Kind {
     /// All of them, in the order of [`Backend`](crate::backend::Backend).
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::Fprop,
         Self::Dgrad,
         Self::Wgrad,
@@ -81,6 +83,7 @@ impl Kind {
         Self::BceWithLogits,
         Self::BceWithLogitsGradient,
         Self::Add,
+        Self::Copy,
         Self::SquaredNorm,
         Self::Gather,
         Self::Adam,
@@ -109,6 +112,7 @@ impl Kind {
             Self::BceWithLogits => "bce_with_logits",
             Self::BceWithLogitsGradient => "bce_with_logits_gradient",
             Self::Add => "add",
+            Self::Copy => "copy",
             Self::SquaredNorm => "squared_norm",
             Self::Gather => "gather",
             Self::Adam => "adam",

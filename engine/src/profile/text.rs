@@ -77,6 +77,7 @@ impl Kind {
             | Self::LeakyReluGradient
             | Self::Tanh
             | Self::TanhGradient
+            | Self::Copy
             | Self::Gather => "n=8 h=64 w=64 c=128",
             Self::Add
             | Self::UpdateRunning

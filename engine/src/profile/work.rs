@@ -70,7 +70,7 @@ impl Operator {
             Kind::BceWithLogits => (6, 1, 1),
             Kind::BceWithLogitsGradient => (6, 2, 1),
             Kind::SquaredNorm => (2, 1, 1),
-            Kind::Gather => (0, 2, 0),
+            Kind::Copy | Kind::Gather => (0, 2, 0),
             Kind::Adam => (12, 7, 0),
             // Gradients of rectifiers, and sums; products have extents of their own.
             _ => (1, 3, 0),
@@ -179,12 +179,16 @@ mod tests {
                 elementwise::launch(&elementwise::LEAKY_RELU_GRADIENT, length),
             ),
             (
+                over("copy", images),
+                elementwise::launch(&elementwise::COPY, length),
+            ),
+            (
                 over("update_running", &values),
                 elementwise::launch(&elementwise::UPDATE_RUNNING, length),
             ),
             (
                 over("normalise", images),
-                batch_norm::normalise([Operand::F32; 2], rows, channels),
+                batch_norm::normalise([Operand::F32; 2], [1, rows, channels]),
             ),
             (over("adam", &values), adam::step([length].into_iter())),
             (over("bce_with_logits", &values), loss::bce(length)),
@@ -198,8 +202,8 @@ mod tests {
         }
         // What takes two steps differs by the partial sums in between alone.
         let slices = [
-            batch_norm::gradient_slices([Operand::F32; 2], rows, channels),
-            batch_norm::gradient([Operand::F32; 3], rows, channels),
+            batch_norm::gradient_slices([Operand::F32; 2], [1, rows, channels]),
+            batch_norm::gradient([Operand::F32; 3], [1, rows, channels]),
         ];
         let model = over("normalise_gradient", images);
         let operations: f64 = slices.iter().map(|launch| launch.work.operations).sum();

@@ -7,16 +7,29 @@ use crate::backend::Normalisation;
 use crate::error::Result;
 use crate::simd::{InstructionSet, Kernel, Simd};
 
-/// Mean and biased variance per channel. Each block is read twice while the cache holds it, so that deviations are from
-/// a mean and nothing cancels; blocks are combined as Chan, Golub & LeVeque (1983) do.
+/// Mean and biased variance per channel of each of `parts` equal parts of x.
 pub(super) fn statistics(
     set: InstructionSet,
     x: &[f32],
+    parts: usize,
     mean: &mut [f32],
     variance: &mut [f32],
 ) -> Result<()> {
+    expect_length("batch_norm", variance.len(), mean.len())?;
+    let channels = (mean.len() / parts).max(1);
+    let outputs = mean
+        .chunks_exact_mut(channels)
+        .zip(variance.chunks_exact_mut(channels));
+    for (x, (mean, variance)) in x.chunks_exact((x.len() / parts).max(1)).zip(outputs) {
+        part_statistics(set, x, mean, variance);
+    }
+    Ok(())
+}
+
+/// The same of one part. Each block is read twice while the cache holds it, so that deviations are from a mean and nothing
+/// cancels; blocks are combined as Chan, Golub & LeVeque (1983) do.
+fn part_statistics(set: InstructionSet, x: &[f32], mean: &mut [f32], variance: &mut [f32]) {
     let channels = mean.len();
-    expect_length("batch_norm", variance.len(), channels)?;
     let blocks: Vec<Block> = reduce::blocks(channels, x.len())
         .map(|range| {
             set.dispatch(BlockStatistics {
@@ -38,7 +51,6 @@ pub(super) fn statistics(
     squares.iter_mut().for_each(|square| *square /= count);
     reduce::store(&means, mean);
     reduce::store(&squares, variance);
-    Ok(())
 }
 
 /// Sums of some rows, and of their squared deviations from their own means.
@@ -81,6 +93,70 @@ impl Kernel for BlockStatistics<'_> {
     }
 }
 
+/// What one part is normalised by, per channel.
+#[derive(Clone, Copy)]
+struct Operands<'a> {
+    mean: &'a [f32],
+    variance: &'a [f32],
+    scale: &'a [f32],
+    shift: &'a [f32],
+    epsilon: f32,
+    slope: f32,
+}
+
+impl<'a> Operands<'a> {
+    /// Those of every part of an image of so many values, and how many of these are a part's.
+    fn of(by: &Normalisation<'a>, values: usize) -> Result<(Vec<Self>, usize)> {
+        let (mean, variance) = (read(by.mean), read(by.variance));
+        let (scale, shift) = (read(by.scale), read(by.shift));
+        expect_length("batch_norm", shift.len(), scale.len())?;
+        expect_length("batch_norm", variance.len(), mean.len())?;
+        let channels = scale.len().max(1);
+        let parts = mean.len() / channels;
+        expect_length("batch_norm", mean.len(), parts * scale.len())?;
+        let size = values / parts.max(1);
+        expect_length("batch_norm", values, size / channels * channels * parts)?;
+        let statistics = mean
+            .chunks_exact(channels)
+            .zip(variance.chunks_exact(channels));
+        let operands = statistics.map(|(mean, variance)| Self {
+            mean,
+            variance,
+            scale,
+            shift,
+            epsilon: by.epsilon,
+            slope: by.slope,
+        });
+        Ok((operands.collect(), size.max(1)))
+    }
+
+    /// 1/√(variance + ε).
+    fn inverse_deviations(&self) -> Vec<f64> {
+        self.variance
+            .iter()
+            .map(|&variance| 1.0 / (f64::from(variance) + f64::from(self.epsilon)).sqrt())
+            .collect()
+    }
+
+    /// scale/√(variance + ε).
+    fn factors(&self) -> Vec<f32> {
+        self.scale
+            .iter()
+            .zip(self.inverse_deviations())
+            .map(|(&scale, inverse)| (f64::from(scale) * inverse) as f32)
+            .collect()
+    }
+
+    fn affine(self, factor: &'a [f32]) -> Affine<'a> {
+        Affine {
+            mean: self.mean,
+            factor,
+            shift: self.shift,
+            slope: self.slope,
+        }
+    }
+}
+
 /// Factors of a normalisation, per channel: y = rectified (x − mean)·factor + shift.
 #[derive(Clone, Copy)]
 struct Affine<'a> {
@@ -112,13 +188,19 @@ pub(super) fn normalise(
     by: &Normalisation<'_>,
     y: &mut [f32],
 ) -> Result<()> {
-    let factor = factors(by);
-    let affine = affine(by, &factor)?;
     expect_length("batch_norm", x.len(), y.len())?;
-    let size = reduce::block(factor.len());
-    y.par_chunks_mut(size)
-        .zip(x.par_chunks(size))
-        .for_each(|(y, x)| set.dispatch(Normalise { x, y, affine }));
+    let (parts, size) = Operands::of(by, x.len())?;
+    for (part, (x, y)) in parts
+        .iter()
+        .zip(x.chunks_exact(size).zip(y.chunks_exact_mut(size)))
+    {
+        let factor = part.factors();
+        let affine = part.affine(&factor);
+        let size = reduce::block(factor.len());
+        y.par_chunks_mut(size)
+            .zip(x.par_chunks(size))
+            .for_each(|(y, x)| set.dispatch(Normalise { x, y, affine }));
+    }
     Ok(())
 }
 
@@ -152,14 +234,36 @@ pub(super) fn gradient(
     dx: &mut [f32],
     (dscale, dshift): (&mut [f32], &mut [f32]),
 ) -> Result<()> {
-    let factor = factors(by);
-    let affine = affine(by, &factor)?;
-    let channels = factor.len();
     expect_length("batch_norm", x.len(), dx.len())?;
     expect_length("batch_norm", dy.len(), dx.len())?;
+    let (parts, size) = Operands::of(by, x.len())?;
+    let channels = read(by.scale).len();
     expect_length("batch_norm", dscale.len(), channels)?;
     expect_length("batch_norm", dshift.len(), channels)?;
-    let inverse = inverse_deviations(by);
+    let images = x.chunks_exact(size).zip(dy.chunks_exact(size));
+    let sums: Vec<[Vec<f64>; 2]> = parts
+        .iter()
+        .zip(images.zip(dx.chunks_exact_mut(size)))
+        .map(|(part, ((x, dy), dx))| part_gradient(set, [x, dy], *part, dx))
+        .collect();
+    for (which, output) in [dscale, dshift].into_iter().enumerate() {
+        let sums = sums.iter().map(|sums| &sums[which][..]);
+        reduce::store(&reduce::total(channels, sums), output);
+    }
+    Ok(())
+}
+
+/// dx of one part; its dscale and dshift are returned.
+fn part_gradient(
+    set: InstructionSet,
+    [x, dy]: [&[f32]; 2],
+    by: Operands<'_>,
+    dx: &mut [f32],
+) -> [Vec<f64>; 2] {
+    let factor = by.factors();
+    let affine = by.affine(&factor);
+    let channels = factor.len();
+    let inverse = by.inverse_deviations();
     let blocks: Vec<[Vec<f64>; 2]> = reduce::blocks(channels, x.len())
         .map(|range| {
             set.dispatch(GradientSums {
@@ -169,17 +273,15 @@ pub(super) fn gradient(
             })
         })
         .collect();
-    let [products, sums] =
+    let [mut products, sums] =
         [0, 1].map(|which| reduce::total(channels, blocks.iter().map(|block| &block[which][..])));
     let count = (x.len() / channels.max(1)) as f64;
     let mut through_mean = vec![0.0; channels];
     let mut through_variance = vec![0.0; channels];
     for channel in 0..channels {
-        let scale_gradient = products[channel] * inverse[channel];
-        dscale[channel] = scale_gradient as f32;
-        dshift[channel] = sums[channel] as f32;
+        products[channel] *= inverse[channel];
         through_mean[channel] = (sums[channel] / count) as f32;
-        through_variance[channel] = (scale_gradient * inverse[channel] / count) as f32;
+        through_variance[channel] = (products[channel] * inverse[channel] / count) as f32;
     }
     let size = reduce::block(channels);
     dx.par_chunks_mut(size)
@@ -194,7 +296,7 @@ pub(super) fn gradient(
                 through_variance: &through_variance,
             });
         });
-    Ok(())
+    [products, sums]
 }
 
 /// Σ g·(x − mean) and Σ g of some rows.
@@ -262,33 +364,4 @@ impl Kernel for Gradient<'_> {
             }
         }
     }
-}
-
-fn affine<'a>(by: &Normalisation<'a>, factor: &'a [f32]) -> Result<Affine<'a>> {
-    let (mean, shift) = (read(by.mean), read(by.shift));
-    expect_length("batch_norm", mean.len(), factor.len())?;
-    expect_length("batch_norm", shift.len(), factor.len())?;
-    Ok(Affine {
-        mean,
-        factor,
-        shift,
-        slope: by.slope,
-    })
-}
-
-/// 1/√(variance + ε) per channel.
-fn inverse_deviations(by: &Normalisation<'_>) -> Vec<f64> {
-    read(by.variance)
-        .iter()
-        .map(|&variance| 1.0 / (f64::from(variance) + f64::from(by.epsilon)).sqrt())
-        .collect()
-}
-
-/// scale/√(variance + ε) per channel.
-fn factors(by: &Normalisation<'_>) -> Vec<f32> {
-    read(by.scale)
-        .iter()
-        .zip(inverse_deviations(by))
-        .map(|(&scale, inverse)| (f64::from(scale) * inverse) as f32)
-        .collect()
 }

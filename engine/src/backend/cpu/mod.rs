@@ -16,7 +16,9 @@ mod reduce;
 
 use std::sync::Arc;
 
-use super::{Activation, Backend, Buffer, Epilogue, Normalisation, expect_length, expect_room};
+use super::{
+    Activation, Backend, Buffer, Epilogue, Normalisation, expect_length, expect_room, parts_of,
+};
 use crate::adam::AdamStep;
 use crate::error::{Error, Result};
 use crate::geometry::{ConvGeometry, ConvMethod, ConvProduct};
@@ -89,7 +91,7 @@ impl CpuBackend {
 /// The elements of a tensor; none of a tensor of another device, which the check of lengths then refuses.
 fn read(tensor: &Tensor) -> &[f32] {
     match tensor.buffer() {
-        Buffer::Cpu(buffer) => buffer.values(),
+        Buffer::Cpu(buffer) => &buffer.values()[tensor.range()],
         Buffer::Device(_) => &[],
     }
 }
@@ -226,11 +228,13 @@ impl Backend for CpuBackend {
     }
 
     fn batch_statistics(&self, x: &Tensor, mean: &mut Tensor, variance: &mut Tensor) -> Result<()> {
+        let [parts, _] = parts_of("batch_norm", x, mean)?;
         let (mean, variance) = (write("batch_norm", mean)?, write("batch_norm", variance)?);
-        batch_norm::statistics(self.set, read(x), mean, variance)
+        batch_norm::statistics(self.set, read(x), parts, mean, variance)
     }
 
     fn normalise(&self, x: &Tensor, by: Normalisation<'_>, y: &mut Tensor) -> Result<()> {
+        parts_of("batch_norm", x, by.mean)?;
         batch_norm::normalise(self.set, read(x), &by, write("batch_norm", y)?)
     }
 
@@ -247,6 +251,7 @@ impl Backend for CpuBackend {
         dscale: &mut Tensor,
         dshift: &mut Tensor,
     ) -> Result<()> {
+        parts_of("batch_norm", x, by.mean)?;
         let sums = (write("batch_norm", dscale)?, write("batch_norm", dshift)?);
         batch_norm::gradient(
             self.set,
@@ -304,6 +309,10 @@ impl Backend for CpuBackend {
 
     fn add(&self, a: &Tensor, b: &Tensor, y: &mut Tensor) -> Result<()> {
         elementwise::add(self.set, read(a), read(b), write("add", y)?)
+    }
+
+    fn copy(&self, from: &Tensor, to: &mut Tensor, first: usize) -> Result<()> {
+        self.write_part(to, first, read(from))
     }
 
     fn squared_norm(&self, tensors: &[Tensor], sum: &mut Tensor) -> Result<()> {

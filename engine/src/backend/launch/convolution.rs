@@ -14,7 +14,7 @@ use cosmogan_kernels::{
     single_channel,
 };
 
-use super::epilogue::{Finish, Outcome};
+use super::epilogue::{Finish, Outcome, Slicing};
 use super::{Arguments, Image, LaunchBackend};
 use crate::error::Result;
 use crate::geometry::ConvGeometry;
@@ -223,7 +223,12 @@ impl LaunchBackend {
     ) -> Result<()> {
         let arguments = arguments(s, &[product.depth], &operands);
         let slices = product.slices;
-        self.finished_product(product.launch, arguments, to, slices.count(), |arguments| {
+        let slicing = Slicing {
+            images: s.batch,
+            count: slices.count(),
+            unit: slices.unit,
+        };
+        self.finished_product(product.launch, arguments, to, slicing, |arguments| {
             arguments.int(slices.phase)
         })
     }
@@ -242,8 +247,13 @@ impl LaunchBackend {
             .int(plan.depth)
             .bytes(&self.launcher.tensor_map(&plan.maps[0], source)?)
             .bytes(&self.launcher.tensor_map(&plan.maps[1], w)?);
+        let slicing = Slicing {
+            images: s.batch,
+            count: plan.slices,
+            unit: plan.unit,
+        };
         let whole = |arguments| arguments;
-        self.finished_product(plan.launch, arguments, to, plan.slices, whole)
+        self.finished_product(plan.launch, arguments, to, slicing, whole)
     }
 
     /// Launches a product that leaves partial sums, and adds them.

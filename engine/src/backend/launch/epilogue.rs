@@ -19,7 +19,7 @@ pub(super) enum Finish {
     /// An activation.
     Activation(Activation),
     /// Mean and variance of its channels are written there.
-    Statistics([u64; 2]),
+    Statistics(Statistics),
     /// It is normalised and rectified.
     Normalised {
         /// Mean, variance, scale and shift of its channels.
@@ -28,6 +28,31 @@ pub(super) enum Finish {
         slope: f32,
         channels: usize,
     },
+}
+
+/// Where mean and variance of a result's channels go, those of each of several equal parts of its images.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Statistics {
+    parts: usize,
+    to: [u64; 2],
+}
+
+/// The slices in which an epilogue takes statistics of a result.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Slicing {
+    /// Images of the result.
+    pub images: usize,
+    pub count: usize,
+    /// See [`EpilogueSlices::unit`](batch_norm::EpilogueSlices::unit).
+    pub unit: Option<usize>,
+}
+
+impl Slicing {
+    /// Whether every slice is of one part alone, and the slices of a part follow one another.
+    fn comes_in(self, parts: usize) -> bool {
+        let whole = |unit| self.images.is_multiple_of(parts * unit);
+        parts == 1 || self.unit.is_some_and(whole)
+    }
 }
 
 impl Finish {
@@ -152,10 +177,16 @@ impl LaunchBackend {
         Ok(match epilogue {
             Epilogue::None => Finish::None,
             Epilogue::Activation(activation) => Finish::Activation(activation),
-            Epilogue::Statistics { mean, variance } => Finish::Statistics([
-                self.output_of(operator, mean, columns)?,
-                self.output_of(operator, variance, columns)?,
-            ]),
+            Epilogue::Statistics { mean, variance } => {
+                let parts = mean.shape().rows();
+                Finish::Statistics(Statistics {
+                    parts,
+                    to: [
+                        self.output_of(operator, mean, parts * columns)?,
+                        self.output_of(operator, variance, parts * columns)?,
+                    ],
+                })
+            }
             Epilogue::Normalised(by) => self.normalised(operator, by, columns)?,
         })
     }
@@ -173,41 +204,50 @@ impl LaunchBackend {
                 problem: format!("{columns} features are no pixels of {channels} channels"),
             });
         }
-        let address = |tensor| self.input_of(operator, tensor, channels);
         Ok(Finish::Normalised {
-            by: [
-                address(by.mean)?,
-                address(by.variance)?,
-                address(by.scale)?,
-                address(by.shift)?,
-            ],
+            by: self.vectors_of(operator, by, [1, channels])?,
             epsilon: by.epsilon,
             slope: by.slope,
             channels,
         })
     }
 
-    /// Launches a product in tiles, of whose result there are so many slices to take statistics of. `arguments` are those
-    /// before the result, `complete` adds the last ones.
+    /// Launches a product in tiles, whose result comes in such slices. `arguments` are those before the result, `complete` adds
+    /// the last ones. Statistics that slices do not give are taken in passes of their own, of values that are packed then.
     pub(super) fn finished_product(
         &self,
         launch: Launch,
         arguments: Arguments,
         to: &Outcome,
-        slices: usize,
+        slicing: Slicing,
         complete: impl FnOnce(Arguments) -> Arguments,
     ) -> Result<()> {
-        let launch = to.priced(launch);
-        let arguments = arguments.address(to.image.address).bytes(&to.argument());
-        let Finish::Statistics(statistics) = to.finish else {
-            let arguments = complete(arguments.bytes(&moments::slices([0; 4])));
-            return self.launch(&launch, &arguments);
+        let run = |to: &Outcome, launch: Launch, moments: Vec<u8>| {
+            let arguments = arguments.address(to.image.address);
+            let arguments = complete(arguments.bytes(&to.argument()).bytes(&moments));
+            self.launch(&to.priced(launch), &arguments)
         };
-        let [rows, columns] = to.extents;
-        let moments = self.moments(slices, columns)?;
-        let launch = batch_norm::with_slices(launch, rows * columns, slices, columns);
-        let arguments = complete(arguments.bytes(&moments.argument()));
-        self.launch(&launch, &arguments)?;
-        self.join(moments, statistics)
+        let none = moments::slices([0; 4]);
+        let Finish::Statistics(statistics) = to.finish else {
+            return run(to, launch, none);
+        };
+        let (parts, [rows, channels]) = (statistics.parts, to.extents);
+        if slicing.comes_in(parts) {
+            let count = slicing.count;
+            let moments = self.moments([parts, count / parts, channels])?;
+            let launch = batch_norm::with_slices(launch, rows * channels, count, channels);
+            run(to, launch, moments.argument())?;
+            return self.join(moments, statistics.to);
+        }
+        let extents = [parts, rows / parts, channels];
+        if to.image.format == Operand::F32 {
+            run(to, launch, none)?;
+            return self.statistics(to.image.address, extents, statistics.to);
+        }
+        let values = self.scratch(4 * rows * channels)?;
+        let image = Image::of(values.address());
+        run(&Outcome { image, ..*to }, launch, none)?;
+        self.statistics(image.address, extents, statistics.to)?;
+        self.pack_into(to.image, to.extents, image.address)
     }
 }

@@ -3,6 +3,7 @@
 //! Which kernel serves a shape is decided here, by the shape, the precision and the tiers that a device has, so that a GPU and
 //! the executor on a processor run the very same launches.
 
+mod batch_norm;
 mod convolution;
 mod epilogue;
 mod gather;
@@ -216,7 +217,7 @@ impl LaunchBackend {
         let Buffer::Device(buffer) = tensor.buffer() else {
             return Err(foreign(operator));
         };
-        self.image(operator, buffer, tensor.shape(), expected)
+        self.image(operator, buffer, tensor, expected)
     }
 
     /// Where to write the `expected` elements of `tensor`, which nobody else holds.
@@ -237,29 +238,32 @@ impl LaunchBackend {
         tensor: &mut Tensor,
         expected: usize,
     ) -> Result<Image> {
-        let shape = tensor.shape().clone();
-        let Buffer::Device(buffer) = tensor.buffer_mut(operator)? else {
-            return Err(foreign(operator));
-        };
-        self.image(operator, buffer, &shape, expected)
+        tensor.buffer_mut(operator)?;
+        self.image_of(operator, tensor, expected)
     }
 
     fn image(
         &self,
         operator: &'static str,
         buffer: &DeviceBuffer,
-        shape: &Shape,
+        tensor: &Tensor,
         expected: usize,
     ) -> Result<Image> {
         self.check(buffer, operator)?;
-        expect_length(operator, buffer.len, expected)?;
-        let format = match buffer.format {
-            Format::Values => Operand::F32,
-            Format::Packed { operand, channels } if shape.channels() == channels => operand,
+        let (range, channels) = (tensor.range(), tensor.shape().channels());
+        expect_length(operator, range.len(), expected)?;
+        let (format, row) = match buffer.format {
+            Format::Values => (Operand::F32, channels),
+            Format::Packed {
+                operand,
+                channels: packed,
+            } if packed == channels => (operand, operand.row(channels)),
             Format::Packed { .. } => return Err(packed(operator)),
         };
+        // A part begins with a row of the whole. Kernels load 16 bytes at once where rows are whole multiples of them.
+        let first = range.start / channels.max(1) * row;
         Ok(Image {
-            address: buffer.allocation.address(),
+            address: buffer.allocation.address() + (format.bytes() * first) as u64,
             format,
         })
     }

@@ -7,6 +7,9 @@ use crate::error::Result;
 
 /// Per slice the number of its values, and per channel what `moments.cuh` says of them.
 pub(super) struct Moments {
+    /// Equal parts of the image, each with slices of its own.
+    parts: usize,
+    /// Slices of a part.
     slices: usize,
     channels: usize,
     counts: Box<dyn Allocation>,
@@ -29,32 +32,52 @@ pub(super) fn slices(addresses: [u64; 4]) -> Vec<u8> {
 }
 
 impl LaunchBackend {
-    /// Memory for those of `slices` slices.
-    pub(super) fn moments(&self, slices: usize, channels: usize) -> Result<Moments> {
-        let scratch = |values: usize| self.scratch(4 * values);
+    /// Memory for those of `parts` parts of `slices` slices each.
+    pub(super) fn moments(&self, [parts, slices, channels]: [usize; 3]) -> Result<Moments> {
+        let scratch = |values: usize| self.scratch(4 * parts * slices * values);
         Ok(Moments {
+            parts,
             slices,
             channels,
-            counts: scratch(slices)?,
-            means: scratch(slices * channels)?,
-            remainders: scratch(slices * channels)?,
-            squares: scratch(slices * channels)?,
+            counts: scratch(1)?,
+            means: scratch(channels)?,
+            remainders: scratch(channels)?,
+            squares: scratch(channels)?,
         })
     }
 
-    /// Joins all slices: mean and biased variance per channel.
+    /// Mean and biased variance per channel of each part of x, in passes of their own.
+    pub(super) fn statistics(
+        &self,
+        x: u64,
+        [parts, rows, channels]: [usize; 3],
+        to: [u64; 2],
+    ) -> Result<()> {
+        let moments = self.moments([parts, batch_norm::slices(rows), channels])?;
+        let arguments = Arguments::new()
+            .int(rows)
+            .int(channels)
+            .address(x)
+            .bytes(&moments.argument());
+        let launch = batch_norm::statistics_slices([parts, rows, channels]);
+        self.launch(&launch, &arguments)?;
+        self.join(moments, to)
+    }
+
+    /// Joins all slices of each part: mean and biased variance per channel.
     pub(super) fn join(&self, mut moments: Moments, [mean, variance]: [u64; 2]) -> Result<()> {
         loop {
-            let joining = batch_norm::combine(moments.slices, moments.channels);
+            let (parts, channels) = (moments.parts, moments.channels);
+            let joining = batch_norm::combine([parts, moments.slices, channels]);
             let joined = match joining.groups {
                 1 => None,
-                groups => Some(self.moments(groups, moments.channels)?),
+                groups => Some(self.moments([parts, groups, channels])?),
             };
             let to = joined
                 .as_ref()
                 .map_or_else(|| slices([0, mean, 0, variance]), Moments::argument);
             let arguments = Arguments::new()
-                .int(moments.channels)
+                .int(channels)
                 .int(moments.slices)
                 .int(joining.group)
                 .bytes(&moments.argument())

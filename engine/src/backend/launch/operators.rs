@@ -1,13 +1,15 @@
 //! [`Backend`] on kernels.
 
 use cosmogan_kernels::pack::Operand;
-use cosmogan_kernels::{adam, batch_norm, elementwise, loss, reduce, single_channel};
+use cosmogan_kernels::{adam, elementwise, loss, reduce, single_channel};
 
 use super::convolution::{linear_shape, shape_of};
 use super::epilogue::Finish;
 use super::{Arguments, Format, LaunchBackend, Recording, packed};
 use crate::adam::AdamStep;
-use crate::backend::{Activation, Backend, Buffer, Epilogue, Fusion, Normalisation, expect_room};
+use crate::backend::{
+    Activation, Backend, Buffer, Epilogue, Fusion, Normalisation, expect_room, parts_of,
+};
 use crate::error::Result;
 use crate::geometry::{ConvGeometry, ConvProduct};
 use crate::shape::Shape;
@@ -41,6 +43,12 @@ impl Backend for LaunchBackend {
 
     fn download(&self, tensor: &Tensor) -> Result<Vec<f32>> {
         self.input("download", tensor)?;
+        if tensor.is_part() {
+            // Launchers read memory from its beginning on.
+            let mut whole = self.empty(tensor.shape().clone())?;
+            self.copy(tensor, &mut whole, 0)?;
+            return self.download(&whole);
+        }
         let mut values = vec![0.0; tensor.shape().len()];
         if let Buffer::Device(buffer) = tensor.buffer() {
             self.launcher.read(&*buffer.allocation, &mut values)?;
@@ -234,40 +242,17 @@ impl Backend for LaunchBackend {
 
     fn batch_statistics(&self, x: &Tensor, mean: &mut Tensor, variance: &mut Tensor) -> Result<()> {
         const NAME: &str = "batch_norm";
-        let (rows, channels) = (x.shape().rows(), x.shape().channels());
+        let ([parts, rows], channels) = (parts_of(NAME, x, mean)?, x.shape().channels());
         let x = self.input(NAME, x)?;
-        let mean = self.output_of(NAME, mean, channels)?;
-        let variance = self.output_of(NAME, variance, channels)?;
-        let moments = self.moments(batch_norm::slices(rows), channels)?;
-        let arguments = Arguments::new()
-            .int(rows)
-            .int(channels)
-            .address(x)
-            .bytes(&moments.argument());
-        self.launch(&batch_norm::statistics_slices(rows, channels), &arguments)?;
-        self.join(moments, [mean, variance])
+        let to = [
+            self.output_of(NAME, mean, parts * channels)?,
+            self.output_of(NAME, variance, parts * channels)?,
+        ];
+        self.statistics(x, [parts, rows, channels], to)
     }
 
     fn normalise(&self, x: &Tensor, by: Normalisation<'_>, y: &mut Tensor) -> Result<()> {
-        const NAME: &str = "batch_norm";
-        let (rows, channels) = (x.shape().rows(), x.shape().channels());
-        let x = self.image_of(NAME, x, rows * channels)?;
-        let y = self.output_image_of(NAME, y, rows * channels)?;
-        let arguments = Arguments::new()
-            .int(rows)
-            .int(channels)
-            .int(x.format.row(channels));
-        let vectors = self.vectors_of(NAME, by, channels)?;
-        self.packing(y, [rows, channels], |y| {
-            let arguments = arguments
-                .int(y.format.row(channels))
-                .float(by.epsilon)
-                .float(by.slope)
-                .address(x.address);
-            let arguments = vectors.into_iter().fold(arguments, Arguments::address);
-            let launch = batch_norm::normalise([x.format, y.format], rows, channels);
-            self.launch(&launch, &arguments.address(y.address))
-        })
+        self.normalise_image(x, by, y)
     }
 
     fn normalise_gradient(
@@ -279,43 +264,7 @@ impl Backend for LaunchBackend {
         dscale: &mut Tensor,
         dshift: &mut Tensor,
     ) -> Result<()> {
-        const NAME: &str = "batch_norm gradient";
-        let (rows, channels) = (x.shape().rows(), x.shape().channels());
-        let slices = batch_norm::slices(rows);
-        let x = self.image_of(NAME, x, rows * channels)?;
-        let dy = self.image_of(NAME, dy, rows * channels)?;
-        let vectors = self.vectors_of(NAME, by, channels)?;
-        let dx = self.output_image_of(NAME, dx, rows * channels)?;
-        let dscale = self.output_of(NAME, dscale, channels)?;
-        let dshift = self.output_of(NAME, dshift, channels)?;
-
-        let shifts = self.scratch(4 * slices * channels)?;
-        let scales = self.scratch(4 * slices * channels)?;
-        let extents = Arguments::new()
-            .int(rows)
-            .int(channels)
-            .int(x.format.row(channels))
-            .int(dy.format.row(channels));
-        let common = |extents: Arguments| {
-            let arguments = extents.float(by.epsilon).float(by.slope).address(x.address);
-            let arguments = vectors.into_iter().fold(arguments, Arguments::address);
-            arguments.address(dy.address)
-        };
-        let arguments = common(extents.clone())
-            .address(shifts.address())
-            .address(scales.address());
-        let launch = batch_norm::gradient_slices([x.format, dy.format], rows, channels);
-        self.launch(&launch, &arguments)?;
-        self.column_totals(slices, channels, shifts.address(), dshift)?;
-        self.column_totals(slices, channels, scales.address(), dscale)?;
-        self.packing(dx, [rows, channels], |dx| {
-            let arguments = common(extents.int(dx.format.row(channels)))
-                .address(dscale)
-                .address(dshift)
-                .address(dx.address);
-            let launch = batch_norm::gradient([x.format, dy.format, dx.format], rows, channels);
-            self.launch(&launch, &arguments)
-        })
+        self.normalise_image_gradient([x, dy], by, [dx, dscale, dshift])
     }
 
     fn update_running(
@@ -434,6 +383,18 @@ impl Backend for LaunchBackend {
         self.launch(&launch, &arguments)
     }
 
+    fn copy(&self, from: &Tensor, to: &mut Tensor, first: usize) -> Result<()> {
+        const NAME: &str = "copy";
+        let (length, room) = (from.shape().len(), to.shape().len());
+        expect_room(NAME, room, first, length)?;
+        let arguments = Arguments::new()
+            .int(length)
+            .address(self.input(NAME, from)?)
+            .address(self.output_of(NAME, to, room)? + 4 * first as u64);
+        let launch = elementwise::launch(&elementwise::COPY, length);
+        self.launch(&launch, &arguments)
+    }
+
     fn squared_norm(&self, tensors: &[Tensor], sum: &mut Tensor) -> Result<()> {
         const NAME: &str = "squared norm";
         let slices = |tensor: &Tensor| reduce::square_slices(tensor.shape().len());
@@ -518,24 +479,6 @@ impl Backend for LaunchBackend {
 
     fn record(&self, body: &mut dyn FnMut() -> Result<()>) -> Result<Option<Box<dyn Recording>>> {
         self.launcher.record(body).map(Some)
-    }
-}
-
-impl LaunchBackend {
-    /// Where mean, variance, scale and shift lie.
-    fn vectors_of(
-        &self,
-        operator: &'static str,
-        by: Normalisation<'_>,
-        channels: usize,
-    ) -> Result<[u64; 4]> {
-        let vector = |tensor| self.input_of(operator, tensor, channels);
-        Ok([
-            vector(by.mean)?,
-            vector(by.variance)?,
-            vector(by.scale)?,
-            vector(by.shift)?,
-        ])
     }
 }
 

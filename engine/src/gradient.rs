@@ -1,0 +1,107 @@
+//! What has come together of one variable's gradient: of all of it, or of parts of its first axis.
+
+use crate::backend::Backend;
+use crate::error::{Error, Result};
+use crate::part::Part;
+use crate::tensor::Tensor;
+
+/// A gradient, or those of some of the equal parts of a variable's first axis.
+#[derive(Clone, Debug)]
+pub(crate) enum Gradient {
+    /// Of the whole variable.
+    Whole(Tensor),
+    /// Of every part that has one; those of the others are zero so far.
+    Parts(Vec<Option<Tensor>>),
+}
+
+impl Gradient {
+    /// A contribution to a whole, or to one part of it.
+    pub(crate) fn of(contribution: Tensor, part: Option<Part>) -> Self {
+        let Some(part) = part else {
+            return Self::Whole(contribution);
+        };
+        let mut parts = vec![None; part.of];
+        parts[part.index] = Some(contribution);
+        Self::Parts(parts)
+    }
+
+    /// The sum with another contribution.
+    pub(crate) fn plus(self, backend: &dyn Backend, other: Self) -> Result<Self> {
+        match (self, other) {
+            (Self::Whole(first), Self::Whole(second)) => {
+                Ok(Self::Whole(sum(backend, &first, &second)?))
+            }
+            (Self::Parts(first), Self::Parts(second)) if first.len() == second.len() => {
+                let pairs = first.into_iter().zip(second);
+                let parts = pairs.map(|pair| match pair {
+                    (Some(first), Some(second)) => sum(backend, &first, &second).map(Some),
+                    (first, second) => Ok(first.or(second)),
+                });
+                Ok(Self::Parts(parts.collect::<Result<_>>()?))
+            }
+            _ => Err(refused(
+                "contributions to different parts of a batch meet; take them apart in the same parts everywhere",
+            )),
+        }
+    }
+
+    /// Its tensor, and the part that it is of, if one part alone has a gradient; those of all parts are joined.
+    pub(crate) fn joined(self, backend: &dyn Backend) -> Result<(Tensor, Option<Part>)> {
+        let parts = match self {
+            Self::Whole(gradient) => return Ok((gradient, None)),
+            Self::Parts(parts) => parts,
+        };
+        let of = parts.len();
+        let mut present: Vec<(usize, Tensor)> = parts
+            .into_iter()
+            .enumerate()
+            .filter_map(|(index, part)| Some((index, part?)))
+            .collect();
+        match (present.len(), present.pop()) {
+            (1, Some((0, whole))) if of == 1 => Ok((whole, None)),
+            (1, Some((index, gradient))) => Ok((gradient, Some(Part { index, of }))),
+            (count, Some(last)) if count == of => {
+                present.push(last);
+                let parts: Vec<&Tensor> = present.iter().map(|(_, part)| part).collect();
+                Ok((concatenated(backend, &parts)?, None))
+            }
+            _ => Err(refused(
+                "some parts of a batch have gradients and others have none; differentiate one part, or all of them",
+            )),
+        }
+    }
+}
+
+/// Tensors of one shape, one after the other along the first axis.
+pub(crate) fn concatenated(backend: &dyn Backend, parts: &[&Tensor]) -> Result<Tensor> {
+    let mut dims = parts
+        .first()
+        .map_or(Vec::new(), |part| part.shape().dims().to_vec());
+    let Some(first) = dims.first_mut() else {
+        return Err(Error::InvalidOperand {
+            operator: "concatenate",
+            problem: "there must be tensors, and none of them a scalar".to_owned(),
+        });
+    };
+    *first *= parts.len();
+    let mut whole = backend.empty(dims[..].into())?;
+    let mut at = 0;
+    for part in parts {
+        backend.copy(part, &mut whole, at)?;
+        at += part.shape().len();
+    }
+    Ok(whole)
+}
+
+fn sum(backend: &dyn Backend, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    let mut sum = backend.empty(a.shape().clone())?;
+    backend.add(a, b, &mut sum)?;
+    Ok(sum)
+}
+
+fn refused(problem: &str) -> Error {
+    Error::InvalidOperand {
+        operator: "gradient",
+        problem: problem.to_owned(),
+    }
+}
