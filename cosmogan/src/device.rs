@@ -152,16 +152,6 @@ impl DeviceArguments {
     /// # Errors
     /// As [`DeviceArguments::open`].
     pub fn open_profiled(self) -> Result<Arc<Profiled>> {
-        if self.device == Device::Cpu && self.precision != Precision::F32 {
-            return Err(Error::usage(
-                "--precision",
-                format!(
-                    "a processor rounds to {} what it then multiplies in f32, so that its times say nothing about that precision",
-                    self.precision
-                ),
-                "leave it out, or use --device cuda",
-            ));
-        }
         let profiled = self.launched_with(
             |Opened {
                  launcher,
@@ -174,8 +164,20 @@ impl DeviceArguments {
                 Ok(profiled.with_choices(choices))
             },
         )?;
-        Ok(profiled
-            .unwrap_or_else(|| Arc::new(Profiled::on_processor(Arc::new(CpuBackend::new())))))
+        match profiled {
+            Some(profiled) => Ok(profiled),
+            None if self.precision == Precision::F32 => Ok(Arc::new(Profiled::on_processor(
+                Arc::new(CpuBackend::new()),
+            ))),
+            None => Err(Error::usage(
+                "--precision",
+                format!(
+                    "a processor rounds to {} what it then multiplies in f32, so that its times say nothing about that precision",
+                    self.precision
+                ),
+                "leave it out, or use --device cuda",
+            )),
+        }
     }
 
     fn launched_as(self, checked: bool) -> Result<Option<Arc<dyn Backend>>> {
@@ -193,7 +195,18 @@ impl DeviceArguments {
         Ok(match backend {
             Some(backend) => Some(backend),
             None if self.precision == Precision::F32 => None,
-            None => Some(self.cores(checked)),
+            None if self.device == Device::Cpu => Some(self.cores(checked)),
+            // What makes a GPU faster is not done on a processor that nobody asked for.
+            None => {
+                return Err(Error::usage(
+                    "--precision",
+                    format!(
+                        "no GPU can be used, and a processor is no faster in {}",
+                        self.precision
+                    ),
+                    "leave it out, or say --device cpu to see what this precision does to results",
+                ));
+            }
         })
     }
 
@@ -213,7 +226,7 @@ impl DeviceArguments {
             ));
         }
         match self.device {
-            Device::Cpu => self.without_kernels(),
+            Device::Cpu => self.on_processor(),
             Device::Cuda(number) => self
                 .cuda(number)
                 .and_then(build)
@@ -225,7 +238,7 @@ impl DeviceArguments {
                 .map(|backend| Some(Arc::new(backend)))
                 .map_err(|error| refused("simt", seed, &error)),
             // Without a driver there is nothing to tell.
-            Device::Auto if !cuda::is_driver_present() => self.in_place_of_a_gpu(),
+            Device::Auto if !cuda::is_driver_present() => self.on_processor(),
             Device::Auto => match self.cuda(0).and_then(build) {
                 Ok(backend) => {
                     eprintln!("computing on {}", backend.description());
@@ -233,29 +246,14 @@ impl DeviceArguments {
                 }
                 Err(error) => {
                     eprintln!("the GPU is not used: {error}");
-                    self.in_place_of_a_gpu()
+                    self.on_processor()
                 }
             },
         }
     }
 
-    /// No device but the processor, where nobody asked for it: for what makes a GPU faster it must be asked.
-    fn in_place_of_a_gpu<B>(self) -> Result<Option<Arc<B>>> {
-        if self.precision != Precision::F32 {
-            return Err(Error::usage(
-                "--precision",
-                format!(
-                    "no GPU can be used, and a processor is no faster in {}",
-                    self.precision
-                ),
-                "leave it out, or say --device cpu to see what this precision does to results",
-            ));
-        }
-        self.without_kernels()
-    }
-
-    /// No device but the processor, if it can do what is asked.
-    fn without_kernels<B>(self) -> Result<Option<Arc<B>>> {
+    /// No device that takes kernels, where none is asked for by name.
+    fn on_processor<B>(self) -> Result<Option<Arc<B>>> {
         if self.tier != KernelTier::Auto {
             return Err(Error::usage(
                 "--tier",

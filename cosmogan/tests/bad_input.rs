@@ -121,11 +121,13 @@ fn training_settings() {
         2,
         &["--tier", "processor", "--device simt"],
     );
-    refused(
-        &["profile", "--device", "cpu", "--precision", "tf32"],
-        2,
-        &["--precision", "tf32", "times", "--device cuda"],
-    );
+    for device in ["auto", "cpu"] {
+        refused(
+            &["profile", "--device", device, "--precision", "tf32"],
+            2,
+            &["--precision", "tf32", "times", "--device cuda"],
+        );
+    }
     refused(
         &with(&["--device", "simt", "--precision", "bf16", "--tier", "plain"]),
         2,
