@@ -1,16 +1,17 @@
 #!/usr/bin/env python3
 """What a precision does to training and to maps, emulated on a processor: same data, same seeds, in f32 and in others.
 
-    python3 benches/precision.py --folder precision-runs
+    python3 benches/precision.py
 
 Simulates maps, trains the preset `tiny` with each seed in each precision, compares maps of each average generator with held-out
-ones (`cosmogan evaluate`), prints a table per precision and writes benches/results/precision.json. What is in the folder already
-is not made again, so that an interrupted experiment goes on. 30 runs take half an hour on two cores. Python's standard library
-is all it needs.
+ones (`cosmogan evaluate`), prints tables and writes benches/results/precision.json. What is in the folder already
+is not made again, so that an interrupted experiment goes on. 40 runs of 2,000 steps take about half an hour on two cores. Python's
+standard library is all it needs.
 
 For every quantity the table sets two things side by side: how far a seed's run in the precision is from the same seed's run in
 f32, and how far runs of f32 are from each other. Training is chaotic: any rounding leads to another trajectory, so that two runs
-of one seed end up as far apart as two seeds, but, if the precision does no harm, no farther, and in no direction.
+of one seed end up as far apart as two seeds, but, if the precision does no harm, no farther, and in no direction. `one-bit` is
+the control: f32 again, on the same maps but for the last bit of one pixel of one map.
 """
 
 import argparse
@@ -26,7 +27,14 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent / "peers"))
 import workshop  # noqa: E402
 
 MAPS, HELD_OUT, PIXELS, SIDE_DEGREES = 4000, 1000, 64, 0.866
-BASELINE = "f32"
+# Precision and maps of each kind of run; all are compared with the first.
+RUNS = {
+    "f32": ("f32", "maps.npy"),
+    "one-bit": ("f32", "one-bit.npy"),
+    "bf16": ("bf16", "maps.npy"),
+    "tf32": ("tf32", "maps.npy"),
+}
+BASELINE, *OTHERS = RUNS
 # Steps over which losses are averaged, up to the last one: short while trajectories are still one, long when they are not.
 WINDOW_ENDS = [10, 50, 100, 200, 500, 1000, 1500, 2000]
 # Multipoles over which spectra are averaged.
@@ -55,39 +63,37 @@ class Experiment:
             if not (self.folder / name).exists():
                 size = ["--maps", maps, "--pixels", PIXELS, "--side-degrees", SIDE_DEGREES]
                 self.cosmogan("simulate", *size, "--seed", seed, "--out", name)
+        if not (self.folder / "one-bit.npy").exists():
+            maps = bytearray((self.folder / "maps.npy").read_bytes())
+            # Behind the magic number, the version and the header stands the first pixel, its lowest byte in front.
+            maps[10 + int.from_bytes(maps[8:10], "little")] ^= 1
+            (self.folder / "one-bit.npy").write_bytes(maps)
 
-    def run(self, precision, seed):
+    def run(self, kind, seed):
         """The log of a run, which is taken to its end if it is not there yet."""
-        run = self.folder / f"{precision}-{seed}"
-        log = run / "log.jsonl"
-        lines = read_log(log)
-        if len(lines) < self.steps:
-            device = ["--device", "cpu", "--precision", precision]
-            resume = ["--resume"] if (run / "checkpoint.safetensors").exists() else []
-            length = ["--preset", "tiny", "--steps", self.steps, "--seed", seed]
-            self.cosmogan("train", *device, "--data", "maps.npy", *length, *resume, "--out", run.name)
-            lines = read_log(log)
-        return lines[: self.steps]
+        precision, maps = RUNS[kind]
+        run = self.folder / f"{kind}-{seed}"
+        device = ["--device", "cpu", "--precision", precision]
+        resume = ["--resume"] if (run / "checkpoint.safetensors").exists() else []
+        length = ["--preset", "tiny", "--steps", self.steps, "--seed", seed]
+        self.cosmogan("train", *device, "--data", maps, *length, *resume, "--out", run.name)
+        return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
 
-    def report(self, training, seed, inference):
-        """What `evaluate` finds in maps of a run's average generator, made in the precision `inference`."""
-        name = f"report-{training}-{seed}-in-{inference}"
+    def report(self, kind, seed, precision):
+        """What `evaluate` finds in maps of a run's average generator, made in a precision."""
+        name = f"report-{kind}-{seed}-in-{precision}"
         metrics = self.folder / name / "metrics.json"
         if not metrics.exists():
-            device = ["--device", "cpu", "--precision", inference]
+            device = ["--device", "cpu", "--precision", precision]
             # p-values are not asked for.
             maps = ["--real", "held-out.npy", "--side-degrees", SIDE_DEGREES, "--resamples", 10]
-            weights = f"{training}-{seed}/average.safetensors"
+            weights = f"{kind}-{seed}/average.safetensors"
             self.cosmogan("evaluate", *device, *maps, "--weights", weights, "--out", name)
         return json.loads(metrics.read_text())
 
 
-def read_log(path):
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-
-
 def losses(log):
-    """Mean losses of both networks over each window of steps."""
+    """Mean losses of the discriminator, on both kinds of maps, and of the generator over each window of steps."""
     quantities, first = {}, 0
     for last in [end for end in WINDOW_ENDS if end <= len(log)]:
         lines = log[first:last]
@@ -123,7 +129,7 @@ def statistics_of(metrics):
 
 
 def compare(baseline, other):
-    """One quantity, a value per seed in f32 and in another precision."""
+    """One quantity, a value per seed, in the baseline and in another kind of run."""
     differences = [b - a for a, b in zip(baseline, other)]
     spread = statistics.stdev(baseline)
     distance = math.sqrt(statistics.fmean(difference**2 for difference in differences))
@@ -131,7 +137,7 @@ def compare(baseline, other):
     return {
         "baseline": {"mean": statistics.fmean(baseline), "spread": spread},
         "other": {"mean": statistics.fmean(other), "spread": statistics.stdev(other)},
-        # Root mean square of the differences between runs of one seed, over that between runs of two seeds.
+        # Root mean square of the differences between runs of one seed, over that between runs of two seeds of the baseline.
         "distance_over_seeds": distance / (math.sqrt(2) * spread),
         # Mean difference, and in units of its standard error.
         "shift": statistics.fmean(differences),
@@ -141,14 +147,14 @@ def compare(baseline, other):
 
 
 def table(title, rows, seeds):
-    print(f"\n{title}\n{'':34}{'f32':>22}{'other':>22}{'distance':>10}{'shift':>8}")
+    print(f"\n{title}\n{'':34}{'in f32':>22}{'so':>22}{'distance':>10}{'shift':>8}")
     for name, row in rows.items():
         columns = [f"{row[which]['mean']:.4g} ± {row[which]['spread']:.2g}" for which in ("baseline", "other")]
         print(f"{name:34}{columns[0]:>22}{columns[1]:>22}{row['distance_over_seeds']:10.2f}{row['shift_in_errors']:8.1f}")
     limit = STUDENT[seeds - 2]
     beyond = [name for name, row in rows.items() if abs(row["shift_in_errors"]) > limit]
     print(
-        f"± is the standard deviation over {seeds} seeds; distance: same seed, other precision, over two seeds in f32 (rms);\n"
+        f"± is the standard deviation over {seeds} seeds; distance: same seed, other run, over two seeds in f32 (rms);\n"
         f"shift: mean difference in its standard errors; chance takes one row in twenty beyond {limit}, here "
         f"{len(beyond)} of {len(rows)}{': ' + '; '.join(beyond) if beyond else ''}"
     )
@@ -156,9 +162,10 @@ def table(title, rows, seeds):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--binary", type=pathlib.Path, default=workshop.ROOT / "target/release/cosmogan", help="built by cargo build --release")
-    parser.add_argument("--folder", type=pathlib.Path, default=pathlib.Path("precision-runs"), help="for maps, runs and reports")
-    parser.add_argument("--precisions", nargs="+", default=["bf16", "tf32"], choices=["bf16", "tf32"], help="beside f32")
+    target = workshop.ROOT / "target"
+    parser.add_argument("--binary", type=pathlib.Path, default=target / "release" / "cosmogan", help="made by cargo build --release")
+    parser.add_argument("--folder", type=pathlib.Path, default=target / "precision", help="for maps, runs and reports")
+    parser.add_argument("--others", nargs="+", default=OTHERS, choices=OTHERS, help="what is compared with f32")
     parser.add_argument("--seeds", type=int, default=10, help="2 to 16")
     parser.add_argument("--steps", type=int, default=2000, help="of every run")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="no effect on the result")
@@ -171,17 +178,17 @@ def main():
     experiment.data()
     seeds = range(1, arguments.seeds + 1)
     quantities = {}
-    for precision in [BASELINE, *arguments.precisions]:
+    for kind in [BASELINE, *arguments.others]:
         runs = []
         for seed in seeds:
-            log = experiment.run(precision, seed)
-            runs.append({**losses(log), **statistics_of(experiment.report(precision, seed, precision))})
-            print(f"{precision}, seed {seed}: done", file=sys.stderr)
-        quantities[precision] = runs
+            log = experiment.run(kind, seed)
+            runs.append({**losses(log), **statistics_of(experiment.report(kind, seed, RUNS[kind][0]))})
+            print(f"{kind}, seed {seed}: done", file=sys.stderr)
+        quantities[kind] = runs
     result = {
         "what": "losses of training and statistics of generated maps in f32 and in other precisions, emulated on a processor; "
-        "distance_over_seeds: rms difference of runs of one seed in two precisions over that of two seeds in f32; "
-        "shift_in_errors: mean difference over its standard error",
+        "one-bit: f32, the last bit of one pixel changed; distance_over_seeds: rms difference of runs of one seed over that of two "
+        "seeds in f32; shift_in_errors: mean difference over its standard error",
         "preset": "tiny",
         "maps": [MAPS, HELD_OUT],
         "steps": arguments.steps,
@@ -193,11 +200,14 @@ def main():
     }
     by_seed = lambda runs: {name: [run[name] for run in runs] for name in runs[0]}  # noqa: E731
     baseline = by_seed(quantities[BASELINE])
-    for precision in arguments.precisions:
-        other = by_seed(quantities[precision])
+    for kind in arguments.others:
+        other = by_seed(quantities[kind])
         rows = {name: compare(baseline[name], other[name]) for name in baseline}
-        table(f"trained, and maps made, in {precision}", rows, arguments.seeds)
-        result["training"][precision] = rows
+        table(f"trained, and maps made: {kind}", rows, arguments.seeds)
+        result["training"][kind] = rows
+        precision = RUNS[kind][0]
+        if precision == RUNS[BASELINE][0]:
+            continue
         made = by_seed([statistics_of(experiment.report(BASELINE, seed, precision)) for seed in seeds])
         rows = {name: compare(baseline[name], made[name]) for name in made}
         table(f"trained in f32, maps made in {precision}", rows, arguments.seeds)
