@@ -90,7 +90,8 @@ pub struct DeviceArguments {
     /// auto, cpu, cuda or cuda:NUMBER; simt runs the GPU's kernels on the processor, slowly, checking every access
     #[arg(long, default_value = "auto")]
     pub device: Device,
-    /// What matrix products multiply: f32; tf32 or bf16 are faster and less exact, and need tensor cores
+    /// What matrix products multiply: f32; tf32 or bf16 are faster and less exact, and need tensor cores, but for
+    /// --device cpu, which rounds the same operands and is no faster
     #[arg(long, default_value = "f32")]
     pub precision: Precision,
     /// Which GPU kernels multiply matrices: the best for each shape, or none beyond a tier, to compare them
@@ -120,7 +121,7 @@ impl DeviceArguments {
         self.open_as(true)
     }
 
-    /// Opens the device where kernels are launched on it; `None` stands for the processor, on which generators run
+    /// Opens the device where networks run on its operators; `None` stands for the processor in f32, on which generators run
     /// [by themselves](crate::Generator) and everything else on [`processor`].
     ///
     /// # Errors
@@ -132,9 +133,18 @@ impl DeviceArguments {
     fn open_as(self, checked: bool) -> Result<Arc<dyn Backend>> {
         Ok(match self.launched_as(checked)? {
             Some(backend) => backend,
-            None if checked => Arc::new(CpuBackend::checked()),
-            None => processor(),
+            None => self.cores(checked),
         })
+    }
+
+    /// The processor's cores, which round what tensor cores would.
+    fn cores(self, checked: bool) -> Arc<dyn Backend> {
+        let backend = if checked {
+            CpuBackend::checked()
+        } else {
+            CpuBackend::new()
+        };
+        Arc::new(backend.multiplying(self.precision))
     }
 
     /// Opens the device for a profiler: what runs is written down, operator by operator or launch by launch.
@@ -154,8 +164,20 @@ impl DeviceArguments {
                 Ok(profiled.with_choices(choices))
             },
         )?;
-        Ok(profiled
-            .unwrap_or_else(|| Arc::new(Profiled::on_processor(Arc::new(CpuBackend::new())))))
+        match profiled {
+            Some(profiled) => Ok(profiled),
+            None if self.precision == Precision::F32 => Ok(Arc::new(Profiled::on_processor(
+                Arc::new(CpuBackend::new()),
+            ))),
+            None => Err(Error::usage(
+                "--precision",
+                format!(
+                    "a processor rounds to {} what it then multiplies in f32, so that its times say nothing about that precision",
+                    self.precision
+                ),
+                "leave it out, or use --device cuda",
+            )),
+        }
     }
 
     fn launched_as(self, checked: bool) -> Result<Option<Arc<dyn Backend>>> {
@@ -170,7 +192,22 @@ impl DeviceArguments {
                 backend
             })
         })?;
-        Ok(backend.map(|backend| backend as Arc<dyn Backend>))
+        Ok(match backend {
+            Some(backend) => Some(backend),
+            None if self.precision == Precision::F32 => None,
+            None if self.device == Device::Cpu => Some(self.cores(checked)),
+            // What makes a GPU faster is not done on a processor that nobody asked for.
+            None => {
+                return Err(Error::usage(
+                    "--precision",
+                    format!(
+                        "no GPU can be used, and a processor is no faster in {}",
+                        self.precision
+                    ),
+                    "leave it out, or say --device cpu to see what this precision does to results",
+                ));
+            }
+        })
     }
 
     /// What `build` makes of the device, if kernels are launched on it.
@@ -215,23 +252,13 @@ impl DeviceArguments {
         }
     }
 
-    /// No device but the processor, if it can do what is asked.
+    /// No device that takes kernels, where none is asked for by name.
     fn on_processor<B>(self) -> Result<Option<Arc<B>>> {
         if self.tier != KernelTier::Auto {
             return Err(Error::usage(
                 "--tier",
                 "the processor runs no GPU kernels",
                 "leave it out, or use --device cuda or --device simt",
-            ));
-        }
-        if self.precision != Precision::F32 {
-            return Err(Error::usage(
-                "--precision",
-                format!(
-                    "the processor multiplies in f32 and not in {}",
-                    self.precision
-                ),
-                "leave it out, or use --device cuda",
             ));
         }
         Ok(None)

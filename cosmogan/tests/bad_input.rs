@@ -110,6 +110,24 @@ fn training_settings() {
         2,
         &["--tier", "processor", "--device simt"],
     );
+    // No driver, no GPU: whoever wants bf16 for its speed is told that there is none to be had.
+    refused(
+        &with(&["--precision", "bf16"]),
+        2,
+        &["--precision", "bf16", "no faster", "--device cpu"],
+    );
+    refused(
+        &with(&["--device", "cpu", "--precision", "bf16", "--tier", "tiled"]),
+        2,
+        &["--tier", "processor", "--device simt"],
+    );
+    for device in ["auto", "cpu"] {
+        refused(
+            &["profile", "--device", device, "--precision", "tf32"],
+            2,
+            &["--precision", "tf32", "times", "--device cuda"],
+        );
+    }
     refused(
         &with(&["--device", "simt", "--precision", "bf16", "--tier", "plain"]),
         2,

@@ -176,6 +176,17 @@ fn the_cpu_at_a_models_own_shapes() {
     at_given_shapes(&cpu(), Precision::F32, &parse(&MANY_CHANNELS));
 }
 
+/// With operands rounded as kernels round them; `precision.rs` shows that they are.
+#[test]
+fn the_cpu_in_other_precisions() {
+    for precision in [Precision::Tf32, Precision::Bf16] {
+        let device: Arc<dyn Backend> = Arc::new(CpuBackend::checked().multiplying(precision));
+        on_random_shapes(&device, precision, 100);
+        at_given_shapes(&device, precision, &Case::model_set(&TINY, 3, 1));
+        at_given_shapes(&device, precision, &parse(&MANY_CHANNELS[3..8]));
+    }
+}
+
 #[test]
 fn the_cpu_with_every_instruction_set() {
     for set in InstructionSet::available() {

@@ -65,6 +65,11 @@ pub enum ConvMethod {
 }
 
 impl ConvGeometry {
+    /// Channels of x and of y.
+    pub(crate) fn channels(&self) -> [usize; 2] {
+        [self.input_channels, self.output_channels]
+    }
+
     /// The geometry whose x side is given; y has ⌊(H + begin + end − R) / stride⌋ + 1 rows.
     ///
     /// # Errors

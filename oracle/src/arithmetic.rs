@@ -99,9 +99,23 @@ impl Arithmetic {
     }
 
     /// (1 + u_operand)²·(1 + γ) − 1 for products of operands that are first rounded, and of so many roundings more.
-    pub(crate) fn relative_error_of_products(&self, roundings: usize) -> f64 {
-        let conversion = (1.0 + self.operand_roundoff).powi(2);
-        conversion * (1.0 + gamma(roundings, self.accumulation_roundoff)) - 1.0
+    fn relative_error_of_products(&self, roundings: usize) -> f64 {
+        (1.0 + self.operand_roundoff).powi(2) - 1.0
+            + self.relative_error_after_conversion(roundings)
+    }
+
+    /// (1 + u_operand)²·γ: what so many roundings take from products of rounded operands, whose sizes are those of the
+    /// operands as they were.
+    pub(crate) fn relative_error_after_conversion(&self, roundings: usize) -> f64 {
+        (1.0 + self.operand_roundoff).powi(2) * gamma(roundings, self.accumulation_roundoff)
+    }
+
+    /// The same operands, rounded the same way, in a computation that rounds nothing else of its products.
+    pub(crate) fn of_conversion(&self) -> Self {
+        Self {
+            accumulation_roundoff: 0.0,
+            ..*self
+        }
     }
 
     /// Σ of `terms` that are themselves computed, in any order: their errors and γ_k of their sizes.

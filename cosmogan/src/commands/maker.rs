@@ -1,4 +1,4 @@
-//! Trained weights that make maps: on a processor the generator alone, elsewhere the network of the device.
+//! Trained weights that make maps: on a processor in f32 the generator alone, elsewhere the network on the tape.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -53,7 +53,8 @@ impl MapMaker for Network {
     }
 }
 
-/// Loads weights for a device of [launched kernels](DeviceArguments::launched), or for the processor where there is none.
+/// Loads weights for a device on which [networks run on the tape](DeviceArguments::launched), or for the processor where there is
+/// none.
 ///
 /// # Errors
 /// Where the file cannot be read, or is not that of a generator of maps.

@@ -5,6 +5,7 @@ pub mod cpu;
 #[allow(unsafe_code, reason = "the driver's functions are foreign")]
 pub mod cuda;
 pub mod launch;
+mod precision;
 #[allow(
     unsafe_code,
     reason = "the executor switches stacks and calls compiled kernels"
@@ -12,7 +13,6 @@ pub mod launch;
 pub mod simt;
 
 use std::fmt;
-use std::str::FromStr;
 
 use self::launch::Recording;
 use crate::adam::AdamStep;
@@ -20,6 +20,8 @@ use crate::error::{Error, Result};
 use crate::geometry::{ConvGeometry, ConvMethod, ConvProduct};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
+
+pub use self::precision::Precision;
 
 /// Memory of one device. Only that device's backend looks inside.
 #[derive(Debug)]
@@ -42,41 +44,6 @@ impl Buffer {
     /// Whether there is no element at all.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
-    }
-}
-
-/// What matrix products multiply; they add in f32, and everything else computes in f32.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Precision {
-    /// 24 significant bits: operands as they are.
-    #[default]
-    F32,
-    /// 11 significant bits.
-    Tf32,
-    /// 8 significant bits.
-    Bf16,
-}
-
-impl fmt::Display for Precision {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Self::F32 => "f32",
-            Self::Tf32 => "tf32",
-            Self::Bf16 => "bf16",
-        })
-    }
-}
-
-impl FromStr for Precision {
-    type Err = String;
-
-    fn from_str(text: &str) -> std::result::Result<Self, String> {
-        match text {
-            "f32" => Ok(Self::F32),
-            "tf32" => Ok(Self::Tf32),
-            "bf16" => Ok(Self::Bf16),
-            _ => Err("say f32, tf32 or bf16".to_owned()),
-        }
     }
 }
 

@@ -45,8 +45,15 @@
 //! without terms of higher order left out. It has the form of theorem 2 of B. Barabasz, A. Anderson, K. M. Soodhalter and
 //! D. Gregg, "Error analysis and improving the accuracy of Winograd convolution for deep neural networks", ACM Trans. Math.
 //! Softw. 46 (2020), arXiv:1803.10986, element by element where they have norms. Weights that are
-//! transformed in double precision and rounded once pass fewer roundings. Where transformed operands are
-//! rounded to a shorter format before they are multiplied, (1 + u_op)² joins as it does in [`Arithmetic::sum_of_products`].
+//! transformed in double precision and rounded once pass fewer roundings.
+//!
+//! Where operands are rounded to a shorter format before they are transformed, it is the convolution of rounded operands that
+//! is computed so: their sizes are at most 1 + u_op times what they were, and the value itself is off by what
+//! rounding them does to the definition, whose terms are far fewer than the monomials:
+//!
+//! ```text
+//! |error| ≤ (1 + u_op)²·γ_N · Σ_uv … + ((1 + u_op)² − 1) · Σ |aᵢbᵢ|
+//! ```
 //!
 //! Scaling a row of M and dividing the row of Bᵀ by the same number changes nothing here, so that it does not matter where
 //! an implementation puts the factors of its points.
@@ -138,9 +145,10 @@ impl MinimalFiltering {
             }
         }
         let error = products.finish(&self.transforms.tile, [p % TILE, q % TILE], arithmetic);
+        let converted = self.shape.fprop(x, w, element, &arithmetic.of_conversion());
         Bounded {
-            error,
-            ..self.shape.fprop(x, w, element, arithmetic)
+            error: converted.error + error,
+            ..converted
         }
     }
 
@@ -162,9 +170,10 @@ impl MinimalFiltering {
             position.map(|position| position % TILE),
             arithmetic,
         );
+        let converted = self.shape.dgrad(y, w, element, &arithmetic.of_conversion());
         Bounded {
-            error,
-            ..self.shape.dgrad(y, w, element, arithmetic)
+            error: converted.error + error,
+            ..converted
         }
     }
 
@@ -194,9 +203,10 @@ impl MinimalFiltering {
         }
         let last = transposed(&self.transforms.taps);
         let error = products.finish(&last, place, arithmetic);
+        let converted = self.shape.wgrad(x, y, element, &arithmetic.of_conversion());
         Bounded {
-            error,
-            ..self.shape.wgrad(x, y, element, arithmetic)
+            error: converted.error + error,
+            ..converted
         }
     }
 
@@ -406,6 +416,7 @@ impl Products {
         let [left, right, last] = [self.costs[0], self.costs[1], Cost::of(last)];
         let roundings = left.roundings + right.roundings + self.terms + last.roundings;
         // The roundings behind an underflow less than double what it took.
-        arithmetic.relative_error_of_products(roundings) * size + 2.0 * (underflow + last.underflow)
+        arithmetic.relative_error_after_conversion(roundings) * size
+            + 2.0 * (underflow + last.underflow)
     }
 }

@@ -80,8 +80,6 @@ pub(crate) struct Algorithm {
     pub(crate) transforms: Transforms,
     pub(crate) order: Order,
     pub(crate) fault: Option<Fault>,
-    /// Significant bits to which transformed operands are rounded.
-    pub(crate) bits: Option<i32>,
 }
 
 type Grid<T> = Vec<Vec<T>>;
@@ -160,7 +158,7 @@ impl Algorithm {
                 let images = (0..shape.output_channels).map(|k| {
                     let image = self.image(y, shape.output_dims(), n, k, [0; 2], 1);
                     let tile = cut(&image, tile.map(|t| (TILE * t) as isize), TILE);
-                    self.rounded(both(&tile, |values| self.multiply(&to_points, values)))
+                    both(&tile, |values| self.multiply(&to_points, values))
                 });
                 images.collect()
             })
@@ -244,10 +242,10 @@ impl Algorithm {
             matrix[0][2] *= 1.01;
         }
         let factored = self.order == Order::Factored && self.fault != Some(Fault::Coefficient);
-        self.rounded(both(&window, |values| match factored {
+        both(&window, |values| match factored {
             true => factored_window(values),
             false => self.multiply(&matrix, values),
-        }))
+        })
     }
 
     /// Transformed weights of all pairs of channels of a phase; the window runs over taps forwards or backwards.
@@ -269,11 +267,11 @@ impl Algorithm {
                     .map(|i| (0..TAPS).map(|j| value(i, j)).collect())
                     .collect();
                 if self.order != Order::Factored {
-                    return self.rounded(both(&taps, |values| self.multiply(&matrix, values)));
+                    return both(&taps, |values| self.multiply(&matrix, values));
                 }
                 let taps = convert::<T, f64>(&taps);
                 let exact = both(&taps, |values| self.multiply(&matrix, values));
-                self.rounded(convert(&exact))
+                convert(&exact)
             })
             .collect()
     }
@@ -343,16 +341,6 @@ impl Algorithm {
                 self.sum(left) + self.sum(right)
             }
         }
-    }
-
-    fn rounded<T: Real>(&self, mut grid: Grid<T>) -> Grid<T> {
-        let Some(bits) = self.bits else { return grid };
-        for value in grid.iter_mut().flatten().filter(|v| v.wide() != 0.0) {
-            let exponent = value.wide().abs().log2().floor() as i32;
-            let unit = 2_f64.powi(exponent + 1 - bits);
-            *value = T::of((value.wide() / unit).round() * unit);
-        }
-        grid
     }
 }
 

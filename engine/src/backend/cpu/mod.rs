@@ -12,12 +12,15 @@ mod gather;
 mod linear;
 mod loss;
 mod matmul;
+mod operand;
 mod reduce;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::{
-    Activation, Backend, Buffer, Epilogue, Normalisation, expect_length, expect_room, parts_of,
+    Activation, Backend, Buffer, Epilogue, Normalisation, Precision, expect_length, expect_room,
+    parts_of,
 };
 use crate::adam::AdamStep;
 use crate::error::{Error, Result};
@@ -31,6 +34,7 @@ pub use buffer::CpuBuffer;
 use buffer::Pool;
 use convolution::Convolutions;
 pub(crate) use matmul::multiply_rows;
+use operand::{precision_of, rounded};
 
 /// The processor's cores.
 #[derive(Debug)]
@@ -39,6 +43,7 @@ pub struct CpuBackend {
     checked: bool,
     set: InstructionSet,
     convolutions: Convolutions,
+    precision: Precision,
 }
 
 impl Default for CpuBackend {
@@ -69,7 +74,15 @@ impl CpuBackend {
             checked: false,
             set,
             convolutions: Convolutions::new(set),
+            precision: Precision::F32,
         }
+    }
+
+    /// The same, with the operands of products rounded to `precision` where a GPU rounds them. They are multiplied and added in
+    /// f32 all the same, and no faster: what a precision does to results can be seen without a GPU.
+    #[must_use]
+    pub fn multiplying(self, precision: Precision) -> Self {
+        Self { precision, ..self }
     }
 
     /// Says whether anything was written outside the memory of `tensor`.
@@ -96,6 +109,16 @@ fn read(tensor: &Tensor) -> &[f32] {
     }
 }
 
+/// Both factors of a product between so many channels, as `precision` multiplies them.
+fn factors<'a>(
+    precision: Precision,
+    channels: [usize; 2],
+    tensors: [&'a Tensor; 2],
+) -> [Cow<'a, [f32]>; 2] {
+    let precision = precision_of(precision, channels);
+    tensors.map(|tensor| rounded(precision, read(tensor)))
+}
+
 /// The elements of a tensor that nobody else holds.
 fn write<'a>(operator: &'static str, tensor: &'a mut Tensor) -> Result<&'a mut [f32]> {
     match tensor.buffer_mut(operator)? {
@@ -108,7 +131,14 @@ impl Backend for CpuBackend {
     fn description(&self) -> String {
         let threads = rayon::current_num_threads();
         let plural = if threads == 1 { "" } else { "s" };
-        format!("cpu ({threads} thread{plural}, {})", self.set.name())
+        let products = match self.precision {
+            Precision::F32 => String::new(),
+            precision => format!(", products of {precision}"),
+        };
+        format!(
+            "cpu ({threads} thread{plural}, {}{products})",
+            self.set.name()
+        )
     }
 
     fn empty(&self, shape: Shape) -> Result<Tensor> {
@@ -143,36 +173,21 @@ impl Backend for CpuBackend {
         y: &mut Tensor,
     ) -> Result<()> {
         epilogue.expect_none("linear")?;
-        let inputs = x.shape().channels();
-        linear::forward(
-            read(x),
-            read(weight),
-            read(bias),
-            inputs,
-            write("linear", y)?,
-        )
+        let (inputs, outputs) = (x.shape().channels(), y.shape().channels());
+        let [x, weight] = factors(self.precision, [inputs, outputs], [x, weight]);
+        linear::forward(&x, &weight, read(bias), inputs, write("linear", y)?)
     }
 
     fn linear_dgrad(&self, dy: &Tensor, weight: &Tensor, dx: &mut Tensor) -> Result<()> {
         let (outputs, inputs) = (dy.shape().channels(), dx.shape().channels());
-        linear::dgrad(
-            read(dy),
-            read(weight),
-            outputs,
-            inputs,
-            write("linear", dx)?,
-        )
+        let [dy, weight] = factors(self.precision, [inputs, outputs], [dy, weight]);
+        linear::dgrad(&dy, &weight, outputs, inputs, write("linear", dx)?)
     }
 
     fn linear_wgrad(&self, x: &Tensor, dy: &Tensor, dweight: &mut Tensor) -> Result<()> {
         let (outputs, inputs) = (dy.shape().channels(), x.shape().channels());
-        linear::wgrad(
-            read(x),
-            read(dy),
-            outputs,
-            inputs,
-            write("linear", dweight)?,
-        )
+        let [x, dy] = factors(self.precision, [inputs, outputs], [x, dy]);
+        linear::wgrad(&x, &dy, outputs, inputs, write("linear", dweight)?)
     }
 
     fn bias_gradient(&self, dy: &Tensor, dbias: &mut Tensor) -> Result<()> {
@@ -192,9 +207,10 @@ impl Backend for CpuBackend {
         y: &mut Tensor,
     ) -> Result<()> {
         epilogue.expect_none("convolution")?;
+        let [x, weight] = factors(self.precision, geometry.channels(), [x, weight]);
         let y = write("convolution", y)?;
         self.convolutions
-            .fprop(geometry, read(x), read(weight), bias.map(read), y)
+            .fprop(geometry, &x, &weight, bias.map(read), y)
     }
 
     fn conv_dgrad(
@@ -207,9 +223,10 @@ impl Backend for CpuBackend {
         x: &mut Tensor,
     ) -> Result<()> {
         epilogue.expect_none("convolution")?;
+        let [y, weight] = factors(self.precision, geometry.channels(), [y, weight]);
         let x = write("convolution", x)?;
         self.convolutions
-            .dgrad(geometry, read(y), read(weight), bias.map(read), x)
+            .dgrad(geometry, &y, &weight, bias.map(read), x)
     }
 
     fn conv_wgrad(
@@ -219,8 +236,9 @@ impl Backend for CpuBackend {
         y: &Tensor,
         weight: &mut Tensor,
     ) -> Result<()> {
+        let [x, y] = factors(self.precision, geometry.channels(), [x, y]);
         let weight = write("convolution", weight)?;
-        self.convolutions.wgrad(geometry, read(x), read(y), weight)
+        self.convolutions.wgrad(geometry, &x, &y, weight)
     }
 
     fn conv_method(&self, _: ConvProduct, geometry: &ConvGeometry) -> ConvMethod {

@@ -1,0 +1,38 @@
+//! Operands of products, rounded as a GPU rounds them for its tensor cores. A processor gains nothing by it: it shows what
+//! a precision does to results.
+
+use std::borrow::Cow;
+
+use rayon::prelude::*;
+
+use crate::backend::Precision;
+
+/// Values that are rounded as one piece of work.
+const CHUNK: usize = 1 << 14;
+
+/// What a product between so many channels multiplies. With one channel on either side it is a product with a vector, which
+/// GPUs compute in f32 at every precision (`launch/convolution.rs`).
+pub(super) fn precision_of(precision: Precision, channels: [usize; 2]) -> Precision {
+    if channels.iter().all(|&channels| channels > 1) {
+        precision
+    } else {
+        Precision::F32
+    }
+}
+
+/// An operand as it is multiplied: rounded, and where there is nothing to round as it lies.
+pub(super) fn rounded(precision: Precision, values: &[f32]) -> Cow<'_, [f32]> {
+    if precision == Precision::F32 {
+        return Cow::Borrowed(values);
+    }
+    let mut operand = vec![0.0; values.len()];
+    operand
+        .par_chunks_mut(CHUNK)
+        .zip(values.par_chunks(CHUNK))
+        .for_each(|(operand, values)| {
+            for (operand, &value) in operand.iter_mut().zip(values) {
+                *operand = precision.round(value);
+            }
+        });
+    Cow::Owned(operand)
+}
