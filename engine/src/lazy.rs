@@ -137,6 +137,12 @@ impl Lazy {
         }
     }
 
+    /// Whether `operand` is its packed form.
+    pub(crate) fn is_packed(&self, operand: &Tensor) -> bool {
+        let shares = |packed: &Tensor| std::ptr::eq(packed.buffer(), operand.buffer());
+        self.packed.get().is_some_and(shares)
+    }
+
     /// It as it lies in memory already, in either form; its values where it does not.
     pub(crate) fn stored(&self) -> Result<&Tensor> {
         match (self.values.get(), self.packed.get()) {

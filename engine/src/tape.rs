@@ -33,6 +33,8 @@ pub struct Variable {
 #[derive(Clone, Debug)]
 pub(crate) struct Saved {
     shape: Shape,
+    /// Whether it was read packed.
+    is_packed: bool,
     kept: std::result::Result<Tensor, Arc<dyn Recipe>>,
 }
 
@@ -50,6 +52,7 @@ impl Saved {
         };
         Ok(Self {
             shape: part.shape(&self.shape)?,
+            is_packed: self.is_packed,
             kept,
         })
     }
@@ -59,7 +62,10 @@ impl Saved {
         match &self.kept {
             Ok(tensor) => Ok(tensor.clone()),
             Err(recipe) => {
-                let mut tensor = backend.empty(self.shape.clone())?;
+                let mut tensor = match self.is_packed {
+                    true => backend.empty_packed(self.shape.clone())?,
+                    false => backend.empty(self.shape.clone())?,
+                };
                 recipe.compute(backend, &mut tensor)?;
                 Ok(tensor)
             }
@@ -102,6 +108,7 @@ impl Variable {
         let again = recipe.filter(|recipe| recipe.is_cheap() && backend.recomputes());
         Saved {
             shape: self.shape().clone(),
+            is_packed: self.value.is_packed(operand),
             kept: again.map_or_else(|| Ok(operand.clone()), |recipe| Err(Arc::clone(recipe))),
         }
     }

@@ -37,6 +37,8 @@ pub struct CpuBuffer {
     memory: Aligned,
     guard: usize,
     pool: Arc<Pool>,
+    /// Whether what is written is rounded as products multiply it, as it would be in a packed image.
+    is_packed: bool,
 }
 
 impl CpuBuffer {
@@ -51,7 +53,18 @@ impl CpuBuffer {
             memory,
             guard,
             pool: Arc::clone(pool),
+            is_packed: false,
         }
+    }
+
+    /// The same for an image that is kept packed.
+    pub(super) fn packed(mut self) -> Self {
+        self.is_packed = true;
+        self
+    }
+
+    pub(super) fn is_packed(&self) -> bool {
+        self.is_packed
     }
 
     /// Number of elements.

@@ -19,8 +19,8 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::{
-    Activation, Backend, Buffer, Epilogue, Normalisation, Precision, expect_length, expect_room,
-    parts_of,
+    Activation, Backend, Buffer, Epilogue, Fusion, Normalisation, Precision, expect_length,
+    expect_room, parts_of,
 };
 use crate::adam::AdamStep;
 use crate::error::{Error, Result};
@@ -34,7 +34,7 @@ pub use buffer::CpuBuffer;
 use buffer::Pool;
 use convolution::Convolutions;
 pub(crate) use matmul::multiply_rows;
-use operand::{precision_of, rounded};
+use operand::{precision_of, round, rounded};
 
 /// The processor's cores.
 #[derive(Debug)]
@@ -78,8 +78,9 @@ impl CpuBackend {
         }
     }
 
-    /// The same, with the operands of products rounded to `precision` where a GPU rounds them. They are multiplied and added in
-    /// f32 all the same, and no faster: what a precision does to results can be seen without a GPU.
+    /// The same, with the operands of products, and in bf16 the images that a GPU keeps packed, rounded to `precision` where a GPU
+    /// rounds them. They are multiplied and added in f32 all the same, and no faster: what a precision does to results can be
+    /// seen without a GPU.
     #[must_use]
     pub fn multiplying(self, precision: Precision) -> Self {
         Self { precision, ..self }
@@ -127,6 +128,18 @@ fn write<'a>(operator: &'static str, tensor: &'a mut Tensor) -> Result<&'a mut [
     }
 }
 
+impl CpuBackend {
+    /// Rounds what was written to an image that is kept packed.
+    fn settle(&self, tensor: &mut Tensor) -> Result<()> {
+        if let Buffer::Cpu(buffer) = tensor.buffer_mut("pack")?
+            && buffer.is_packed()
+        {
+            round(self.precision, buffer.values_mut());
+        }
+        Ok(())
+    }
+}
+
 impl Backend for CpuBackend {
     fn description(&self) -> String {
         let threads = rayon::current_num_threads();
@@ -144,6 +157,35 @@ impl Backend for CpuBackend {
     fn empty(&self, shape: Shape) -> Result<Tensor> {
         let buffer = CpuBuffer::new(&self.pool, shape.len(), self.checked);
         Ok(Tensor::from_buffer(shape, Buffer::Cpu(buffer)))
+    }
+
+    fn empty_packed(&self, shape: Shape) -> Result<Tensor> {
+        let buffer = CpuBuffer::new(&self.pool, shape.len(), self.checked).packed();
+        Ok(Tensor::from_buffer(shape, Buffer::Cpu(buffer)))
+    }
+
+    fn keeps_packed(&self) -> bool {
+        self.precision == Precision::Bf16
+    }
+
+    fn pack(&self, values: &Tensor, packed: &mut Tensor) -> Result<()> {
+        let to = write("pack", packed)?;
+        expect_length("pack", read(values).len(), to.len())?;
+        to.copy_from_slice(read(values));
+        self.settle(packed)
+    }
+
+    /// Nothing is saved by it here: it says where a GPU keeps images packed.
+    fn conv_fusion(&self, product: ConvProduct, geometry: &ConvGeometry) -> Fusion {
+        let [channels, outputs] = geometry.channels();
+        if !self.keeps_packed() || outputs < 2 || product == ConvProduct::Wgrad {
+            return Fusion::default();
+        }
+        Fusion {
+            packed: true,
+            packed_result: channels > 1 || product == ConvProduct::Fprop,
+            ..Fusion::default()
+        }
     }
 
     fn upload(&self, shape: Shape, values: &[f32]) -> Result<Tensor> {
@@ -208,9 +250,14 @@ impl Backend for CpuBackend {
     ) -> Result<()> {
         epilogue.expect_none("convolution")?;
         let [x, weight] = factors(self.precision, geometry.channels(), [x, weight]);
-        let y = write("convolution", y)?;
-        self.convolutions
-            .fprop(geometry, &x, &weight, bias.map(read), y)
+        self.convolutions.fprop(
+            geometry,
+            &x,
+            &weight,
+            bias.map(read),
+            write("convolution", y)?,
+        )?;
+        self.settle(y)
     }
 
     fn conv_dgrad(
@@ -224,9 +271,14 @@ impl Backend for CpuBackend {
     ) -> Result<()> {
         epilogue.expect_none("convolution")?;
         let [y, weight] = factors(self.precision, geometry.channels(), [y, weight]);
-        let x = write("convolution", x)?;
-        self.convolutions
-            .dgrad(geometry, &y, &weight, bias.map(read), x)
+        self.convolutions.dgrad(
+            geometry,
+            &y,
+            &weight,
+            bias.map(read),
+            write("convolution", x)?,
+        )?;
+        self.settle(x)
     }
 
     fn conv_wgrad(
@@ -253,7 +305,8 @@ impl Backend for CpuBackend {
 
     fn normalise(&self, x: &Tensor, by: Normalisation<'_>, y: &mut Tensor) -> Result<()> {
         parts_of("batch_norm", x, by.mean)?;
-        batch_norm::normalise(self.set, read(x), &by, write("batch_norm", y)?)
+        batch_norm::normalise(self.set, read(x), &by, write("batch_norm", y)?)?;
+        self.settle(y)
     }
 
     fn recomputes(&self) -> bool {
@@ -277,7 +330,8 @@ impl Backend for CpuBackend {
             &by,
             write("batch_norm", dx)?,
             sums,
-        )
+        )?;
+        self.settle(dx)
     }
 
     fn update_running(
@@ -306,8 +360,9 @@ impl Backend for CpuBackend {
         dy: &Tensor,
         dx: &mut Tensor,
     ) -> Result<()> {
-        let dx = write("activation", dx)?;
-        elementwise::activate_gradient(self.set, activation, read(y), read(dy), dx)
+        let to = write("activation", dx)?;
+        elementwise::activate_gradient(self.set, activation, read(y), read(dy), to)?;
+        self.settle(dx)
     }
 
     fn bce_with_logits(&self, logits: &Tensor, target: f32, loss: &mut Tensor) -> Result<()> {

@@ -20,19 +20,21 @@ pub(super) fn precision_of(precision: Precision, channels: [usize; 2]) -> Precis
     }
 }
 
+/// Rounds values where they lie.
+pub(super) fn round(precision: Precision, values: &mut [f32]) {
+    values.par_chunks_mut(CHUNK).for_each(|values| {
+        for value in values {
+            *value = precision.round(*value);
+        }
+    });
+}
+
 /// An operand as it is multiplied: rounded, and where there is nothing to round as it lies.
 pub(super) fn rounded(precision: Precision, values: &[f32]) -> Cow<'_, [f32]> {
     if precision == Precision::F32 {
         return Cow::Borrowed(values);
     }
-    let mut operand = vec![0.0; values.len()];
-    operand
-        .par_chunks_mut(CHUNK)
-        .zip(values.par_chunks(CHUNK))
-        .for_each(|(operand, values)| {
-            for (operand, &value) in operand.iter_mut().zip(values) {
-                *operand = precision.round(value);
-            }
-        });
+    let mut operand = values.to_vec();
+    round(precision, &mut operand);
     Cow::Owned(operand)
 }
