@@ -141,7 +141,8 @@ def compare(baseline, other):
         "distance_over_seeds": distance / (math.sqrt(2) * spread),
         # Mean difference, and in units of its standard error.
         "shift": statistics.fmean(differences),
-        "shift_in_errors": statistics.fmean(differences) / error,
+        # Where one bit has not been read yet, nothing differs.
+        "shift_in_errors": statistics.fmean(differences) / error if error else 0.0,
         "values": {"baseline": baseline, "other": other},
     }
 
