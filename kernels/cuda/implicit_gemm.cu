@@ -12,7 +12,7 @@
 // is one band: there are no registers for more.
 //
 // Statistics of the result, where they are wanted, are taken of 32 consecutive pixels of a phase at a time, whatever the
-// tile.
+// tile. What else is done to sums on their way out, and how they are written, is in epilogue.cuh.
 #include "epilogue.cuh"
 #include "index.cuh"
 #include "mma.cuh"

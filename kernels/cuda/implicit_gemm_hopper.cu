@@ -10,7 +10,8 @@
 // Where a transposed convolution has few channels, a tile computes two phases of neighbouring columns, in halves of its
 // columns: they look at the same boxes of the source, which are most of what a narrow tile has to bring.
 //
-// Statistics of the result, where they are wanted, are taken of the 32 pixels of a tile that a warp computes.
+// Statistics of the result, where they are wanted, are taken of the 32 pixels of a tile that a warp computes. What else is done
+// to sums on their way out, and how they are written, is in epilogue.cuh.
 #include "epilogue.cuh"
 #include "index.cuh"
 #include "moments.cuh"
