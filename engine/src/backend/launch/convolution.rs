@@ -5,7 +5,7 @@
 //! kernels where the device has them and the shape fills their tiles, by tiled kernels otherwise, and by the plain kernels
 //! on GPUs that are too old for either.
 
-use cosmogan_kernels::batch_norm::{self, EpilogueSlices};
+use cosmogan_kernels::batch_norm::EpilogueSlices;
 use cosmogan_kernels::convolution::{self, ConvShape};
 use cosmogan_kernels::pack::{self, Operand};
 use cosmogan_kernels::tuning::{Choice, Problem, Product};
@@ -14,8 +14,9 @@ use cosmogan_kernels::{
     single_channel,
 };
 
+use super::moments::{Sliced, Statistics};
 use super::operators::slope;
-use super::{Allocation, Arguments, Image, LaunchBackend, moments};
+use super::{Allocation, Arguments, Image, LaunchBackend};
 use crate::backend::{Activation, Epilogue};
 use crate::error::{Error, Result};
 use crate::geometry::ConvGeometry;
@@ -49,32 +50,6 @@ pub(super) enum Finish {
     Activation(Activation),
     /// Mean and variance of its channels are written there.
     Statistics(Statistics),
-}
-
-/// The result of a product, and the slices in which its epilogue takes statistics.
-struct Sliced {
-    address: u64,
-    images: usize,
-    elements: usize,
-    channels: usize,
-    slices: usize,
-    /// See [`EpilogueSlices::unit`].
-    unit: Option<usize>,
-}
-
-impl Sliced {
-    /// Whether every slice is of one part alone, and the slices of a part follow one another.
-    fn comes_in(&self, statistics: &Statistics) -> bool {
-        let whole = |unit| self.images.is_multiple_of(statistics.parts * unit);
-        statistics.parts == 1 || self.unit.is_some_and(whole)
-    }
-}
-
-/// Where mean and variance of a result's channels go, those of each of several equal parts of its images.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Statistics {
-    parts: usize,
-    to: [u64; 2],
 }
 
 impl Finish {
@@ -378,36 +353,6 @@ impl LaunchBackend {
         };
         let launch = plan.launch.clone();
         self.with_statistics(launch, arguments, result, statistics, |arguments| arguments)
-    }
-
-    /// Launches a product that leaves statistics of its result, if they are wanted and its slices are each of one part, and
-    /// joins them. `complete` adds the arguments behind where those go.
-    fn with_statistics(
-        &self,
-        launch: Launch,
-        arguments: Arguments,
-        result: Sliced,
-        statistics: Option<Statistics>,
-        complete: impl FnOnce(Arguments) -> Arguments,
-    ) -> Result<()> {
-        let (elements, channels) = (result.elements, result.channels);
-        if let Some(Statistics { parts, to }) = statistics.filter(|wanted| result.comes_in(wanted))
-        {
-            let moments = self.moments([parts, result.slices / parts, channels])?;
-            let launch = batch_norm::with_slices(launch, elements, result.slices, channels);
-            let arguments = complete(arguments.bytes(&moments.argument()));
-            self.launch(&launch, &arguments)?;
-            return self.join(moments, to);
-        }
-        let arguments = complete(arguments.bytes(&moments::slices([0; 4])));
-        self.launch(&launch, &arguments)?;
-        match statistics {
-            Some(Statistics { parts, to }) => {
-                let rows = elements / channels / parts;
-                self.statistics(result.address, [parts, rows, channels], to)
-            }
-            None => Ok(()),
-        }
     }
 
     /// Launches a product that leaves partial sums, and adds them.
