@@ -237,6 +237,29 @@ fn slices_of_two_parts_are_never_joined() {
     assert!(fused.together().unwrap() == unfused.together().unwrap());
 }
 
+/// More slices than are joined at once.
+#[test]
+fn groups_of_slices_are_each_of_one_part() {
+    let backend = simt(1, Precision::F32);
+    let rows = 1025 * 512 - 5;
+    let x = tensor(&backend, &mut 3, &[2 * rows, 1]);
+    let statistics = |x: &Tensor, parts: usize| {
+        let empty = || backend.empty(Shape::from([parts, 1])).unwrap();
+        let (mut mean, mut variance) = (empty(), empty());
+        backend
+            .batch_statistics(x, &mut mean, &mut variance)
+            .unwrap();
+        [mean, variance].map(|values| backend.download(&values).unwrap())
+    };
+    let [mean, variance] = statistics(&x, 2);
+    for part in Part::all(2) {
+        let [one_mean, one_variance] = statistics(&x.part(part).unwrap(), 1).map(|one| one[0]);
+        assert_eq!(mean[part.index], one_mean);
+        assert_eq!(variance[part.index], one_variance);
+    }
+    assert!(mean[0] != mean[1]);
+}
+
 #[test]
 fn mixed_up_parts_are_noticed() {
     let faults = [

@@ -258,7 +258,7 @@ fn a_normalisation_rounds_its_operand() {
     let (scale, shift) = (vector(12), vector(13));
     let operand = tape.constant(upload(&*device, &DIMS, &x));
     let (y, statistics) = tape
-        .batch_norm_training(&operand, &scale, &shift, settings)
+        .batch_norm_training(&operand, 1, &scale, &shift, settings)
         .unwrap();
     let fresh = || device.empty(Shape::from([CHANNELS])).unwrap();
     let (mut mean, mut variance) = (fresh(), fresh());

@@ -56,12 +56,12 @@ kernel!(
     "both sums in one pass, and neither y nor an image of g in memory"
 );
 kernel!(
-    /// dx from both sums.
+    /// dx from both sums, and these over all parts.
     GRADIENT,
     "batch_norm.cu",
     Plain,
     "batch_norm_gradient",
-    "dx = scale/√(variance + ε)·(g − Σg/M − x̂·Σg·x̂/M)",
+    "dx = scale/√(variance + ε)·(g − Σg/M − x̂·Σg·x̂/M), and dshift and dscale, both sums of all parts of a batch",
     "a thread stays with its channel: factors are prepared once, and no element costs a division; written as the next products multiply it"
 );
 

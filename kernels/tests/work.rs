@@ -131,8 +131,8 @@ fn products_of_single_channels_do_too() {
     };
     let launches = [
         single_channel::fprop(Operand::F32, &shape),
-        single_channel::dgrad(&shape),
-        single_channel::wgrad(&shape).0,
+        single_channel::dgrad(Operand::F32, &shape),
+        single_channel::wgrad(Operand::F32, &shape).0,
     ];
     let elements = [4_194_304.0, 67_108_864.0, 1_600.0];
     expect(launches, 3_355_443_200.0, elements, 4.0);
@@ -146,8 +146,8 @@ fn products_of_single_channels_do_too() {
     };
     let launches = [
         single_channel::fprop(Operand::F32, &odd),
-        single_channel::dgrad(&odd),
-        single_channel::wgrad(&odd).0,
+        single_channel::dgrad(Operand::F32, &odd),
+        single_channel::wgrad(Operand::F32, &odd).0,
     ];
     let elements = [10_434.0, 99_826.0, 925.0];
     expect(launches, 4_991_300.0, elements, 4.0);

@@ -21,6 +21,15 @@ impl Target {
     pub fn cases(self, model: &ModelConfig, batch: usize) -> Vec<Case> {
         let mut cases = model_cases(model, batch, 0);
         cases.retain(|case| self.runs(&case.operator));
+        if self == Self::Step {
+            // Real and generated maps go through the discriminator in one batch, and generated ones come back alone.
+            let both = model_cases(model, 2 * batch, 0).into_iter();
+            cases.extend(both.filter(|case| {
+                [self, Self::Discriminator]
+                    .iter()
+                    .all(|target| target.runs(&case.operator))
+            }));
+        }
         cases
     }
 

@@ -65,8 +65,8 @@ pub(super) fn geometry_of(s: &ConvShape) -> ConvGeometry {
     }
 }
 
-/// The products of a training step that run in tiles, each once; those of the generator are among them. A linear layer is
-/// the transposed convolution of one-pixel images.
+/// The products of a training step on `batch` real maps that run in tiles, each once; those of the generator are among them. A
+/// linear layer is the transposed convolution of one-pixel images.
 pub fn problems_of(
     model: &ModelConfig,
     batch: usize,
@@ -76,19 +76,9 @@ pub fn problems_of(
     let mut problems: Vec<Problem> = Vec::new();
     for case in model_cases(model, batch, 0) {
         let (shape, products) = match case.operator {
-            Operator::Conv2d(shape) | Operator::ConvTranspose2d(shape) => (
-                ConvShape {
-                    batch: shape.batch,
-                    input: shape.input,
-                    channels: shape.input_channels,
-                    output: shape.output,
-                    outputs: shape.output_channels,
-                    kernel: shape.kernel,
-                    stride: shape.stride,
-                    begin: shape.begin,
-                },
-                &Product::ALL[..],
-            ),
+            Operator::Conv2d(shape) | Operator::ConvTranspose2d(shape) => {
+                (convolution_shape(&shape), &Product::ALL[..])
+            }
             // Nobody asks for the gradient of latent vectors.
             Operator::Linear(shape) => (
                 ConvShape {
@@ -109,12 +99,38 @@ pub fn problems_of(
         if shape.channels == 1 || shape.outputs == 1 {
             continue;
         }
-        for product in products {
-            let problem = Problem::new(*product, operand, &shape, has_hopper);
+        let mut add = |product: Product, shape: &ConvShape| {
+            let problem = Problem::new(product, operand, shape, has_hopper);
             if !problems.contains(&problem) {
                 problems.push(problem);
             }
+        };
+        // Real and generated maps go through the discriminator in one batch; the generator's loss comes back through the
+        // generated ones alone.
+        if matches!(case.operator, Operator::Conv2d(_)) {
+            let both = ConvShape {
+                batch: 2 * shape.batch,
+                ..shape
+            };
+            products.iter().for_each(|&product| add(product, &both));
+            add(Product::Dgrad, &shape);
+        } else {
+            products.iter().for_each(|&product| add(product, &shape));
         }
     }
     problems
+}
+
+/// A shape of the oracle as kernels take it.
+fn convolution_shape(shape: &Convolution) -> ConvShape {
+    ConvShape {
+        batch: shape.batch,
+        input: shape.input,
+        channels: shape.input_channels,
+        output: shape.output,
+        outputs: shape.output_channels,
+        kernel: shape.kernel,
+        stride: shape.stride,
+        begin: shape.begin,
+    }
 }

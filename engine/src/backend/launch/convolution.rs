@@ -14,7 +14,8 @@ use cosmogan_kernels::{
     single_channel,
 };
 
-use super::epilogue::{Finish, Outcome, Slicing};
+use super::epilogue::{Finish, Outcome};
+use super::moments::Slicing;
 use super::{Arguments, Image, LaunchBackend};
 use crate::error::Result;
 use crate::geometry::ConvGeometry;

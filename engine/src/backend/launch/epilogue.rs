@@ -3,8 +3,9 @@
 use cosmogan_kernels::pack::{self, Operand};
 use cosmogan_kernels::{Launch, batch_norm};
 
+use super::moments::{self, Slicing, Statistics};
 use super::operators::slope;
-use super::{Arguments, Image, LaunchBackend, moments, packed};
+use super::{Arguments, Image, LaunchBackend, packed};
 use crate::backend::{Activation, Epilogue, Normalisation};
 use crate::error::{Error, Result};
 
@@ -28,31 +29,6 @@ pub(super) enum Finish {
         slope: f32,
         channels: usize,
     },
-}
-
-/// Where mean and variance of a result's channels go, those of each of several equal parts of its images.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Statistics {
-    parts: usize,
-    to: [u64; 2],
-}
-
-/// The slices in which an epilogue takes statistics of a result.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Slicing {
-    /// Images of the result.
-    pub images: usize,
-    pub count: usize,
-    /// See [`EpilogueSlices::unit`](batch_norm::EpilogueSlices::unit).
-    pub unit: Option<usize>,
-}
-
-impl Slicing {
-    /// Whether every slice is of one part alone, and the slices of a part follow one another.
-    fn comes_in(self, parts: usize) -> bool {
-        let whole = |unit| self.images.is_multiple_of(parts * unit);
-        parts == 1 || self.unit.is_some_and(whole)
-    }
 }
 
 impl Finish {

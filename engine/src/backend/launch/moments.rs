@@ -31,6 +31,31 @@ pub(super) fn slices(addresses: [u64; 4]) -> Vec<u8> {
     addresses.map(u64::to_ne_bytes).concat()
 }
 
+/// Where mean and variance of a result's channels go, those of each of several equal parts of its images.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Statistics {
+    pub(super) parts: usize,
+    pub(super) to: [u64; 2],
+}
+
+/// The slices in which an epilogue takes statistics of a result.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Slicing {
+    /// Images of the result.
+    pub(super) images: usize,
+    pub(super) count: usize,
+    /// See [`EpilogueSlices::unit`](batch_norm::EpilogueSlices::unit).
+    pub(super) unit: Option<usize>,
+}
+
+impl Slicing {
+    /// Whether every slice is of one part alone, and the slices of a part follow one another.
+    pub(super) fn comes_in(self, parts: usize) -> bool {
+        let whole = |unit| self.images.is_multiple_of(parts * unit);
+        parts == 1 || self.unit.is_some_and(whole)
+    }
+}
+
 impl LaunchBackend {
     /// Memory for those of `parts` parts of `slices` slices each.
     pub(super) fn moments(&self, [parts, slices, channels]: [usize; 3]) -> Result<Moments> {
