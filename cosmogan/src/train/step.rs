@@ -1,4 +1,4 @@
-//! One training step, simultaneous for both networks: losses and gradients ([`differentiate`]) at the same parameters, then
+//! One training step, simultaneous for both networks: losses and gradients (`losses.rs`) at the same parameters, then
 //! Adam moves both.
 //!
 //! Nothing is uploaded or downloaded between the inputs and the losses, so that a device may record a step's launches and
