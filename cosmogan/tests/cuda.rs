@@ -422,7 +422,7 @@ fn choices_are_looked_up() {
     };
     says(
         &doctor(&machine),
-        "cuda:0: 33 as chosen by a model, unmeasured",
+        "cuda:0: 60 as chosen by a model, unmeasured",
     );
 
     // Kernels that do nothing are found out before anything is timed, and nothing is kept.
@@ -465,7 +465,7 @@ fn choices_are_looked_up() {
     found.write(&table).unwrap();
     says(
         &doctor(&machine),
-        "cuda:0: 1 products as measured on this GPU, 33 as",
+        "cuda:0: 1 products as measured on this GPU, 60 as",
     );
     says(&machine.run(&tune, &[]), "found before");
 
@@ -514,7 +514,7 @@ fn choices_are_looked_up() {
             &output,
             &[name, words, "it is not used: run cosmogan tune again"],
         );
-        says(&output, "cuda:0: 33 as chosen by a model");
+        says(&output, "cuda:0: 60 as chosen by a model");
     }
     std::fs::write(&table, [0xff, 0xfe, 0x00]).unwrap();
     expect_line(&doctor(&machine), &["tuning-imaginary", "cannot be read"]);
