@@ -465,7 +465,7 @@ fn choices_are_looked_up() {
     found.write(&table).unwrap();
     says(
         &doctor(&machine),
-        "cuda:0: 1 products as measured on this GPU, 33 as",
+        "cuda:0: 1 products as measured on this GPU, 60 as",
     );
     says(&machine.run(&tune, &[]), "found before");
 
