@@ -244,6 +244,56 @@ fn ends_of_networks_read_what_is_packed() {
     assert!(products(&upload(&device, &wide, &y)) != expected);
 }
 
+/// Images of one channel are not packed, whoever stands beside the products that read them.
+#[test]
+fn one_channel_stays_as_it_is() {
+    let padding = Padding {
+        begin: [1, 1],
+        end: [2, 2],
+    };
+    let settings = BatchNormSettings {
+        epsilon: 1e-5,
+        slope: 0.2,
+    };
+    let run = |device: LaunchBackend| {
+        let device: Arc<dyn Backend> = Arc::new(device);
+        let tape = Tape::new(Arc::clone(&device));
+        let parameter = |dims: &[usize], seed| {
+            let values = values(dims.iter().product(), seed);
+            tape.parameter(upload(&*device, dims, &values))
+        };
+        let x = parameter(&[3, 10, 12, 1], 17);
+        let normalise = |x, seed| {
+            let channels = [1];
+            let (scale, shift) = (parameter(&channels, seed), parameter(&channels, seed + 1));
+            tape.batch_norm_training(x, 1, &scale, &shift, settings)
+                .unwrap()
+                .0
+        };
+        let image = normalise(&x, 18);
+        let (weight, wide) = (
+            parameter(&[5, 5, 1, CHANNELS], 20),
+            parameter(&[CHANNELS], 21),
+        );
+        let image = tape
+            .conv2d(&image, &weight, &wide, [2, 2], padding)
+            .unwrap();
+        let image = tape.activate(&image, Activation::Relu).unwrap();
+        let narrow = parameter(&[1], 22);
+        let image = tape
+            .conv_transpose2d(&image, &weight, &narrow, [2, 2], padding)
+            .unwrap();
+        let y = normalise(&image, 23);
+        let seed = upload(&*device, y.shape().dims(), &values(y.shape().len(), 25));
+        let mut tensors = tape.gradients(&y, seed, &[&x, &weight, &wide]).unwrap();
+        tensors.push(y.value().unwrap().clone());
+        let download = |tensor| bits(&device.download(tensor).unwrap());
+        tensors.iter().map(download).collect::<Vec<_>>()
+    };
+    let alone = run(simt(Precision::Bf16, 8).unfused());
+    assert!(run(simt(Precision::Bf16, 9)) == alone);
+}
+
 /// What a normalisation on the tape normalises is rounded, in whatever form its operand came, by statistics of what it was.
 #[test]
 fn a_normalisation_rounds_its_operand() {

@@ -113,7 +113,8 @@ impl Epilogue<'_> {
 /// What kernels take over from the passes before and after a product.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Fusion {
-    /// Whether all three products of the geometry take images in the form in which [`Backend::empty_packed`] keeps them.
+    /// Whether all three products of the geometry take images of several channels in the form in which
+    /// [`Backend::empty_packed`] keeps them.
     pub packed: bool,
     /// Whether [`Epilogue::Statistics`] is offered.
     pub statistics: bool,
@@ -123,6 +124,13 @@ pub struct Fusion {
     pub normalisation: bool,
     /// Whether the result may be packed.
     pub packed_result: bool,
+}
+
+impl Fusion {
+    /// Whether an image of so many channels may be packed for these products.
+    pub(crate) fn takes_packed(self, channels: usize) -> bool {
+        self.packed && channels > 1
+    }
 }
 
 /// The operators of a device.

@@ -87,7 +87,7 @@ impl Backward for Conv2dBackward {
     /// A bias adds up values, unless packed ones are what the device keeps.
     fn takes_packed(&self, backend: &dyn Backend, wanted: &[bool]) -> bool {
         let fusion = backend.conv_fusion(ConvProduct::Fprop, &self.geometry);
-        fusion.packed && (!wanted[2] || backend.keeps_packed())
+        fusion.takes_packed(self.geometry.output_channels) && (!wanted[2] || backend.keeps_packed())
     }
 
     fn narrowed(&self, part: Part) -> Result<Narrowed> {

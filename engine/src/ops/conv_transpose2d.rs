@@ -87,6 +87,6 @@ impl Backward for ConvTranspose2dBackward {
     /// A bias adds up values, unless packed ones are what the device keeps.
     fn takes_packed(&self, backend: &dyn Backend, wanted: &[bool]) -> bool {
         let fusion = backend.conv_fusion(ConvProduct::Dgrad, &self.geometry);
-        fusion.packed && (!wanted[2] || backend.keeps_packed())
+        fusion.takes_packed(self.geometry.input_channels) && (!wanted[2] || backend.keeps_packed())
     }
 }

@@ -69,7 +69,9 @@ impl Tape {
         let convolution = Convolution {
             product,
             geometry,
-            x: x.lazy().operand(fusion.packed)?.clone(),
+            x: x.lazy()
+                .operand(fusion.takes_packed(x.shape().channels()))?
+                .clone(),
             weight: weight.value()?.clone(),
             bias: bias.value()?.clone(),
         };

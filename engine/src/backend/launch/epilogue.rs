@@ -1,7 +1,7 @@
 //! What products do to their results on the way to memory.
 
 use cosmogan_kernels::pack::{self, Operand};
-use cosmogan_kernels::{Launch, batch_norm};
+use cosmogan_kernels::{Launch, batch_norm, elementwise};
 
 use super::moments::{self, Slicing, Statistics};
 use super::operators::slope;
@@ -186,6 +186,43 @@ impl LaunchBackend {
             slope: by.slope,
             channels,
         })
+    }
+
+    /// Runs a product that finishes its `[rows, channels]` as said, or, where passes are on their own, what comes behind it in
+    /// passes behind it.
+    pub(super) fn finishing(
+        &self,
+        to: Image,
+        extents: [usize; 2],
+        finish: Finish,
+        run: impl FnOnce(Image, Finish) -> Result<()>,
+    ) -> Result<()> {
+        self.packing(to, extents, |to| match finish {
+            Finish::Activation(activation) if !self.fused => {
+                run(to, Finish::None)?;
+                let values = to.values(NAME)?;
+                self.activate_values(activation, extents[0] * extents[1], [values; 2])
+            }
+            finish => run(to, finish),
+        })
+    }
+
+    /// y = activation(x) of so many values; x may be y.
+    pub(super) fn activate_values(
+        &self,
+        activation: Activation,
+        length: usize,
+        [x, y]: [u64; 2],
+    ) -> Result<()> {
+        let (kernel, arguments) = match slope(activation) {
+            Some(slope) => (
+                &elementwise::LEAKY_RELU,
+                Arguments::new().int(length).float(slope),
+            ),
+            None => (&elementwise::TANH, Arguments::new().int(length)),
+        };
+        let launch = elementwise::launch(kernel, length);
+        self.launch(&launch, &arguments.address(x).address(y))
     }
 
     /// Launches a product in tiles, whose result comes in such slices. `arguments` are those before the result, `complete` adds

@@ -153,7 +153,7 @@ impl Backend for LaunchBackend {
         let is_fprop = product == ConvProduct::Fprop;
         Fusion {
             packed: self.keeps_packed() && fprop && dgrad && single_channel::has_wgrad(&s),
-            activation: self.fused && if is_fprop { fprop } else { dgrad },
+            activation: if is_fprop { fprop } else { dgrad },
             packed_result: is_fprop && fprop && on_tensor_cores,
             ..Fusion::default()
         }
@@ -200,7 +200,8 @@ impl Backend for LaunchBackend {
         let y = self.output_image_of(NAME, y, s.output_len())?;
         let finish = self.finish(NAME, epilogue, s.outputs)?;
         let extents = [s.output_len() / s.outputs.max(1), s.outputs];
-        self.packing(y, extents, |y| self.fprop(&s, x, addresses, y, finish))
+        let run = |y, finish| self.fprop(&s, x, addresses, y, finish);
+        self.finishing(y, extents, finish, run)
     }
 
     fn conv_dgrad(
@@ -222,7 +223,8 @@ impl Backend for LaunchBackend {
         let x = self.output_image_of(NAME, x, s.input_len())?;
         let finish = self.finish(NAME, epilogue, s.channels)?;
         let extents = [s.input_len() / s.channels.max(1), s.channels];
-        self.packing(x, extents, |x| self.dgrad(&s, y, addresses, x, finish))
+        let run = |x, finish| self.dgrad(&s, y, addresses, x, finish);
+        self.finishing(x, extents, finish, run)
     }
 
     fn conv_wgrad(
@@ -289,17 +291,8 @@ impl Backend for LaunchBackend {
     fn activate(&self, activation: Activation, x: &Tensor, y: &mut Tensor) -> Result<()> {
         const NAME: &str = "activation";
         let length = x.shape().len();
-        let (kernel, arguments) = match slope(activation) {
-            Some(slope) => (
-                &elementwise::LEAKY_RELU,
-                Arguments::new().int(length).float(slope),
-            ),
-            None => (&elementwise::TANH, Arguments::new().int(length)),
-        };
-        let arguments = arguments
-            .address(self.input(NAME, x)?)
-            .address(self.output_of(NAME, y, length)?);
-        self.launch(&elementwise::launch(kernel, length), &arguments)
+        let (x, y) = (self.input(NAME, x)?, self.output_of(NAME, y, length)?);
+        self.activate_values(activation, length, [x, y])
     }
 
     fn activate_gradient(
