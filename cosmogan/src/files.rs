@@ -92,7 +92,8 @@ pub fn create_folder(folder: impl AsRef<Path>) -> Result<()> {
 }
 
 /// Refuses a folder with anything in it that is not `own`: files of somebody else would stand among ours, or be
-/// overwritten; `flag` is what named the folder. What a killed program left unfinished does not count; a folder that is not there is empty.
+/// overwritten; `flag` is what named the folder. What a killed program left unfinished does not count; a folder that is
+/// not there is empty.
 pub fn refuse_foreign(folder: &Path, own: impl Fn(&str) -> bool, flag: &str) -> Result<()> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,

@@ -2,9 +2,9 @@
 //!
 //! Operators run at once, but for those that a device can finish together with what comes after them
 //! ([`Fusion`](crate::backend::Fusion)): they run when their result is first read. Where a gradient may be asked for later,
-//! they leave a record on the tape: which variables went in, and whatever the backward pass needs. Several results may share one forward pass: a GAN's two losses are
-//! differentiated by two calls of [`Tape::gradients`], each of which visits only the records between its own result
-//! and the variables that were asked for.
+//! they leave a record on the tape: which variables went in, and whatever the backward pass needs. Several results may
+//! share one forward pass: a GAN's two losses are differentiated by two calls of [`Tape::gradients`], each of which
+//! visits only the records between its own result and the variables that were asked for.
 //!
 //! A batch may be of several equal parts that go through a network together ([`Tape::concatenate`], [`Tape::part`]). Where
 //! the gradient of one part alone has come to a record, that record is narrowed to the part: it does what it would have

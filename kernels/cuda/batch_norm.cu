@@ -75,8 +75,8 @@ __device__ inline double lane_sum(double value, double (*sums)[32]) {
     return total;
 }
 
-// Joins every `group` slices of a part into one; where that is all there is, there are no counts to be written, and mean and variance
-// are written in place of means and squares.
+// Joins every `group` slices of a part into one; where that is all there is, there are no counts to be written, and
+// mean and variance are written in place of means and squares.
 extern "C" __global__ void batch_norm_combine(int channels, int slices, int group, const Slices from, const Slices to) {
     __shared__ double sums[32][32];
     const int channel = blockIdx.x * 32 + threadIdx.x;

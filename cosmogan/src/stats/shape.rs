@@ -155,8 +155,9 @@ mod tests {
             let steepness = rate * slopes[0].hypot(slopes[1]);
             let genus = rate.powi(4) / TAU / steepness.powi(2)
                 * (slopes[0].powi(2) * curvatures[1] + slopes[1].powi(2) * curvatures[0]);
-            // A slope is half a difference, a second derivative a quarter of four values. The genus density is a second derivative
-            // along the contour over 2π: with the direction off by δ, it is off by 2δ times the largest, and by their own errors.
+            // A slope is half a difference, a second derivative a quarter of four values. The genus density is a second
+            // derivative along the contour over 2π: with the direction off by δ, it is off by 2δ times the largest, and
+            // by their own errors.
             let direction = 2_f64.sqrt() * error / (steepness - 2_f64.sqrt() * error);
             let largest = rate.powi(2) * AMPLITUDES[0] + 2.0 * error;
             let genus_error = (2.0 * direction * largest + 2.0 * error) / TAU;

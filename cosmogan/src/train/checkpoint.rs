@@ -1,7 +1,8 @@
 //! `checkpoint.safetensors`: all that a run needs to go on, bit for bit, in one file.
 //!
 //! It holds both networks (`generator.*`, `discriminator.*`), Adam's moments (`….adam_first`, `….adam_second`) and, where
-//! one is kept, the generator's moving average (`average.*`), in the layouts of weight files. Random numbers need no state: they are functions of the seed and the step.
+//! one is kept, the generator's moving average (`average.*`), in the layouts of weight files. Random numbers need no
+//! state: they are functions of the seed and the step.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -354,7 +354,8 @@ pub trait Backend: Send + Sync + fmt::Debug {
     fn adam(&self, step: AdamStep<'_>) -> Result<()>;
 
     /// Keeps the work that `body` queues, so that it can be queued again at the cost of one launch; `body` may neither
-    /// upload nor download, and no other thread may queue work meanwhile. `None`, without running `body`, on a device that gains nothing by it.
+    /// upload nor download, and no other thread may queue work meanwhile. `None`, without running `body`, on a device
+    /// that gains nothing by it.
     fn record(&self, body: &mut dyn FnMut() -> Result<()>) -> Result<Option<Box<dyn Recording>>> {
         let _ = body;
         Ok(None)

@@ -4,8 +4,9 @@
 //! from differences to the mean: as Σ(x − mean) = 0, an error δ in the mean adds exactly δ² to Σ(x − mean − δ)²/M, and
 //! each square passes a subtraction, a multiplication and the reduction. `E[x²] − E[x]²` does not meet this bound, and
 //! should not. Everything after is [`Bounded`] arithmetic: the errors of mean and variance pass through x̂ = (x −
-//! mean)/√(variance + ε) into y, dscale and dx, and so does the rounding of x where it is kept in a shorter format. Where the error of what is rectified reaches across the kink, either
-//! side's derivative is legitimate, and the bound of the upstream gradient spans both.
+//! mean)/√(variance + ε) into y, dscale and dx, and so does the rounding of x where it is kept in a shorter format.
+//! Where the error of what is rectified reaches across the kink, either side's derivative is legitimate, and the bound
+//! of the upstream gradient spans both.
 
 use crate::{Arithmetic, Bounded};
 

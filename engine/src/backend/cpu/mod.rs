@@ -78,9 +78,9 @@ impl CpuBackend {
         }
     }
 
-    /// The same, with the operands of products, and in bf16 the images that a GPU keeps packed, rounded to `precision` where a GPU
-    /// rounds them. They are multiplied and added in f32 all the same, and no faster: what a precision does to results can be
-    /// seen without a GPU.
+    /// The same, with the operands of products, and in bf16 the images that a GPU keeps packed, rounded to `precision`
+    /// where a GPU rounds them. They are multiplied and added in f32 all the same, and no faster: what a precision does
+    /// to results can be seen without a GPU.
     #[must_use]
     pub fn multiplying(self, precision: Precision) -> Self {
         Self { precision, ..self }

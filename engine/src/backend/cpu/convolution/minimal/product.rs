@@ -1,4 +1,5 @@
-//! The 36 products, of those phases that have a point: of transformed images by transformed taps, and of one side of the images by the other.
+//! The 36 products, of those phases that have a point: of transformed images by transformed taps, and of one side of
+//! the images by the other.
 
 use std::ops::Range;
 
