@@ -352,17 +352,17 @@ fn step_cost(batch: usize, precision: Precision, fused: bool) -> [f64; 3] {
 #[test]
 fn a_step_moves_less() {
     let subjects = [
-        (64, Precision::Bf16),
-        (64, Precision::Tf32),
-        (16, Precision::Bf16),
+        (64, Precision::Bf16, 0.5),
+        (64, Precision::Tf32, 0.8),
+        (16, Precision::Bf16, 0.55),
     ];
-    for (batch, precision) in subjects {
+    for (batch, precision, most) in subjects {
         let [alone, fused] = [false, true].map(|fused| {
             let [bytes, launches, least] = step_cost(batch, precision, fused);
             let word = if fused { "fused" } else { "each on its own" };
             println!("a step at batch {batch} in {precision}, {word}: {bytes:.2} GB, {launches} launches, {least:.2} ms at least");
             [bytes, least]
         });
-        assert!(fused[0] < 0.8 * alone[0] && fused[1] < alone[1]);
+        assert!(fused[0] < most * alone[0] && fused[1] < alone[1]);
     }
 }

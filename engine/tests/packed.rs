@@ -126,6 +126,11 @@ fn normalised(device: &dyn Backend, x: &Tensor, dy: &Tensor) -> Vec<Vec<u32>> {
         .activate_gradient(leaky, &y, dy, &mut packed_rectified)
         .unwrap();
     results.push(unpacked(device, &packed_rectified));
+    let y = packed(device, &DIMS, &device.download(&y).unwrap());
+    device
+        .activate_gradient(leaky, &y, dy, &mut rectified)
+        .unwrap();
+    results.push(device.download(&rectified).unwrap());
     let mut dbias = fresh(&[CHANNELS]);
     device.bias_gradient(dy, &mut dbias).unwrap();
     results.push(device.download(&dbias).unwrap());
@@ -142,9 +147,21 @@ fn what_is_packed_is_read_as_its_values() {
     let expected = normalised(&device, &as_values(&x), &as_values(&dy));
     let as_floats =
         |bits: &[u32]| -> Vec<f32> { bits.iter().copied().map(f32::from_bits).collect() };
-    let [_, dx, _, _, packed_dx, rectified, packed_rectified, _] = &expected[..] else {
-        unreachable!("there are eight results");
+    let [
+        _,
+        dx,
+        _,
+        _,
+        packed_dx,
+        rectified,
+        packed_rectified,
+        by_packed,
+        _,
+    ] = &expected[..]
+    else {
+        unreachable!("there are nine results");
     };
+    assert_eq!(by_packed, rectified);
     assert_eq!(packed_dx, &bits(&all_rounded(&as_floats(dx))));
     assert_eq!(packed_rectified, &bits(&all_rounded(&as_floats(rectified))));
     for (x, dy) in [

@@ -1,10 +1,11 @@
-//! What launches of products are said to cost, against counts by hand.
+//! What launches are said to cost, against counts by hand.
 
 use cosmogan_kernels::convolution::{self, ConvShape};
-use cosmogan_kernels::pack::Operand;
+use cosmogan_kernels::pack::{self, Operand};
 use cosmogan_kernels::tuning::{Choice, Problem, Product};
 use cosmogan_kernels::{
-    Launch, Work, implicit_gemm, implicit_gemm_hopper, implicit_gemm_hopper_wgrad, single_channel,
+    Launch, Work, batch_norm, elementwise, implicit_gemm, implicit_gemm_hopper,
+    implicit_gemm_hopper_wgrad, reduce, single_channel,
 };
 
 /// How a product is cut where nothing was chosen.
@@ -151,4 +152,89 @@ fn products_of_single_channels_do_too() {
     ];
     let elements = [10_434.0, 99_826.0, 925.0];
     expect(launches, 4_991_300.0, elements, 4.0);
+}
+
+/// Two parts of ten rows of 21 channels: 420 values, which take 1,680 bytes in f32 and, in rows of 24, 960 in bf16.
+#[test]
+fn passes_cost_what_their_images_take_as_they_lie() {
+    const IMAGE: [usize; 3] = [2, 10, 21];
+    use Operand::{Bf16, F32};
+    let counts = [
+        // Mean and variance of each part, scale and shift of both: 6·21 values.
+        (
+            batch_norm::normalise([F32, F32], IMAGE),
+            5,
+            1680 + 1680 + 504,
+        ),
+        (
+            batch_norm::normalise([Bf16, Bf16], IMAGE),
+            5,
+            960 + 960 + 504,
+        ),
+        // For each part these four, and two sums of its one slice: 2·6·21 values.
+        (
+            batch_norm::gradient_slices([Bf16, F32], IMAGE),
+            9,
+            960 + 1680 + 1008,
+        ),
+        // Besides the two of each part two sums of each, and those of both: 12·21 values.
+        (
+            batch_norm::gradient([Bf16, Bf16, F32], IMAGE),
+            10,
+            960 + 960 + 1680 + 1008,
+        ),
+        (
+            elementwise::leaky_relu_gradient([Bf16; 3], 20, 21),
+            1,
+            3 * 960,
+        ),
+        (
+            elementwise::leaky_relu_gradient([F32, Bf16, F32], 20, 21),
+            1,
+            1680 + 960 + 1680,
+        ),
+        // One slice of 21 sums.
+        (reduce::partials(Bf16, 20, 21), 1, 960 + 84),
+        (pack::rows(Bf16, 20, 21), 0, 1680 + 960),
+    ];
+    for (launch, operations, bytes) in counts {
+        let expected = Work {
+            operations: f64::from(operations * 420),
+            bytes: f64::from(bytes),
+        };
+        assert_eq!(launch.work, expected, "{}", launch.kernel.name);
+    }
+}
+
+#[test]
+fn packed_results_cost_what_they_take() {
+    // y 3·7·12 pixels in rows of 136 operands where it was 131 values.
+    let cut = choice(Product::Fprop, Operand::Bf16, &ODD, false);
+    let launch = implicit_gemm::fprop(Operand::Bf16, &ODD, &cut);
+    let packed = pack::with_packed_result(launch, Operand::Bf16, 3 * 7 * 12, 131);
+    let expected = Work {
+        operations: ODD_OPERATIONS,
+        bytes: 2.0 * (58_968.0 + 113_184.0) + 2.0 * 34_272.0,
+    };
+    assert_eq!(packed.work, expected);
+    // x 2·37·141 and w 25·37 in f32, y 2·19·71 pixels in rows of 40 operands.
+    let shape = ConvShape {
+        batch: 2,
+        input: [37, 141],
+        channels: 1,
+        output: [19, 71],
+        outputs: 37,
+        ..PAPER
+    };
+    let expected = Work {
+        operations: 4_991_300.0,
+        bytes: 4.0 * (10_434.0 + 925.0) + 2.0 * 107_920.0,
+    };
+    for launch in [
+        single_channel::fprop(Operand::Bf16, &shape),
+        single_channel::dgrad(Operand::Bf16, &shape),
+        single_channel::wgrad(Operand::Bf16, &shape).0,
+    ] {
+        assert_eq!(launch.work, expected, "{}", launch.kernel.name);
+    }
 }

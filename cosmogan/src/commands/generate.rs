@@ -32,7 +32,7 @@ pub(super) struct GenerateArguments {
     out: PathBuf,
     #[command(flatten)]
     device: DeviceArguments,
-    /// Maps computed at a time; no effect on the result [default: 16 on a processor, 64 elsewhere]
+    /// Maps computed at a time; no effect on the result [default: 16 on a processor in f32, 64 otherwise]
     #[arg(long, value_name = "N")]
     batch: Option<usize>,
     /// Side of a map in degrees, for the FITS header

@@ -43,7 +43,7 @@ impl MapMaker for Network {
         self.config()
     }
 
-    /// Weights are packed once for each batch: with so many maps they are a thirtieth of what a device moves.
+    /// Weights are packed once for each batch: with so many maps that is an eighth of what the paper's model moves.
     fn batch(&self) -> usize {
         64
     }

@@ -82,8 +82,8 @@ struct Search<'a> {
 
 /// Times every candidate for `problem` that computes it within the oracle's bounds, and with the bits of the default where no
 /// sum changes its order. Tiles are tried first, then orders of the best one, then slices. What is returned has beaten the
-/// default twice, by more than noise, or is the default; nothing is returned where `stop` says before a candidate that nobody
-/// waits for it any more.
+/// default twice, by more than noise, or is the default; nothing is returned where `stop` says, before the first and before
+/// every other candidate, that nobody waits for it any more.
 ///
 /// # Errors
 /// Where the device fails, or the default is wrong.
@@ -93,6 +93,9 @@ pub fn search(
     settings: Settings,
     stop: &dyn Fn() -> bool,
 ) -> Result<Option<Found>> {
+    if stop() {
+        return Ok(None);
+    }
     let default = problem.default_choice();
     let mut subject = Subject::new(problem, device, settings.sample)?;
     let (reference, error) = subject.check(&device.with_choices(only(problem, &default)?))?;

@@ -204,9 +204,9 @@ pub trait Backend: Send + Sync + fmt::Debug {
     }
 
     /// Fresh memory with unspecified contents for an image that is not read as values: rounded and laid out as products of
-    /// convolutions multiply it. It may be the result of a normalisation or of its gradient, or of a convolution that
-    /// offers it, and cannot be downloaded. Besides products, it is read by normalisations and their gradients, as x and dy,
-    /// by the gradient of a bias, and by that of a ReLU or LeakyReLU, as dy and in place of the output.
+    /// convolutions multiply it. It cannot be downloaded. A product that offers it writes it, and [`Backend::pack`], a
+    /// normalisation and its gradient, and the gradient of a ReLU or LeakyReLU. Products read it, normalisations and their
+    /// gradients, as x and dy, the gradient of a bias, and that of a ReLU or LeakyReLU, as dy and in place of the output.
     fn empty_packed(&self, shape: Shape) -> Result<Tensor> {
         self.empty(shape)
     }

@@ -42,7 +42,7 @@ impl Tape {
         };
         Ok(self.record(&[x], Arc::clone(&y), || ActivationBackward {
             activation,
-            y,
+            y: Output::Whole(y),
         }))
     }
 }
@@ -68,7 +68,22 @@ impl Recipe for Activated {
 
 struct ActivationBackward {
     activation: Activation,
-    y: Arc<Lazy>,
+    y: Output,
+}
+
+/// What came out, in the form in which it lies in memory.
+enum Output {
+    Whole(Arc<Lazy>),
+    Part(Tensor),
+}
+
+impl Output {
+    fn stored(&self) -> Result<&Tensor> {
+        match self {
+            Self::Whole(y) => y.stored(),
+            Self::Part(y) => Ok(y),
+        }
+    }
 }
 
 impl Backward for ActivationBackward {
@@ -79,8 +94,9 @@ impl Backward for ActivationBackward {
         wanted: &[Wanted],
     ) -> Result<Vec<Option<Tensor>>> {
         let form = wanted[0].packed_if(self.activation != Activation::Tanh);
-        Ok(vec![when_packed(form, backend, self.y.shape(), |dx| {
-            backend.activate_gradient(self.activation, self.y.stored()?, dy, dx)
+        let y = self.y.stored()?;
+        Ok(vec![when_packed(form, backend, y.shape(), |dx| {
+            backend.activate_gradient(self.activation, y, dy, dx)
         })?])
     }
 
@@ -91,7 +107,7 @@ impl Backward for ActivationBackward {
     fn narrowed(&self, part: Part) -> Result<Narrowed> {
         let record = Self {
             activation: self.activation,
-            y: self.y.stored()?.part(part)?.into(),
+            y: Output::Part(self.y.stored()?.part(part)?),
         };
         Ok(Narrowed::along(part, record))
     }

@@ -40,12 +40,21 @@ impl BatchStatistics {
     /// Those of one part alone.
     ///
     /// # Errors
-    /// Where there are not so many parts.
+    /// Where there are more or fewer parts.
     pub fn part(&self, part: Part) -> Result<Self> {
+        if part.of != self.parts() {
+            return Err(Error::InvalidOperand {
+                operator: "batch_norm",
+                problem: format!(
+                    "there are statistics of {} parts and not of {part}",
+                    self.parts()
+                ),
+            });
+        }
         Ok(Self {
             mean: self.mean.part(part)?,
             variance: self.variance.part(part)?,
-            count: self.count * self.parts() / part.of.max(1),
+            count: self.count,
         })
     }
 }

@@ -175,7 +175,7 @@ impl Backend for CpuBackend {
         self.settle(packed)
     }
 
-    /// Nothing is saved by it here: it says where a GPU keeps images packed.
+    /// Nothing is saved by it here: it says where a GPU keeps images packed, at windows that its single-channel kernels take.
     fn conv_fusion(&self, product: ConvProduct, geometry: &ConvGeometry) -> Fusion {
         let [channels, outputs] = geometry.channels();
         if !self.keeps_packed() || outputs < 2 || product == ConvProduct::Wgrad {
@@ -215,7 +215,7 @@ impl Backend for CpuBackend {
         y: &mut Tensor,
     ) -> Result<()> {
         epilogue.expect_none("linear")?;
-        let (inputs, outputs) = (x.shape().channels(), y.shape().channels());
+        let (inputs, outputs) = (x.shape().channels(), bias.shape().len());
         let [x, weight] = factors(self.precision, [inputs, outputs], [x, weight]);
         linear::forward(&x, &weight, read(bias), inputs, write("linear", y)?)
     }
@@ -385,6 +385,7 @@ impl Backend for CpuBackend {
     }
 
     fn copy(&self, from: &Tensor, to: &mut Tensor, first: usize) -> Result<()> {
+        expect_length("copy", read(from).len(), from.shape().len())?;
         self.write_part(to, first, read(from))
     }
 

@@ -1,7 +1,7 @@
 //! The three products of a convolution, and the linear layers, which are convolutions of one-pixel images.
 //!
-//! Single-channel images have kernels of their own at every precision: they are limited by memory, and rounding their
-//! operands would buy nothing. Everything else is multiplied in tiles, on tensor cores if the precision says so: by Hopper
+//! Single-channel images have kernels of their own at every precision: they are limited by memory, and multiply in f32
+//! whatever they read. Everything else is multiplied in tiles, on tensor cores if the precision says so: by Hopper
 //! kernels where the device has them and the shape fills their tiles, by tiled kernels otherwise, and by the plain kernels
 //! on GPUs that are too old for either.
 

@@ -270,7 +270,11 @@ impl LaunchBackend {
 
     /// Memory for a tensor.
     fn allocate(&self, shape: Shape, format: Format) -> Result<Tensor> {
-        if i32::try_from(shape.len()).is_err() {
+        let length = match format {
+            Format::Values => shape.len(),
+            Format::Packed { operand, channels } => shape.rows() * operand.row(channels),
+        };
+        if i32::try_from(length).is_err() {
             return Err(Error::Device(format!(
                 "a tensor of shape {shape} has more than 2³¹ − 1 elements, which is more than a kernel counts; use a smaller batch"
             )));
@@ -312,8 +316,7 @@ impl Image {
 fn packed(operator: &'static str) -> Error {
     Error::InvalidOperand {
         operator,
-        problem: "an operand is packed for products of convolutions, which alone can read it"
-            .to_owned(),
+        problem: "an operand is packed, which this operator does not read".to_owned(),
     }
 }
 
