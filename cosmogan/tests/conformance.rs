@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use cosmogan::tune::convolution_shape;
 use cosmogan::verify::conformance::{arithmetic, check, compute};
 use cosmogan_engine::backend::cpu::CpuBackend;
 use cosmogan_engine::backend::cuda::CudaLauncher;
@@ -255,18 +256,10 @@ fn the_papers_launches_fit_in_shared_memory() {
     let shapes: Vec<ConvShape> = Case::model_set(&Model::PAPER, 64, 0)
         .into_iter()
         .filter_map(|case| match case.operator {
-            Operator::Conv2d(shape) | Operator::ConvTranspose2d(shape) => Some(shape),
+            Operator::Conv2d(shape) | Operator::ConvTranspose2d(shape) => {
+                Some(convolution_shape(&shape))
+            }
             _ => None,
-        })
-        .map(|shape| ConvShape {
-            batch: shape.batch,
-            input: shape.input,
-            channels: shape.input_channels,
-            output: shape.output,
-            outputs: shape.output_channels,
-            kernel: shape.kernel,
-            stride: shape.stride,
-            begin: shape.begin,
         })
         .collect();
     let mut hopper = 0;

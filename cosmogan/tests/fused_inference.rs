@@ -16,7 +16,7 @@ use cosmogan_engine::backend::launch::LaunchBackend;
 use cosmogan_engine::backend::{Backend, Precision};
 use cosmogan_engine::ops::BatchNormSettings;
 use cosmogan_engine::{Padding, Result, Shape, Tape, Tensor, Variable};
-use launchers::{Faulty, WorkModel, device, simt};
+use launchers::{BF16, Faulty, WorkModel, device, simt};
 
 const SAME: Padding = Padding {
     begin: [1, 1],
@@ -396,7 +396,7 @@ fn generating(batch: usize, fused: bool) -> [f64; 3] {
     sampler::generate(&network, &latents).unwrap();
     let normalises = |(name, _): &(&str, _)| name.starts_with("batch_norm");
     assert!(fused != model.launches().iter().any(normalises));
-    model.cost((MAPS / batch) as f64, Precision::Bf16)
+    model.cost((MAPS / batch) as f64, BF16)
 }
 
 #[test]

@@ -17,7 +17,7 @@ use cosmogan_engine::backend::launch::LaunchBackend;
 use cosmogan_engine::backend::{Activation, Backend, Precision};
 use cosmogan_engine::ops::BatchNormSettings;
 use cosmogan_engine::{Padding, Result, Shape, Tape, Tensor, Variable};
-use launchers::{Faulty, WorkModel, device, simt};
+use launchers::{BF16, Faulty, TF32, WorkModel, device, simt};
 
 const SAME: Padding = Padding {
     begin: [1, 1],
@@ -333,7 +333,7 @@ fn faults_in_what_is_packed_or_activated_are_noticed() {
 }
 
 /// Gigabytes, launches and least milliseconds of one training step of the paper's model, by the work model of its launches.
-fn step_cost(batch: usize, precision: Precision, fused: bool) -> [f64; 3] {
+fn step_cost(batch: usize, (precision, rate): (Precision, f64), fused: bool) -> [f64; 3] {
     let model = Arc::new(WorkModel::default());
     let device = LaunchBackend::new(Arc::clone(&model) as Arc<_>, precision).unwrap();
     let device = if fused { device } else { device.unfused() };
@@ -346,19 +346,19 @@ fn step_cost(batch: usize, precision: Precision, fused: bool) -> [f64; 3] {
         flip_labels: false,
     };
     trainer.step(inputs).unwrap();
-    model.cost(1.0, precision)
+    model.cost(1.0, rate)
 }
 
 #[test]
 fn a_step_moves_less() {
     let subjects = [
-        (64, Precision::Bf16, 0.5),
-        (64, Precision::Tf32, 0.8),
-        (16, Precision::Bf16, 0.55),
+        (64, Precision::Bf16, BF16, 0.5),
+        (64, Precision::Tf32, TF32, 0.8),
+        (16, Precision::Bf16, BF16, 0.55),
     ];
-    for (batch, precision, most) in subjects {
+    for (batch, precision, rate, most) in subjects {
         let [alone, fused] = [false, true].map(|fused| {
-            let [bytes, launches, least] = step_cost(batch, precision, fused);
+            let [bytes, launches, least] = step_cost(batch, (precision, rate), fused);
             let word = if fused { "fused" } else { "each on its own" };
             println!("a step at batch {batch} in {precision}, {word}: {bytes:.2} GB, {launches} launches, {least:.2} ms at least");
             [bytes, least]

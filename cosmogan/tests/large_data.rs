@@ -5,7 +5,8 @@
     reason = "a test that cannot prepare its files has failed"
 )]
 
-use std::fs;
+#[path = "support/peak.rs"]
+mod peak;
 
 use cosmogan::data::{DataPrecision, MapFile, MapWriter, Survey};
 use cosmogan::model::preset::TrainingConfig;
@@ -13,17 +14,10 @@ use cosmogan::model::{ModelConfig, Preset};
 use cosmogan::rng::{Normals, Purpose, stream};
 use cosmogan::train::batches::Batches;
 use cosmogan::train::checkpoint::{DataIdentity, RunIdentity};
+use peak::peak;
 
 const SIDE: usize = 128;
 const MAPS: usize = 2500;
-
-/// The most memory that this process had resident, in MiB.
-fn peak() -> usize {
-    let status = fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"));
-    let kibibytes = line.and_then(|line| line.split_whitespace().nth(1));
-    kibibytes.unwrap().parse::<usize>().unwrap() / 1024
-}
 
 #[test]
 fn maps_are_checked_shuffled_and_read_without_being_held() {

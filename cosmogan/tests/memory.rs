@@ -2,22 +2,17 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot prepare has failed")]
 
-use std::fs;
+#[path = "support/peak.rs"]
+mod peak;
+
 use std::path::Path;
 use std::sync::Barrier;
 use std::thread;
 
 use cosmogan::Generator;
+use peak::peak;
 
 const THREADS: usize = 1000;
-
-/// The most memory that this process had resident, in MiB.
-fn peak() -> usize {
-    let status = fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"));
-    let kibibytes = line.and_then(|line| line.split_whitespace().nth(1));
-    kibibytes.unwrap().parse::<usize>().unwrap() / 1024
-}
 
 #[test]
 fn a_thousand_threads_take_no_more_memory_than_cores_do() {

@@ -57,6 +57,15 @@ pub(crate) trait Product: fmt::Debug + Send + Sync {
     fn run(&self, backend: &dyn Backend, epilogue: Epilogue<'_>, y: &mut Tensor) -> Result<()>;
 }
 
+/// Fresh memory with unspecified contents, for values or for a packed image.
+pub(crate) fn fresh(backend: &dyn Backend, shape: &Shape, packed: bool) -> Result<Tensor> {
+    if packed {
+        backend.empty_packed(shape.clone())
+    } else {
+        backend.empty(shape.clone())
+    }
+}
+
 /// A tensor, or how to compute it, in the form in which it is read: as values, or packed for products.
 pub(crate) struct Lazy {
     shape: Shape,
@@ -177,16 +186,16 @@ impl Lazy {
         mean: &mut Tensor,
         variance: &mut Tensor,
     ) -> Result<&Tensor> {
-        let fuses = |product: &Arc<dyn Product>| product.fusion(backend).statistics;
-        if let Some(product) = self.unfinished().filter(fuses) {
-            let packs = backend.keeps_packed() && product.fusion(backend).packed_result;
-            let (mut image, form) = match packs {
-                true => (backend.empty_packed(self.shape.clone())?, &self.packed),
-                false => (backend.empty(self.shape.clone())?, &self.values),
-            };
-            let epilogue = Epilogue::Statistics { mean, variance };
-            product.run(backend, epilogue, &mut image)?;
-            return Ok(form.get_or_init(|| image));
+        if let Some(product) = self.unfinished() {
+            let fusion = product.fusion(backend);
+            if fusion.statistics {
+                let packs = backend.keeps_packed() && fusion.packed_result;
+                let mut image = fresh(backend, &self.shape, packs)?;
+                let epilogue = Epilogue::Statistics { mean, variance };
+                product.run(backend, epilogue, &mut image)?;
+                let form = if packs { &self.packed } else { &self.values };
+                return Ok(form.get_or_init(|| image));
+            }
         }
         let values = self.values()?;
         backend.batch_statistics(values, mean, variance)?;

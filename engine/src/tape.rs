@@ -17,7 +17,7 @@ use std::sync::Arc;
 use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::gradient::Gradient;
-use crate::lazy::{Lazy, Recipe};
+use crate::lazy::{Lazy, Recipe, fresh};
 use crate::part::Part;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
@@ -62,10 +62,7 @@ impl Saved {
         match &self.kept {
             Ok(tensor) => Ok(tensor.clone()),
             Err(recipe) => {
-                let mut tensor = match self.is_packed {
-                    true => backend.empty_packed(self.shape.clone())?,
-                    false => backend.empty(self.shape.clone())?,
-                };
+                let mut tensor = fresh(backend, &self.shape, self.is_packed)?;
                 recipe.compute(backend, &mut tensor)?;
                 Ok(tensor)
             }

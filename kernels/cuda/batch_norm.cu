@@ -159,7 +159,7 @@ extern "C" __global__ void batch_norm_gradient_slices(int rows, int channels, in
     float plain = 0.0f, product = 0.0f;
     if (valid) {
         const float centre = mean[channel], offset = shift[channel], deviation = sqrtf(variance[channel] + epsilon);
-        const float factor = scale[channel] / deviation, inverse = 1.0f / deviation;
+        const float factor = normalising_factor(scale[channel], variance[channel], epsilon), inverse = 1.0f / deviation;
         for (int row = first + threadIdx.y; row < last; row += 8) {
             const float value = image_value(x[(long long)row * x_row + channel]);
             const float upstream = image_value(dy[(long long)row * dy_row + channel]);
@@ -209,7 +209,7 @@ extern "C" __global__ void batch_norm_gradient(int rows, int channels, int x_row
         return;
     }
     const float centre = mean[channel], offset = shift[channel], deviation = sqrtf(variance[channel] + epsilon);
-    const float factor = scale[channel] / deviation;
+    const float factor = normalising_factor(scale[channel], variance[channel], epsilon);
     const float mean_gradient = totals[channel] / rows, mean_product = totals[channels + channel] / deviation / rows;
 #pragma unroll 4
     for (int row = first + threadIdx.y; row < last; row += 8) {

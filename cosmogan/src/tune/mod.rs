@@ -10,7 +10,7 @@ mod search;
 mod subject;
 mod table;
 
-pub use problems::{operand_of, problems_of, shape_of};
+pub use problems::{convolution_shape, operand_of, problems_of, shape_of};
 pub use search::{Found, Settings, search};
 pub use subject::Subject;
 pub use table::{Entry, Table, Time};

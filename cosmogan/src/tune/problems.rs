@@ -122,7 +122,7 @@ pub fn problems_of(
 }
 
 /// A shape of the oracle as kernels take it.
-fn convolution_shape(shape: &Convolution) -> ConvShape {
+pub fn convolution_shape(shape: &Convolution) -> ConvShape {
     ConvShape {
         batch: shape.batch,
         input: shape.input,

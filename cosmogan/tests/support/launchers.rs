@@ -116,6 +116,12 @@ fn replaced(file: &str, text: &str, right: &str, wrong: &str) -> String {
     text.replace(right, wrong)
 }
 
+/// What an H200 does in a second in bf16, and half as much in tf32; and what its memory moves (decision 8). Whatever is no product
+/// is bound by memory.
+pub(crate) const BF16: f64 = 790e12;
+pub(crate) const TF32: f64 = BF16 / 2.0;
+const BYTES: f64 = 4.3e12;
+
 /// A GPU of 132 multiprocessors with no memory and no time: it writes down what it would launch.
 #[derive(Debug, Default)]
 pub(crate) struct WorkModel(Mutex<Vec<(&'static str, Work)>>);
@@ -127,17 +133,8 @@ impl WorkModel {
     }
 
     /// Gigabytes, launches, and the milliseconds that launches take at least on an H200, each the longer of its operations and
-    /// its bytes, of so many `passes`; kernel by kernel on the screen.
-    pub(crate) fn cost(&self, passes: f64, precision: Precision) -> [f64; 3] {
-        // What an H200 does in a second in bf16 and what its memory moves (decision 8); it does half as much in tf32. Whatever is
-        // no product is bound by memory.
-        const OPERATIONS: f64 = 790e12;
-        const BYTES: f64 = 4.3e12;
-        let rate = match precision {
-            Precision::Bf16 => OPERATIONS,
-            Precision::Tf32 => OPERATIONS / 2.0,
-            Precision::F32 => unimplemented!("products in f32 do not run on tensor cores"),
-        };
+    /// its bytes, of so many `passes`, where products run at `rate`; kernel by kernel on the screen.
+    pub(crate) fn cost(&self, passes: f64, rate: f64) -> [f64; 3] {
         let mut kernels = BTreeMap::<_, [f64; 4]>::new();
         for (name, work) in self.launches() {
             let least = (work.operations / rate).max(work.bytes / BYTES);

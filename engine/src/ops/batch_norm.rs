@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::expect_shape;
 use crate::backend::{Backend, Epilogue, Normalisation};
 use crate::error::{Error, Result};
-use crate::lazy::{Product, Recipe};
+use crate::lazy::{Product, Recipe, fresh};
 use crate::part::Part;
 use crate::shape::Shape;
 use crate::tape::{Backward, Narrowed, Tape, Variable, Wanted};
@@ -299,10 +299,7 @@ impl Backward for Arc<BatchNorm> {
         dy: &Tensor,
         wanted: &[Wanted],
     ) -> Result<Vec<Option<Tensor>>> {
-        let mut dx = match wanted[0] {
-            Wanted::Packed => backend.empty_packed(self.x.shape().clone())?,
-            _ => backend.empty(self.x.shape().clone())?,
-        };
+        let mut dx = fresh(backend, self.x.shape(), wanted[0] == Wanted::Packed)?;
         let mut dscale = backend.empty(self.scale.shape().clone())?;
         let mut dshift = backend.empty(self.scale.shape().clone())?;
         // dx needs both sums, so the three come together; a generator's loss discards the discriminator's two.

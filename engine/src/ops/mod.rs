@@ -18,6 +18,7 @@ pub use batch_norm::{BatchNormSettings, BatchStatistics, update_running_statisti
 
 use crate::backend::Backend;
 use crate::error::{Error, Result};
+use crate::lazy::fresh;
 use crate::shape::Shape;
 use crate::tape::{Variable, Wanted};
 use crate::tensor::Tensor;
@@ -57,12 +58,7 @@ fn when(
     shape: &Shape,
     compute: impl FnOnce(&mut Tensor) -> Result<()>,
 ) -> Result<Option<Tensor>> {
-    if !wanted.is_wanted() {
-        return Ok(None);
-    }
-    let mut output = backend.empty(shape.clone())?;
-    compute(&mut output)?;
-    Ok(Some(output))
+    when_packed(wanted.packed_if(false), backend, shape, compute)
 }
 
 /// The same of what may be packed if its reader allows it.
@@ -72,10 +68,10 @@ fn when_packed(
     shape: &Shape,
     compute: impl FnOnce(&mut Tensor) -> Result<()>,
 ) -> Result<Option<Tensor>> {
-    if wanted != Wanted::Packed {
-        return when(wanted, backend, shape, compute);
+    if !wanted.is_wanted() {
+        return Ok(None);
     }
-    let mut output = backend.empty_packed(shape.clone())?;
+    let mut output = fresh(backend, shape, wanted == Wanted::Packed)?;
     compute(&mut output)?;
     Ok(Some(output))
 }
