@@ -1,17 +1,17 @@
 #!/usr/bin/env python3
-"""What a precision does to training and to maps, emulated on a processor: same data, same seeds, in f32 and in others.
+"""Effect of reduced precision on training and on maps, emulated on a CPU, with the same data and seeds as in f32.
 
     python3 benches/precision.py
 
-Simulates maps, trains the preset `tiny` with each seed in each precision, compares maps of each average generator with held-out
-ones (`cosmogan evaluate`), prints tables and writes benches/results/precision.json. What is in the folder already
-is not made again, so that an interrupted experiment goes on. 40 runs of 2,000 steps take about half an hour on two cores. Python's
-standard library is all it needs.
+Simulates maps, trains the preset `tiny` with each seed in each precision, compares maps of each averaged generator with
+held-out ones (`cosmogan evaluate`), prints tables and writes benches/results/precision.json. Existing files in the
+folder are reused, so that an interrupted experiment continues. 40 runs of 2,000 steps take about half an hour on two
+cores. Needs only Python's standard library.
 
-For every quantity the table sets two things side by side: how far a seed's run in the precision is from the same seed's run in
-f32, and how far runs of f32 are from each other. Training is chaotic: any rounding leads to another trajectory, so that two runs
-of one seed end up as far apart as two seeds, but, if the precision does no harm, no farther, and in no direction. `one-bit` is
-the control: f32 again, on the same maps but for the last bit of one pixel of one map.
+For every quantity the tables compare two distances: that between the runs of one seed in the precision and in f32, and
+that between runs in f32 with different seeds. Training is chaotic: any rounding leads to another trajectory, so that
+two runs of one seed end up as far apart as two seeds. If the precision is harmless, they are not farther apart, and not
+biased in one direction. `one-bit` is the control: f32 again, with the last bit of one pixel of one map changed.
 """
 
 import argparse
@@ -27,7 +27,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent / "peers"))
 import workshop  # noqa: E402
 
 MAPS, HELD_OUT, PIXELS, SIDE_DEGREES = 4000, 1000, 64, 0.866
-# Precision and maps of each kind of run; all are compared with the first.
+# Precision and maps of each kind of run; all are compared with the first, the baseline.
 RUNS = {
     "f32": ("f32", "maps.npy"),
     "one-bit": ("f32", "one-bit.npy"),
@@ -35,16 +35,16 @@ RUNS = {
     "tf32": ("tf32", "maps.npy"),
 }
 BASELINE, *OTHERS = RUNS
-# Steps over which losses are averaged, up to the last one: short while trajectories are still one, long when they are not.
+# Ends of the windows of steps over which losses are averaged: short while trajectories still agree, long later.
 WINDOW_ENDS = [10, 50, 100, 200, 500, 1000, 1500, 2000]
-# Multipoles over which spectra are averaged.
+# Edges of the multipole bands over which spectra are averaged.
 BANDS = [500, 1500, 4000, 13500]
-# Two-sided limits of Student's t at 95 %, by degrees of freedom.
+# Two-sided 95 % limits of Student's t, by degrees of freedom from 1.
 STUDENT = [12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23, 2.20, 2.18, 2.16, 2.14, 2.13]
 
 
 class Experiment:
-    """A folder with everything that was made, and the program that makes what is not there."""
+    """A folder of results, and the program that computes those that are missing."""
 
     def __init__(self, arguments):
         self.folder = arguments.folder
@@ -65,12 +65,12 @@ class Experiment:
                 self.cosmogan("simulate", *size, "--seed", seed, "--out", name)
         if not (self.folder / "one-bit.npy").exists():
             maps = bytearray((self.folder / "maps.npy").read_bytes())
-            # Behind the magic number, the version and the header stands the first pixel, its lowest byte in front.
+            # The first pixel follows the magic number, the version and the header, lowest byte first.
             maps[10 + int.from_bytes(maps[8:10], "little")] ^= 1
             (self.folder / "one-bit.npy").write_bytes(maps)
 
     def run(self, kind, seed):
-        """The log of a run, which is taken to its end if it is not there yet."""
+        """Completes a run if necessary, and returns its log."""
         precision, maps = RUNS[kind]
         run = self.folder / f"{kind}-{seed}"
         device = ["--device", "cpu", "--precision", precision]
@@ -80,12 +80,12 @@ class Experiment:
         return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
 
     def report(self, kind, seed, precision):
-        """What `evaluate` finds in maps of a run's average generator, made in a precision."""
+        """Evaluates maps of a run's averaged generator, generated in a precision; returns the metrics."""
         name = f"report-{kind}-{seed}-in-{precision}"
         metrics = self.folder / name / "metrics.json"
         if not metrics.exists():
             device = ["--device", "cpu", "--precision", precision]
-            # p-values are not asked for.
+            # Few resamples, because p-values are not used.
             maps = ["--real", "held-out.npy", "--side-degrees", SIDE_DEGREES, "--resamples", 10]
             weights = f"{kind}-{seed}/average.safetensors"
             self.cosmogan("evaluate", *device, *maps, "--weights", weights, "--out", name)
@@ -93,7 +93,7 @@ class Experiment:
 
 
 def losses(log):
-    """Mean losses of the discriminator, on both kinds of maps, and of the generator over each window of steps."""
+    """Mean losses of the discriminator (real plus generated) and of the generator over each window of steps."""
     quantities, first = {}, 0
     for last in [end for end in WINDOW_ENDS if end <= len(log)]:
         lines = log[first:last]
@@ -105,7 +105,7 @@ def losses(log):
 
 
 def statistics_of(metrics):
-    """Statistics of the generated maps, and their distances from the held-out ones."""
+    """Statistics of the generated maps, and their distances from the held-out maps."""
     generated = metrics["summary"]["generated"]
     pixels, distances = generated["pixels"], generated["distances"]
     quantities = {
@@ -129,7 +129,7 @@ def statistics_of(metrics):
 
 
 def compare(baseline, other):
-    """One quantity, a value per seed, in the baseline and in another kind of run."""
+    """Compares one quantity, with a value per seed, between the baseline and another kind of run."""
     differences = [b - a for a, b in zip(baseline, other)]
     spread = statistics.stdev(baseline)
     distance = math.sqrt(statistics.fmean(difference**2 for difference in differences))
@@ -137,26 +137,26 @@ def compare(baseline, other):
     return {
         "baseline": {"mean": statistics.fmean(baseline), "spread": spread},
         "other": {"mean": statistics.fmean(other), "spread": statistics.stdev(other)},
-        # Root mean square of the differences between runs of one seed, over that between runs of two seeds of the baseline.
+        # RMS of the differences between runs of one seed, over that between runs of two seeds of the baseline.
         "distance_over_seeds": distance / (math.sqrt(2) * spread),
-        # Mean difference, and in units of its standard error.
+        # Mean difference, and the same in units of its standard error.
         "shift": statistics.fmean(differences),
-        # Where one bit has not been read yet, nothing differs.
+        # In `one-bit`, nothing differs until the changed pixel is read.
         "shift_in_errors": statistics.fmean(differences) / error if error else 0.0,
         "values": {"baseline": baseline, "other": other},
     }
 
 
 def table(title, rows, seeds):
-    print(f"\n{title}\n{'':34}{'in f32':>22}{'so':>22}{'distance':>10}{'shift':>8}")
+    print(f"\n{title}\n{'':34}{'in f32':>22}{'other':>22}{'distance':>10}{'shift':>8}")
     for name, row in rows.items():
         columns = [f"{row[which]['mean']:.4g} ± {row[which]['spread']:.2g}" for which in ("baseline", "other")]
         print(f"{name:34}{columns[0]:>22}{columns[1]:>22}{row['distance_over_seeds']:10.2f}{row['shift_in_errors']:8.1f}")
     limit = STUDENT[seeds - 2]
     beyond = [name for name, row in rows.items() if abs(row["shift_in_errors"]) > limit]
     print(
-        f"± is the standard deviation over {seeds} seeds; distance: same seed, other run, over two seeds in f32 (rms);\n"
-        f"shift: mean difference in its standard errors; chance takes one row in twenty beyond {limit}, here "
+        f"±: standard deviation over {seeds} seeds; distance: rms difference of runs of one seed over that of two seeds in f32;\n"
+        f"shift: mean difference in standard errors; by chance, one row in twenty exceeds {limit}; here "
         f"{len(beyond)} of {len(rows)}{': ' + '; '.join(beyond) if beyond else ''}"
     )
 
@@ -164,15 +164,15 @@ def table(title, rows, seeds):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     target = workshop.ROOT / "target"
-    parser.add_argument("--binary", type=pathlib.Path, default=target / "release" / "cosmogan", help="made by cargo build --release")
+    parser.add_argument("--binary", type=pathlib.Path, default=target / "release" / "cosmogan", help="the program, built by cargo build --release")
     parser.add_argument("--folder", type=pathlib.Path, default=target / "precision", help="for maps, runs and reports")
-    parser.add_argument("--others", nargs="+", default=OTHERS, choices=OTHERS, help="what is compared with f32")
-    parser.add_argument("--seeds", type=int, default=10, help="2 to 16")
-    parser.add_argument("--steps", type=int, default=2000, help="of every run")
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="no effect on the result")
+    parser.add_argument("--others", nargs="+", default=OTHERS, choices=OTHERS, help="kinds of runs that are compared with f32")
+    parser.add_argument("--seeds", type=int, default=10, help="number of seeds, 2 to 16")
+    parser.add_argument("--steps", type=int, default=2000, help="steps of every run")
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="threads of the program; no effect on the result")
     arguments = parser.parse_args()
     if not arguments.binary.exists():
-        sys.exit(f"precision: {arguments.binary} is not there; build it by cargo build --release, or name it with --binary")
+        sys.exit(f"precision: {arguments.binary} does not exist; build it by cargo build --release, or name it with --binary")
     if not 2 <= arguments.seeds <= len(STUDENT) + 1:
         sys.exit(f"precision: --seeds {arguments.seeds}: give 2 to {len(STUDENT) + 1}")
     experiment = Experiment(arguments)
@@ -187,7 +187,7 @@ def main():
             print(f"{kind}, seed {seed}: done", file=sys.stderr)
         quantities[kind] = runs
     result = {
-        "what": "losses of training and statistics of generated maps in f32 and in other precisions, emulated on a processor; "
+        "what": "losses of training and statistics of generated maps in f32 and in other precisions, emulated on a CPU; "
         "one-bit: f32, the last bit of one pixel changed; distance_over_seeds: rms difference of runs of one seed over that of two "
         "seeds in f32; shift_in_errors: mean difference over its standard error",
         "preset": "tiny",
@@ -204,14 +204,14 @@ def main():
     for kind in arguments.others:
         other = by_seed(quantities[kind])
         rows = {name: compare(baseline[name], other[name]) for name in baseline}
-        table(f"trained, and maps made: {kind}", rows, arguments.seeds)
+        table(f"training and maps: {kind}", rows, arguments.seeds)
         result["training"][kind] = rows
         precision = RUNS[kind][0]
         if precision == RUNS[BASELINE][0]:
             continue
         made = by_seed([statistics_of(experiment.report(BASELINE, seed, precision)) for seed in seeds])
         rows = {name: compare(baseline[name], made[name]) for name in made}
-        table(f"trained in f32, maps made in {precision}", rows, arguments.seeds)
+        table(f"training in f32, maps in {precision}", rows, arguments.seeds)
         result["inference"][precision] = rows
     workshop.write("precision.json", result)
 

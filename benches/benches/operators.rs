@@ -1,6 +1,8 @@
-//! `cargo bench -p cosmogan-benches --bench operators`: criterion's statistics for every operator of the paper's
-//! model, for a training step, and for the ceilings. Throughput in elements per second is operations per second.
-#![allow(missing_docs, reason = "criterion's macros make items of their own")]
+//! Criterion benchmarks of every operator of the paper's model, of a training step, and of the measured peaks.
+//!
+//! `cargo bench -p cosmogan-benches --bench operators`. For convolutions, elements per second are operations per
+//! second.
+#![allow(missing_docs, reason = "criterion's macros create undocumented items")]
 
 use std::env;
 
@@ -41,7 +43,7 @@ fn convolutions(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// Throughput in bytes: what must move at least, to compare with the copy.
+/// Throughput in bytes that must be moved at least, for comparison with the copy.
 fn memory_bound_operators(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("memory-bound");
     group.sample_size(10);

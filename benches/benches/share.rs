@@ -1,6 +1,7 @@
-//! `cargo bench -p cosmogan-benches --bench share`: each convolution of the paper's model as a share of the
-//! matrix-product rate of this machine, both measured in turn in the same run, and one training step. Prints a table
-//! and writes `benches/results/share-cpu.json`.
+//! The rate of each convolution of the paper's model as a share of this machine's GEMM rate, and one training step.
+//!
+//! `cargo bench -p cosmogan-benches --bench share`. Convolutions and GEMM are measured alternately in the same run.
+//! Prints a table and writes `benches/results/share-cpu.json`.
 
 use std::fs;
 use std::path::Path;
@@ -44,7 +45,7 @@ fn median(mut values: Vec<f64>) -> f64 {
 }
 
 fn main() {
-    // `cargo test --benches` builds and starts this too; it has nothing to say then.
+    // `cargo test --benches` starts this program as well, without --bench.
     if !std::env::args().any(|argument| argument == "--bench") {
         return;
     }
@@ -94,7 +95,7 @@ fn main() {
         training_step_maps_per_second: BATCH as f64 / seconds,
     };
     println!(
-        "matrix product {:.1} GFLOP/s, copy {:.1} GB/s, training step of {BATCH} maps {seconds:.2} s, on {}",
+        "GEMM {:.1} GFLOP/s, copy {:.1} GB/s, training step of {BATCH} maps {seconds:.2} s, on {}",
         results.matrix_product_gflops, results.copy_gigabytes_per_second, results.device
     );
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("results/share-cpu.json");

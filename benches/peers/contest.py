@@ -1,4 +1,4 @@
-"""What contests share: who can take part, taking turns, and results as medians and tables."""
+"""Shared code of the comparisons: preparing contestants, interleaving their runs, medians and tables."""
 
 import pathlib
 import statistics
@@ -8,7 +8,7 @@ import time
 
 import workshop
 
-# So that threads of the last contestant, which spin for a while, have gone to sleep.
+# Pause between contestants, in which the spinning threads of the last one go to sleep.
 PAUSE_SECONDS = 0.1
 
 
@@ -17,7 +17,7 @@ def complain(text):
 
 
 def installed_bytes(python):
-    """What the packages of an environment take on disk, but for those that install packages."""
+    """Size on disk of an environment's packages, without pip and setuptools."""
     total = 0
     for folder in pathlib.Path(python).parent.parent.glob("lib/python*/site-packages"):
         for path in folder.rglob("*"):
@@ -28,7 +28,7 @@ def installed_bytes(python):
 
 
 def installed(name, peer):
-    """How a peer's process is started, and what it takes on disk: a Python program, or one that is built here."""
+    """Installs or builds a peer; returns the command that starts it and its size on disk."""
     if "project" in peer:
         binary = workshop.build_project(f"{name}-generator", workshop.CONTESTANTS / peer["project"])
         return {"command": [binary], "installed_bytes": binary.stat().st_size}
@@ -38,7 +38,7 @@ def installed(name, peer):
 
 
 def able(peers, names, ours, binary, failures):
-    """All that can take part, by name, the peers first and `ours` last; what cannot goes into `failures`."""
+    """All contestants that can be prepared, by name, the peers first and `ours` last; adds the others to `failures`."""
     found = {}
     for name in names:
         try:
@@ -54,12 +54,12 @@ def able(peers, names, ours, binary, failures):
         found[ours] = {"command": [built], "kind": "f32", "installed_bytes": built.stat().st_size}
     except (subprocess.CalledProcessError, OSError) as reason:
         failures[ours] = f"the binary `{binary}` of cosmogan-benches cannot be built: {reason}"
-        complain(f"OUR PROGRAM DOES NOT TAKE PART: {failures[ours]}")
+        complain(f"OUR PROGRAM IS NOT MEASURED: {failures[ours]}")
     return found
 
 
 def in_turns(names, turns):
-    """Everyone's name in each turn; each turn begins with another, and pauses lie between."""
+    """Yields each name once per turn, with pauses in between; each turn starts with another name."""
     names = list(names)
     for turn in range(turns):
         shift = turn * len(names) // turns
@@ -83,7 +83,7 @@ def markdown(rows):
 
 
 def versions(peers, names, contestants):
-    """What was installed, and what it calls itself."""
+    """The installed packages, and the versions that contestants report."""
     return {
         "python": sys.version.split()[0],
         **{peer.get("environment", name): peer.get("steps", []) for name, peer in peers.items() if name in names},

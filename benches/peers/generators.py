@@ -1,31 +1,30 @@
-"""The paper's generator in other frameworks and in our program, on the CPU, in turns, on the same weights and latents.
+"""Compares the paper's generator in other frameworks and in our program, on the CPU, with equal weights and latents.
 
     python3 benches/peers/generators.py [--peers torch,onnxruntime,…] [--turns N] [--quick]
 
-Each Python framework is installed from its registry's default wheels into a virtual environment of its own; those in
-Rust are built for the processor at hand, also in the user's cache. PyTorch's needs 6 GB of disk, for it brings CUDA
-along and does not start without it; torch.compile needs a C++ compiler. A full run takes more than ten minutes beyond
-that. It writes benches/results/generators.json and draws generators.png; --quick, with one turn and no batches of 64,
-only prints.
+Each Python framework is installed from the default wheels of its registry into its own virtual environment; those in
+Rust are built for this CPU. All are kept in the user's cache. PyTorch needs 6 GB of disk, because its wheels include
+CUDA; torch.compile needs a C++ compiler. After installation, a full run takes more than ten minutes. It writes
+benches/results/generators.json and draws generators.png; --quick, with one turn and no batches of 64, only prints.
 
-For each count of threads and each batch, all contestants start one after the other, each bound to that many cores, and
-make their first batch, which is compared with the first contestant's; then each gets a few rounds in each turn while
-the others wait. A round goes from latents to maps, both in main memory. Memory is the most that was ever resident in a
-process that saw one batch size only. The first map is timed from the start of the process, where the batch is one, and
-once more for the preset `tiny`, where `cosmogan generate` from its start to its end is timed as well.
+For each number of threads and each batch size, all contestants start one after the other, each bound to that many
+cores, and generate a first batch, which is compared with the first contestant's. Then each runs a few rounds in each
+turn while the others wait. A round goes from latents to maps, both in main memory. Memory is the peak resident memory
+of a process with one batch size. The time to the first map counts from the start of the process, at batch 1; it is
+measured again for the preset `tiny`, where `cosmogan generate` is timed from start to end as well.
 
-Frameworks get the network in the form that proved fastest in them, which is more than most users would do:
+Each framework runs the network in the form that proved fastest in it, which is more than most users would do:
 
-* torch eager is the network as one writes it. The other variants fold batch normalisations into the layers, are
+* torch eager is a straightforward implementation. The other variants fold batch normalisations into the layers, are
   mirrored (contestants/network.py), keep channels last and compute the last layer as a convolution for the four phases
-  of its output. compile is torch.compile with freezing; only with one thread does its first map find its cache empty.
-* onnxruntime and openvino read models with batch normalisations folded; openvino's has the last layer in phases for
-  f32, and all layers for bf16 (contestants/open_vino.py).
-* jax has XLA's convolution with dilated inputs. In phases it was 1.2 to 1.5 times as fast for batches, but slower for
+  of its output. compile is torch.compile with freezing; its cache is empty only for its first map with one thread.
+* onnxruntime and openvino read models with batch normalisations folded; that of openvino has the last layer in phases
+  for f32, and all layers for bf16 (contestants/open_vino.py).
+* jax uses XLA's convolution with dilated inputs. In phases it was 1.2 to 1.5 times as fast for batches, but slower for
   single maps, and never near the fastest.
-* candle has a plain loop for transposed convolutions; all layers in phases are faster for single maps and for batches.
-* burn has its CPU backend flex with AVX-512, and its transposed convolutions, whose last row and column are dropped;
-  in phases it was slower.
+* candle's transposed convolution is a naive loop; all layers in phases are faster for single maps and for batches.
+* burn uses its CPU backend flex with AVX-512 and its transposed convolutions, whose last row and column are cropped; in
+  phases it was slower.
 * tract reads the model with the last layer in phases; all layers in phases were slower.
 """
 
@@ -52,15 +51,15 @@ import process  # noqa: E402
 from contest import complain, summary  # noqa: E402
 
 OURS, SEED = "cosmogan", 1
-# What a user runs: it also writes its map to a file and ends.
+# The command of a user, which also writes the map to a file.
 PROGRAM = "cosmogan generate"
 STARTS = 5
 THREADS = (1, 2)
-# Rounds in a turn for each batch, the first of them uncounted: for the first 0.2 s after a pause, Linux may leave two
-# threads on one core, and our program, which starts anew for each turn, finds no memory mapped in its first round.
+# Warm-up rounds and counted rounds per turn, by batch size. In the first 0.2 s after a pause, Linux may leave two
+# threads on one core, and the first round of our program, which is started again for each turn, maps its memory.
 UNCOUNTED = {1: 10, 8: 1, 64: 1}
 COUNTED = {1: 10, 8: 2, 64: 1}
-# Largest difference from the first contestant, in standard deviations of its maps, at which f32 is the same network.
+# Largest difference from the first contestant's maps in f32, in their standard deviations, for the same network.
 TOLERANCE = 1e-4
 PEERS = {
     "torch": {**workshop.TORCH, "file": "pytorch.py"},
@@ -97,7 +96,7 @@ def start(contestant, threads, batch, files):
 
 
 def prepare(folder, config, count):
-    """The files that all contestants read: weights in every form, and latents."""
+    """Writes the files that contestants read: weights in every form, and latents."""
     files = {"folder": folder, "weights": folder / "generator.safetensors", "folded": folder / "folded.safetensors"}
     files["latents"] = folder / "latents.npy"
     tensors = network.random_weights(config, SEED)
@@ -113,7 +112,7 @@ def prepare(folder, config, count):
 
 
 def cell(able, threads, batch, turns, files, failures):
-    """Everything that is measured with one count of threads and one batch."""
+    """Measures all contestants with one number of threads and one batch size."""
     running, results, reference = {}, {}, None
 
     def drop(name, reason):
@@ -136,7 +135,7 @@ def cell(able, threads, batch, turns, files, failures):
         results[name] = {"kind": contestant["kind"], "difference": difference, "turns": []}
         time.sleep(contest.PAUSE_SECONDS)
     for name in contest.in_turns(running, turns):
-        # One that was dropped in an earlier turn has no more.
+        # Dropped in an earlier turn.
         if name not in running:
             continue
         try:
@@ -156,14 +155,14 @@ def cell(able, threads, batch, turns, files, failures):
 
 
 def first_maps(able, failures):
-    """Seconds from the start of a process to its first map of the preset `tiny`, on all threads, everyone in turns."""
+    """Measures the time from process start to the first map of the preset `tiny`, on all threads, interleaved."""
     found, threads = {}, min(max(THREADS), len(os.sched_getaffinity(0)))
     with tempfile.TemporaryDirectory() as folder:
         files = prepare(pathlib.Path(folder), network.TINY, 1)
         for name in contest.in_turns(able, STARTS):
             try:
                 contestant = start(able[name], threads, 1, files)
-                # Ours starts once more for it: its first start finds the file on disk.
+                # Our program is started again, because its first run reads the program from disk.
                 if name == OURS:
                     contestant.rounds(1)
                 found.setdefault(name, []).append(contestant.first_map_seconds)
@@ -182,7 +181,7 @@ def first_maps(able, failures):
 
 
 def against(results):
-    """How many times as fast ours is as the fastest peer in f32 and in bf16, turn by turn; replaces turns by medians."""
+    """Speed of ours relative to the fastest peer in f32 and in bf16, turn by turn; replaces turns by medians."""
     rates = {name: result.pop("turns") for name, result in results.items()}
     for name, result in results.items():
         result["maps_per_second"] = summary(rates[name])
@@ -198,7 +197,7 @@ def against(results):
 
 
 def table(able, cells, tiny):
-    """The measurements and the ratios as a Markdown table."""
+    """Formats the measurements and the ratios as a Markdown table."""
     columns = [(one["threads"], one["batch"]) for one in cells]
     heads = [f"{batch} on {threads}" for threads, batch in columns]
     most = max(one["threads"] for one in cells)
@@ -238,7 +237,7 @@ def main():
     if unknown := set(names) - set(PEERS):
         parser.error(f"no such peers: {', '.join(sorted(unknown))}")
     if arguments.turns < 1:
-        parser.error("there must be a turn")
+        parser.error("--turns must be at least 1")
     turns, batches = (1, [1, 8]) if arguments.quick else (arguments.turns, list(COUNTED))
 
     failures, cells, started = {}, [], time.monotonic()
@@ -249,7 +248,7 @@ def main():
         files = prepare(folder, network.PAPER, max(batches))
         for threads in THREADS:
             if threads > len(os.sched_getaffinity(0)):
-                complain(f"no measurement on {threads} threads: there are not as many cores")
+                complain(f"no measurement on {threads} threads: there are fewer cores")
                 continue
             for batch in batches:
                 print(f"{time.monotonic() - started:.0f} s: {threads} threads, batch {batch}", file=sys.stderr)
@@ -261,7 +260,7 @@ def main():
         f"{name}, {one['threads']} threads, batch {one['batch']}": found["difference"]
         for one in cells
         for name, found in one["contestants"].items()
-        # Written so that what is no number differs, too.
+        # Negated, so that NaN counts as different.
         if found["kind"] == "f32" and not found["difference"] <= TOLERANCE
     }
     result = {
@@ -281,7 +280,7 @@ def main():
         workshop.write("generators.json", result)
         subprocess.run([sys.executable, workshop.ROOT / "benches" / "peers" / "plot.py"])
     if failures:
-        complain(f"did not take part, for reasons above: {'; '.join(failures)}")
+        complain(f"not measured, for the reasons above: {'; '.join(failures)}")
     if differing:
         sys.exit(f"not the same network within {TOLERANCE} standard deviations: {json.dumps(differing, indent=2)}")
 

@@ -1,8 +1,8 @@
-"""Statistics of convergence maps against LensTools 1.2, on one thread, in turns, on the same maps.
+"""Compares the speed of map statistics with LensTools 1.2, on one thread, interleaved, on the same maps.
 
     python3 benches/peers/map_statistics.py
 
-LensTools is installed into a virtual environment of its own, which needs a C compiler and the headers of GSL and FFTW
+LensTools is installed into its own virtual environment, which needs a C compiler and the headers of GSL and FFTW
 (Debian: libgsl-dev libfftw3-dev). Writes benches/results/map-statistics.json.
 """
 
@@ -20,7 +20,7 @@ MAPS, PIXELS, SIDE_DEGREES = 16, 256, 0.866
 TURNS, ROUNDS = 7, 3
 MODES = 248
 
-# What LensTools 1.2 was written for; newer NumPy and SciPy have dropped functions that it calls.
+# Versions for which LensTools 1.2 was written; newer NumPy and SciPy lack functions that it calls.
 workshop.run_inside(
     "lenstools-1.2",
     [
@@ -33,7 +33,7 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 
 import numpy as np  # noqa: E402
 
-# NumPy dropped these names after LensTools 1.2 came out.
+# NumPy removed these names after the release of LensTools 1.2.
 for name, python_type in {"complex": complex, "float": float, "int": int, "bool": bool}.items():
     setattr(np, name, python_type)
 import astropy.units as u  # noqa: E402
@@ -41,7 +41,7 @@ import lenstools  # noqa: E402
 
 
 def peer(maps, l_edges, thresholds):
-    """LensTools' milliseconds per map, as our program prints its own: medians of ROUNDS."""
+    """Measures LensTools' milliseconds per map, as medians of ROUNDS, in the form that our program prints."""
     jobs = {
         "power_spectrum": lambda kappa: kappa.powerSpectrum(l_edges),
         "minkowski": lambda kappa: kappa.minkowskiFunctionals(thresholds),
@@ -51,7 +51,7 @@ def peer(maps, l_edges, thresholds):
     for name, job in jobs.items():
         rounds = []
         for _ in range(ROUNDS):
-            # New objects each time: LensTools keeps the gradients it once computed.
+            # New objects each time, because LensTools caches gradients.
             fresh = [lenstools.ConvergenceMap(kappa, angle=SIDE_DEGREES * u.deg) for kappa in maps]
             started = time.perf_counter()
             for kappa in fresh:

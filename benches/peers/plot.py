@@ -2,7 +2,7 @@
 
     python3 benches/peers/plot.py
 
-generators.py runs it at its end. Matplotlib is installed into a virtual environment of its own.
+generators.py runs it at its end. Matplotlib is installed into its own virtual environment.
 """
 
 import json
@@ -35,7 +35,7 @@ NAMES = {
     "burn deconv": "burn",
     "tract f32": "tract",
 }
-# Pixels of the picture's width, at which its smallest text is still readable.
+# Width of the figure in pixels, at which its smallest text is readable, and dots per inch.
 WIDTH, DOTS = 1200, 100
 
 
@@ -44,11 +44,11 @@ def kind(name, found):
 
 
 def panel(axes, cell, order, most):
-    """One count of threads and one batch: a bar for each contestant, from the top in the given order."""
+    """Draws one number of threads and one batch size: a bar per contestant, from the top in the given order."""
     for place, name in enumerate(order):
         found = cell["contestants"].get(name)
         if not found:
-            axes.text(most * 0.015, place, "did not take part", va="center", fontsize=9, color="gray")
+            axes.text(most * 0.015, place, "not measured", va="center", fontsize=9, color="gray")
             continue
         rate = found["maps_per_second"]
         errors = [[rate["median"] - rate["lowest"]], [rate["highest"] - rate["median"]]]
@@ -96,7 +96,7 @@ def main():
     title = "Maps per second of the paper's generator (256 × 256, same weights and latents)"
     setting = (
         f"{machine['cores']} cores of {machine['processor']}; medians of {result['turns']} turns, "
-        "lines from the lowest to the highest turn; more is better"
+        "lines from the lowest to the highest turn; higher is better"
     )
     figure.text(0.5, 1 - 32 / height, title, ha="center", fontsize=15, fontweight="bold")
     figure.text(0.5, 1 - 58 / height, setting, ha="center", fontsize=11)
@@ -104,7 +104,7 @@ def main():
     figure.legend(handles=handles, loc="lower center", ncols=3, frameon=False, fontsize=11)
     figure.tight_layout(rect=(0, 34 / height, 1, 1 - 70 / height), h_pad=2)
     path = workshop.RESULTS / "generators.png"
-    # No date and no version, so that the same numbers give the same file.
+    # Without date and version, so that equal numbers give equal files.
     figure.savefig(path, dpi=DOTS, metadata={"Software": None})
     print(f"written: {path.relative_to(workshop.ROOT)}")
 

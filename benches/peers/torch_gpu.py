@@ -1,29 +1,38 @@
 """The paper's generator and its training step in PyTorch on a GPU, on the same weights, latents and maps as ours.
 
     python3 benches/peers/torch_gpu.py --generator G.safetensors --discriminator D.safetensors [--ours MAPS.npy]
-        [--maps 1024] [--batch 64] [--turns 5] [--variants 'eager f32,graphs bf16'] [--budget SECONDS] [--out FILE.json]
+        [--maps 1024] [--batch 64] [--turns 5] [--variants 'eager f32,graphs bf16'] [--budget SECONDS]
+        [--out FILE.jsonl]
 
-`benches/gpu-check.py` runs it on the machine and in the run in which it measures our program, and puts the ratio into
-its output. Nothing is installed: it needs PyTorch with CUDA, and NumPy. With --device cpu the script can be tried
-without a GPU, as it was; CUDA graphs then fail, and nothing is worth measuring.
+`benches/gpu-check.py` runs it on the machine on which it measures our program, and computes the ratios. Nothing is
+installed: it needs PyTorch with CUDA, and NumPy. With --device cpu the script can be tried without a GPU; CUDA graphs
+then fail, and the times mean nothing.
 
-Every variant takes part in both contests unless it fails, or unless the budget was spent before its turn to be
-prepared (compiling takes most of it), which is reported:
+Every variant takes part in both contests (`generation`, `training`) unless it fails, or unless the budget was spent
+before it was prepared (compiling takes most of it). Both cases have a row that says so:
 
-* eager is the network as one writes it, in f32 with tf32 off: what a user gets who changes nothing.
+* eager is the network as one writes it, in f32 with tf32 off: the default of a user.
 * tf32 and bf16 have channels last, maps mirrored so that no row or column is dropped, and autocast for bf16.
 * the compiled ones are torch.compile of that; graphs adds CUDA graphs: to the generator by mode reduce-overhead, while
   a training step is one graph with Adam in it.
 
 Latents are those that NumPy's default_rng(1) draws in f32; --latents writes them. --ours names the maps that our
-program made of the first of them, and every variant's are compared with these.
+program made of the first of them; the maps of every variant are compared with these.
 
-Times are device events around one piece of work from latents to f32 maps in device memory, or around a step with Adam
-and without reading losses back; variants go in turns, medians over all turns are reported with the lowest and highest.
+One line of JSON for each variant is on disk as soon as the variant ends. Its `seconds` hold two times:
+
+* `without_copy`: device events around the work alone, from latents in device memory to f32 maps in device memory, or
+  around a step with Adam;
+* `with_copy`: device events around the work and a non-blocking copy of its result (the maps; the three losses of a
+  step) to pinned memory of the host.
+
+Each is the median over all turns, with the lowest and the highest turn; `maps` is the number of maps of one piece of
+work.
 """
 
 import argparse
 import json
+import os
 import pathlib
 import statistics
 import sys
@@ -155,7 +164,15 @@ def training(variant, arguments):
     return replay
 
 
+TIMED = {
+    "without_copy": "device events around the work alone; results stay in device memory",
+    "with_copy": "device events around the work and a non-blocking copy of its results to pinned host memory",
+}
+TIMED_ON_CPU = dict.fromkeys(TIMED, "the CPU's clock around the work; without a GPU the copy is one in host memory")
+
+
 def seconds(work, device):
+    """Seconds of one piece of work: by device events, or on the CPU by its clock."""
     if device == "cpu":
         started = time.perf_counter()
         work()
@@ -168,37 +185,67 @@ def seconds(work, device):
     return first.elapsed_time(last) / 1000
 
 
-def contest(make, rounds, judge, arguments):
-    """Medians of all variants, which go in turns, and what `judge` says of what came of the third piece of work."""
-    able, results, failures, started = {}, {}, {}, time.monotonic()
-    for name in arguments.variants:
-        variant = VARIANTS[name]
+def with_copy(work, result, device):
+    """`work`, followed by a copy of its result to the host."""
+    host = torch.empty(result.shape, dtype=result.dtype, pin_memory=device == "cuda")
+    return lambda: host.copy_(work(), non_blocking=True)
+
+
+def measured(work, rounds, arguments):
+    """Median, lowest and highest turn of each kind of time; a turn is the median of its rounds."""
+    result = work()
+    pieces = {"without_copy": work, "with_copy": with_copy(work, result, arguments.device)}
+    turns = {kind: [] for kind in pieces}
+    for _ in range(arguments.turns):
+        for kind, piece in pieces.items():
+            # The first round after another kind is not counted.
+            seconds(piece, arguments.device)
+            taken = [seconds(piece, arguments.device) for _ in range(rounds)]
+            turns[kind].append(statistics.median(taken))
+    return {
+        kind: {"median": statistics.median(taken), "lowest": min(taken), "highest": max(taken)}
+        for kind, taken in turns.items()
+    }
+
+
+def contest(name, make, rounds, maps, judge, arguments):
+    """Measures the variants one after the other, and writes the row of each as it ends."""
+    started = time.monotonic()
+    for variant in arguments.variants:
+        row = {"contest": name, "variant": variant, "maps": maps, "torch": torch.__version__}
+        row["device"] = torch.cuda.get_device_name() if arguments.device == "cuda" else "cpu"
         if time.monotonic() - started > arguments.budget / 2:
-            failures[name] = "the budget was spent before"
+            write(arguments.out, {**row, "skipped": "the budget was spent before"})
             continue
-        settle(variant)
+        settle(VARIANTS[variant])
         try:
-            work = make(variant, arguments)
+            work = make(VARIANTS[variant], arguments)
             # Compiles, and chooses convolutions.
             for _ in range(3):
                 result = work().float().cpu().numpy()
+            row |= judge(result)
+            row["seconds"] = measured(work, rounds, arguments)
+            row["timed"] = TIMED if arguments.device == "cuda" else TIMED_ON_CPU
         except Exception as error:  # One variant's failure must not cost the others.
-            failures[name] = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-            continue
-        able[name] = (variant, work)
-        results[name] = {"turns": [], **judge(result)}
-    for _ in range(arguments.turns):
-        for name, (variant, work) in able.items():
-            settle(variant)
-            # The first one after the others finds caches full of their memory.
-            seconds(work, arguments.device)
-            taken = [seconds(work, arguments.device) for _ in range(rounds)]
-            results[name]["turns"].append(statistics.median(taken))
-    for result in results.values():
-        turns = result.pop("turns")
-        result["seconds"] = {"median": statistics.median(turns), "lowest": min(turns), "highest": max(turns)}
-    fastest = min(results, key=lambda name: results[name]["seconds"]["median"], default=None)
-    return {"fastest": fastest, "variants": results, "failures": failures}
+            row["failed"] = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        write(arguments.out, row)
+        # Its memory is for the next one.
+        work = result = None
+        torch.compiler.reset()
+        if arguments.device == "cuda":
+            torch.cuda.empty_cache()
+
+
+def write(path, row):
+    """Appends one line, which is on disk when this returns."""
+    line = json.dumps(row) + "\n"
+    if path == "-":
+        print(line, end="", flush=True)
+        return
+    with open(path, "a", encoding="utf-8") as file:
+        file.write(line)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def beside_ours(arguments):
@@ -227,7 +274,7 @@ def main():
     parser.add_argument("--device", default="cuda", choices=["cuda", "cpu"])
     parser.add_argument("--ours", help="a file of maps that our program made of the first latents")
     parser.add_argument("--latents", help="a file for the latents; nothing else is done then")
-    parser.add_argument("--out", default="-", help="a file for the JSON; printed by default")
+    parser.add_argument("--out", default="-", help="a file to append the rows to; printed by default")
     arguments = parser.parse_args()
     if unknown := set(arguments.variants) - set(VARIANTS):
         parser.error(f"no such variants: {', '.join(sorted(unknown))}; there are {', '.join(VARIANTS)}")
@@ -236,19 +283,9 @@ def main():
         return
     if arguments.device == "cuda" and not torch.cuda.is_available():
         sys.exit("torch_gpu: PyTorch finds no GPU here; run this on the machine that has one")
-    result = {
-        "torch": torch.__version__,
-        "device": torch.cuda.get_device_name() if arguments.device == "cuda" else "cpu",
-        "maps": arguments.maps,
-        "batch": arguments.batch,
-        "generation": contest(generation, 3, beside_ours(arguments), arguments),
-        "training": contest(training, 20, lambda losses: {"losses": losses.tolist()}, arguments),
-    }
-    text = json.dumps(result, indent=1) + "\n"
-    if arguments.out == "-":
-        print(text, end="")
-    else:
-        pathlib.Path(arguments.out).write_text(text)
+    losses = lambda found: {"losses": found.tolist()}  # noqa: E731
+    contest("generation", generation, 3, arguments.maps, beside_ours(arguments), arguments)
+    contest("training", training, 20, arguments.batch, losses, arguments)
 
 
 if __name__ == "__main__":

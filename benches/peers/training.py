@@ -1,19 +1,19 @@
-"""One training step of the paper's networks in PyTorch and in our program, on the CPU, in turns, on the same inputs.
+"""Compares a training step of the paper's networks in PyTorch and in our program, on the CPU, on the same inputs.
 
     python3 benches/peers/training.py [--batch 64] [--threads 2] [--turns N] [--variants eager,compile] [--quick]
 
-A step is the simultaneous one: D(real), G(z) and D(G(z)) run forward once, each with the statistics of its own batch;
-both gradients are taken at the same parameters; then Adam moves both networks. Everybody starts from the same weights,
-which our program draws, and takes every step with the same simulated maps and the same latents.
+Steps are simultaneous: D(real), G(z) and D(G(z)) run forward once, each with the statistics of its own batch; both
+gradients are taken at the same parameters; then Adam updates both networks. All contestants start from the same
+weights, which our program draws, and use the same simulated maps and latents in every step.
 
-The first steps of everybody, which are not counted, give the losses that are compared: each loss must agree with that
-of PyTorch's eager f32 within TOLERANCE of itself. They are taken with a small step size of Adam. The paper's would have
-the discriminator so sure of itself in the second step, on few maps seen again and again, that gradients of the
-generator become too small for normal numbers, which processors compute slowly; the work is the same for both.
+The first steps, which are not timed, give the losses that are compared: each loss must agree with that of PyTorch's
+eager f32 within a relative TOLERANCE. The learning rate is small. With the paper's learning rate, on the same few maps,
+the discriminator would become so confident by the second step that gradients of the generator become subnormal numbers,
+with which CPUs compute slowly; the number of operations does not depend on the learning rate.
 
-PyTorch's variants are in contestants/pytorch_training.py; bf16 is not compiled, for that gave losses that are no
-numbers from the second step on. Its environment is that of generators.py and needs 6 GB of disk. A full run takes some
-minutes for each contestant; it writes benches/results/training.json. --quick, with one turn and four maps, only prints.
+PyTorch's variants are in contestants/pytorch_training.py; bf16 is not compiled, because that gave losses of NaN from
+the second step on. Its environment is that of generators.py and needs 6 GB of disk. A full run takes some minutes for
+each contestant; it writes benches/results/training.json. --quick, with one turn and four maps, only prints.
 """
 
 import argparse
@@ -38,16 +38,16 @@ from contest import complain  # noqa: E402
 
 OURS, SEED = "cosmogan", 1
 PIXELS, SIDE_DEGREES, LATENT = 256, 0.866, 64
-# Steps whose losses are compared, the size of those steps, and the largest difference that is the same training.
+# Steps whose losses are compared, their learning rate, and the largest relative difference for equal training.
 FIRST_STEPS, RATE, TOLERANCE = 3, 1e-6, 1e-4
-# A step of 64 maps may take a minute, and compiling one a few.
+# A step of 64 maps may take a minute, and its compilation several.
 PATIENCE_SECONDS = 900
 LOSSES = ("discriminator, real", "discriminator, generated", "generator")
 PEERS = {"torch": {**workshop.TORCH, "file": "pytorch_training.py"}}
 
 
 def prepare(folder, batch):
-    """The files that all contestants read: weights, maps, latents."""
+    """Writes the files that all contestants read: weights, maps, latents."""
     cosmogan = workshop.build("cosmogan", "cosmogan")[0]
     training = workshop.build("cosmogan-benches", "training")[0]
     files = {name: folder / f"{name}.safetensors" for name in ("generator", "discriminator")}
@@ -62,7 +62,7 @@ def prepare(folder, batch):
 
 
 def start(contestant, threads, files):
-    """A contestant's process."""
+    """Starts a contestant's process."""
     order = ("generator", "discriminator", "maps", "latents")
     if "variant" in contestant:
         flags = [part for name in order for part in (f"--{name}", files[name])]
@@ -73,13 +73,13 @@ def start(contestant, threads, files):
 
 
 def differences(losses, reference):
-    """For each step the largest difference of a loss from the reference's, as a part of it."""
+    """For each step, the largest relative difference of a loss from the reference."""
     losses, reference = np.array(losses), np.array(reference)
     return [float(step.max()) for step in np.abs(losses - reference) / np.abs(reference)]
 
 
 def measure(able, threads, turns, files, failures):
-    """What each contestant says and takes, and how ours compares turn by turn."""
+    """Measures losses, times and memory of all contestants."""
     running, results, reference = {}, {}, None
 
     def drop(name, reason):
@@ -99,7 +99,7 @@ def measure(able, threads, turns, files, failures):
             continue
         contestant["version"] = running[name].version
         if not np.isfinite(losses).all():
-            drop(name, f"losses of the first steps are not all numbers: {losses}")
+            drop(name, f"losses of the first steps are not all finite: {losses}")
             continue
         if reference is None and contestant["kind"] == "f32":
             reference = losses
@@ -111,7 +111,7 @@ def measure(able, threads, turns, files, failures):
         }
         print(f"{name}: {FIRST_STEPS} steps after {time.monotonic() - started:.0f} s", file=sys.stderr)
     for name in contest.in_turns(running, turns):
-        # One that was dropped in an earlier turn has no more.
+        # Skips those dropped in an earlier turn.
         if name in running:
             try:
                 results[name]["turns"] += running[name].ask({"rounds": 1})["seconds"]
@@ -124,7 +124,7 @@ def measure(able, threads, turns, files, failures):
 
 
 def against(results):
-    """How many times as fast ours is as each peer, turn by turn."""
+    """Adds the speed of ours relative to each peer, turn by turn."""
     if OURS not in results:
         return
     mine = results[OURS]["turns"]
@@ -135,7 +135,7 @@ def against(results):
 
 
 def table(results, batch, threads):
-    """The measurements as a Markdown table."""
+    """Formats the measurements as a Markdown table."""
     first = f"differences of losses, steps 1 to {FIRST_STEPS}"
     rows = [[f"training step, batch {batch}, {threads} threads", "s/step", "maps/s", "peak MB", first, "ours / it"]]
     rows.append(["---"] + ["---:"] * 5)
@@ -171,9 +171,9 @@ def main():
     batch = arguments.batch or (4 if arguments.quick else 64)
     turns = 1 if arguments.quick else arguments.turns
     if batch < 2 or turns < 1:
-        parser.error("there must be two maps, for batch normalisation compares them, and a turn")
+        parser.error("--batch must be at least 2, because batch normalisation needs two maps, and --turns at least 1")
     if arguments.threads > len(os.sched_getaffinity(0)):
-        parser.error("there are not as many cores as threads")
+        parser.error("--threads exceeds the number of cores")
     peers = {"torch": {**PEERS["torch"], "variants": {name: variants[name] for name in chosen}}}
 
     failures = {}
@@ -184,7 +184,7 @@ def main():
         try:
             files = prepare(folder, batch)
         except (subprocess.CalledProcessError, OSError) as reason:
-            sys.exit(f"weights and maps cannot be made: {reason}")
+            sys.exit(f"weights and maps cannot be prepared: {reason}")
         results = measure(able, arguments.threads, turns, files, failures)
     against(results)
     print(table(results, batch, arguments.threads))
@@ -208,13 +208,13 @@ def main():
         "contestants": results,
         "failures": failures,
     }
-    # What is not the same training is no measurement.
+    # Times of different computations are not comparable.
     if differing:
         sys.exit(f"not the same training within {TOLERANCE}: {json.dumps(differing, indent=2)}")
     if not arguments.quick:
         workshop.write("training.json", result)
     if failures:
-        sys.exit(f"did not take part, for reasons above: {'; '.join(failures)}")
+        sys.exit(f"not measured, for the reasons above: {'; '.join(failures)}")
 
 
 main()

@@ -1,4 +1,4 @@
-"""What the scripts of this folder share: throw-away virtual environments, our own binaries, and a note of the machine."""
+"""Shared code of the scripts in this folder: virtual environments, builds of our binaries, description of the machine."""
 
 import json
 import os
@@ -13,7 +13,7 @@ RESULTS = ROOT / "benches" / "results"
 CONTESTANTS = ROOT / "benches" / "peers" / "contestants"
 CACHE = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache")) / "cosmogan-peers"
 
-# What contests of networks install: for themselves, as the environment's name and steps, and for PyTorch.
+# Environments of the comparisons of networks: name and installation steps of their own, and PyTorch's.
 NUMPY, SAFETENSORS = "numpy==2.4.6", "safetensors==0.8.0"
 NETWORKS = ("generators", [[NUMPY, SAFETENSORS, "onnx==1.23.2"]])
 TORCH = {
@@ -29,7 +29,7 @@ TORCH = {
 
 
 def environment(name, steps):
-    """The Python of a virtual environment in the user's cache, made on first use by one `pip install` per entry."""
+    """The Python of a virtual environment in the user's cache, created on first use by one `pip install` per step."""
     folder = CACHE / name
     python = folder / "bin" / "python"
     ready = folder / "ready"
@@ -46,7 +46,7 @@ def environment(name, steps):
 
 
 def run_inside(name, steps):
-    """Starts the calling script again in `environment(name, steps)`, unless that is where it runs."""
+    """Restarts the calling script in `environment(name, steps)`, unless it already runs there."""
     python = environment(name, steps)
     if pathlib.Path(sys.prefix).resolve() != python.parent.parent.resolve():
         os.execv(python, [str(python), *sys.argv])
@@ -60,7 +60,7 @@ def build(package, *binaries):
 
 
 def build_project(name, folder):
-    """Builds a Cargo project of one binary, `name`, that is no part of the workspace, for the processor at hand."""
+    """Builds the binary `name` of a Cargo project outside the workspace, for this CPU."""
     target = CACHE / f"{name}-target"
     print(f"building {name} in {target}", file=sys.stderr)
     settings = {**os.environ, "RUSTFLAGS": "-C target-cpu=native"}
@@ -71,7 +71,7 @@ def build_project(name, folder):
 
 
 def machine():
-    """The processor and its cores, as far as the operating system tells."""
+    """The CPU, its cores and the operating system, as the system reports them."""
     model = platform.processor() or platform.machine()
     cpuinfo = pathlib.Path("/proc/cpuinfo")
     if cpuinfo.exists():
@@ -83,13 +83,13 @@ def machine():
 
 
 def commit():
-    """The commit that is measured, marked where the tree differs from it."""
+    """The measured commit, marked `-dirty` if the working tree differs from it."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout.strip()
 
 
 def write(name, result):
-    """Writes a result for humans and programs."""
+    """Writes a result as indented JSON."""
     path = RESULTS / name
     path.write_text(json.dumps(result, indent=2) + "\n")
     print(f"written: {path.relative_to(ROOT)}")

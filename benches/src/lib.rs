@@ -1,4 +1,4 @@
-//! What the benches share: prepared operators at the paper's shapes.
+//! Shared code of the benchmarks: prepared operators at the paper's shapes.
 
 pub mod memory;
 pub mod memory_bound;

@@ -1,6 +1,6 @@
-//! What the operating system knows about the memory of this process.
+//! Memory of this process.
 
-/// The most memory that this process had resident; `None` where the system does not tell.
+/// Peak resident memory of this process in bytes; `None` if the system does not report it.
 pub fn peak_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;

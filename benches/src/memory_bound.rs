@@ -1,5 +1,5 @@
-//! The operators of the paper's model that move more than they multiply, ready to run: linear layers, batch
-//! normalisation, activations, the loss and Adam.
+//! The memory-bound operators of the paper's model, prepared to run: linear layers, batch normalisation, activations,
+//! the loss and Adam.
 
 use cosmogan_engine::adam::{AdamOperand, AdamSettings, AdamStep};
 use cosmogan_engine::backend::cpu::CpuBackend;
@@ -12,9 +12,9 @@ use cosmogan_oracle::{Case, Operator};
 
 /// An operator with operands in memory.
 pub struct MemoryBound {
-    /// The oracle's line for the operator, without the seed.
+    /// The oracle's text for the operator, without the seed.
     pub name: String,
-    /// Bytes that one run must read and write at least.
+    /// Bytes that a run must read and write at least.
     pub bytes: f64,
     run: Box<dyn FnMut() -> Result<()>>,
 }
@@ -26,7 +26,7 @@ impl MemoryBound {
     }
 }
 
-/// Every such operator of the paper's model, forward and backward together, at a batch of `batch` maps.
+/// All memory-bound operators of the paper's model at batch size `batch`, forward and backward together.
 pub fn paper(batch: usize) -> Vec<MemoryBound> {
     Case::model_set(&Model::PAPER, batch, 0)
         .into_iter()
@@ -45,7 +45,7 @@ pub fn paper(batch: usize) -> Vec<MemoryBound> {
         .collect()
 }
 
-/// What is run, and how many elements it must read and write.
+/// The number of elements that must be read and written, and the operator as a closure.
 type Job = (usize, Box<dyn FnMut() -> Result<()>>);
 
 fn prepare(operator: &Operator) -> Option<Job> {
@@ -105,7 +105,7 @@ fn prepare(operator: &Operator) -> Option<Job> {
                 backend.normalise(&x, by, &mut y)?;
                 backend.normalise_gradient(&x, by, &y, &mut dx, &mut dscale, &mut dshift)
             };
-            // x for the statistics; x and y; x and dy for the sums; x, dy and dx.
+            // Statistics: x; normalisation: x, y; sums of the gradient: x, dy; gradient: x, dy, dx.
             (8 * rows * channels, Box::new(run))
         }
         Operator::Activation { activation, length } => {

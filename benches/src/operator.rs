@@ -1,4 +1,4 @@
-//! The convolutions of the paper's model, ready to run: forward and both gradients.
+//! The convolutions of the paper's model, prepared to run: forward and both gradients.
 
 use std::time::Instant;
 
@@ -8,7 +8,7 @@ use cosmogan_engine::{ConvGeometry, Padding, Shape, Tensor};
 use cosmogan_oracle::cases::Model;
 use cosmogan_oracle::{Case, Operator};
 
-/// One of the three products of a convolution.
+/// One of the three convolution GEMMs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Product {
     /// y from x and w.
@@ -22,9 +22,9 @@ pub enum Product {
 /// A convolution of the paper's model with operands in memory.
 #[derive(Debug)]
 pub struct Prepared {
-    /// The oracle's line for the operator, without the seed.
+    /// The oracle's text for the operator, without the seed.
     pub name: String,
-    /// Which product.
+    /// Which of the three GEMMs runs.
     pub product: Product,
     geometry: ConvGeometry,
     backend: CpuBackend,
@@ -33,7 +33,7 @@ pub struct Prepared {
     y: Tensor,
 }
 
-/// Every product of every convolution of the paper's model at a batch of `batch` maps.
+/// All GEMMs of all convolutions of the paper's model at batch size `batch`.
 pub fn paper(batch: usize) -> Vec<Prepared> {
     let mut all = Vec::new();
     for case in Case::model_set(&Model::PAPER, batch, 0) {

@@ -1,4 +1,4 @@
-//! A whole training step of the paper's model.
+//! A complete training step of the paper's model.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -8,7 +8,7 @@ use cosmogan::train::{RealMaps, StepInputs, Trainer};
 use cosmogan_engine::backend::Backend;
 use cosmogan_engine::backend::cpu::CpuBackend;
 
-/// The paper's model in training, with one batch that is used again and again.
+/// The paper's model in training, with one batch for all steps.
 #[derive(Debug)]
 pub struct Step {
     trainer: Trainer,
@@ -17,7 +17,7 @@ pub struct Step {
 }
 
 impl Step {
-    /// With `batch` maps a step.
+    /// Prepares steps with `batch` maps.
     pub fn new(batch: usize) -> Self {
         let backend: Arc<dyn Backend> = Arc::new(CpuBackend::new());
         let model = Preset::Paper.model();

@@ -1,8 +1,10 @@
-//! Which device computes, in which precision, and what there is to choose from.
+//! The compute device and its precision: the flags that choose them, and how a device is opened.
 
+use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use clap::builder::PossibleValue;
 use clap::{Args, ValueEnum};
 use cosmogan_engine::backend::cpu::CpuBackend;
 use cosmogan_engine::backend::cuda::{self, CudaLauncher};
@@ -14,19 +16,22 @@ use cosmogan_kernels::Tier;
 use cosmogan_kernels::tuning::Choices;
 
 use crate::error::{Error, Result};
+use crate::help::ADVANCED;
+use crate::kernels::read_sources;
 use crate::tune::lookup::look_up;
 
-/// What `--device` says.
+/// The value of `--device`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Device {
-    /// The best there is.
+    /// The first GPU if it can be used, the CPU otherwise.
     #[default]
     Auto,
-    /// The processor's cores.
+    /// The CPU.
     Cpu,
     /// An NVIDIA GPU by number.
     Cuda(usize),
-    /// The GPU's kernels, thread by thread on the processor, with every access checked; the seed orders the threads.
+    /// The kernel executor: runs the GPU kernels thread by thread on the CPU and checks every access. The seed
+    /// determines the order of the threads.
     Simt(u64),
 }
 
@@ -38,7 +43,7 @@ impl FromStr for Device {
             Some((kind, number)) => (kind, Some(number)),
             None => (text, None),
         };
-        let refused = || "say auto, cpu, cuda, cuda:NUMBER, simt or simt:SEED".to_owned();
+        let refused = || "expected auto, cpu, cuda, cuda:NUMBER, simt or simt:SEED".to_owned();
         let parsed = number.map(str::parse::<u64>).transpose();
         match (kind, parsed.map_err(|_| refused())?) {
             ("auto", None) => Ok(Self::Auto),
@@ -52,15 +57,26 @@ impl FromStr for Device {
     }
 }
 
-/// What `--tier` says: which kernels products run on.
+impl fmt::Display for Device {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => formatter.write_str("auto"),
+            Self::Cpu => formatter.write_str("cpu"),
+            Self::Cuda(number) => write!(formatter, "cuda:{number}"),
+            Self::Simt(seed) => write!(formatter, "simt:{seed}"),
+        }
+    }
+}
+
+/// The value of `--tier`: the kernels that GEMMs may run on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum KernelTier {
-    /// The best of the device for each shape.
+    /// The best kernel of the device for each shape.
     #[default]
     Auto,
-    /// Those for every GPU with tensor cores, and no Hopper kernels.
+    /// Kernels for any GPU with tensor cores; no Hopper kernels.
     Tiled,
-    /// Those for every GPU.
+    /// Kernels for any GPU.
     Plain,
 }
 
@@ -74,70 +90,86 @@ impl KernelTier {
     }
 }
 
-/// What `--autotune` says: whether choices of how to cut products are looked up.
+/// The value of `--autotune`: whether tile configurations of GEMMs are looked up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Autotune {
-    /// In what `cosmogan tune` found on this GPU, then in what comes with the program.
+    /// Those that `cosmogan tune` found on this GPU.
     #[default]
     On,
-    /// Nowhere: every product goes by its shape alone.
+    /// None: the tile configuration of every GEMM follows from its shape.
     Off,
 }
 
-/// The flags that choose a device, the same for every command that computes.
+/// The flags that choose a device, shared by all commands that compute.
 #[derive(Clone, Copy, Debug, Default, Args)]
 pub struct DeviceArguments {
-    /// auto, cpu, cuda or cuda:NUMBER; simt runs the GPU's kernels on the processor, slowly, checking every access
+    /// auto, cpu, cuda or cuda:NUMBER; simt runs GPU kernels on the CPU and checks accesses
     #[arg(long, default_value = "auto")]
     pub device: Device,
-    /// What matrix products multiply: f32; tf32 or bf16 are faster and less exact, and need tensor cores, but for
-    /// --device cpu, which rounds the same operands and is no faster
-    #[arg(long, default_value = "f32")]
+    /// Operands of GEMMs: f32, tf32 or bf16; the latter two are faster on tensor cores
+    #[arg(long, default_value = "f32", help_heading = ADVANCED)]
     pub precision: Precision,
-    /// Which GPU kernels multiply matrices: the best for each shape, or none beyond a tier, to compare them
-    #[arg(long, value_enum, default_value_t)]
+    /// Highest tier of GPU kernels: auto, tiled or plain
+    #[arg(long, value_enum, default_value_t, help_heading = ADVANCED, hide_possible_values = true)]
     pub tier: KernelTier,
-    /// Cut matrix products on a GPU as cosmogan tune found best there, or else as a table in the program says; off: by shape
-    #[arg(long, value_enum, default_value_t)]
+    /// Use tile configurations of `cosmogan tune`: on or off
+    #[arg(long, value_enum, default_value_t, help_heading = ADVANCED, hide_possible_values = true)]
     pub autotune: Autotune,
 }
 
 impl DeviceArguments {
-    /// Opens the device. What the user did not ask for is said on stderr, in one line each: that a GPU was taken, or
-    /// why not; that kernels cannot be cached.
-    ///
-    /// # Errors
-    /// Where it is not there, or cannot do what is asked; the message says what was looked for and what to do.
-    pub fn open(self) -> Result<Arc<dyn Backend>> {
-        self.open_as(false)
+    /// The same flags for another process of this program.
+    pub fn to_flags(self) -> [String; 4] {
+        let name = |value: Option<PossibleValue>| {
+            value.map_or_else(String::new, |value| value.get_name().to_owned())
+        };
+        [
+            format!("--device={}", self.device),
+            format!("--precision={}", self.precision),
+            format!("--tier={}", name(self.tier.to_possible_value())),
+            format!("--autotune={}", name(self.autotune.to_possible_value())),
+        ]
     }
 
-    /// Opens the device in a mode that notices elements that were not written, and on a processor what was written out
-    /// of bounds.
+    /// Opens the device.
+    ///
+    /// Prints one line to stderr for each thing that the user did not ask for: that a GPU is used, or why it is not;
+    /// that compiled kernels cannot be cached. It also prints the folder of kernels in `COSMOGAN_KERNELS`.
+    ///
+    /// # Errors
+    /// If the device does not exist or does not support the request; the message says what is missing and what to do.
+    pub fn open(self) -> Result<Arc<dyn Backend>> {
+        self.open_as(false, true)
+    }
+
+    /// Opens the device with outputs poisoned by NaN, and on a CPU with guards around every buffer. With `prepare`, kernels
+    /// are compiled at once on all cores; without, each at its first launch.
     ///
     /// # Errors
     /// As [`DeviceArguments::open`].
-    pub fn open_checked(self) -> Result<Arc<dyn Backend>> {
-        self.open_as(true)
+    pub fn open_checked(self, prepare: bool) -> Result<Arc<dyn Backend>> {
+        self.open_as(true, prepare)
     }
 
-    /// Opens the device where networks run on its operators; `None` stands for the processor in f32, on which generators run
-    /// [by themselves](crate::Generator) and everything else on [`processor`].
+    /// Opens a device on which networks run operator by operator on the tape.
+    ///
+    /// Returns `None` for the CPU in f32: there, generators run as a [`Generator`](crate::Generator) and everything
+    /// else runs on [`processor`].
     ///
     /// # Errors
     /// As [`DeviceArguments::open`].
     pub fn launched(self) -> Result<Option<Arc<dyn Backend>>> {
-        self.launched_as(false)
+        self.launched_as(false, true)
     }
 
-    fn open_as(self, checked: bool) -> Result<Arc<dyn Backend>> {
-        Ok(match self.launched_as(checked)? {
+    fn open_as(self, checked: bool, prepare: bool) -> Result<Arc<dyn Backend>> {
+        Ok(match self.launched_as(checked, prepare)? {
             Some(backend) => backend,
             None => self.cores(checked),
         })
     }
 
-    /// The processor's cores, which round what tensor cores would.
+    /// The CPU, which rounds the operands that tensor cores would round.
     fn cores(self, checked: bool) -> Arc<dyn Backend> {
         let backend = if checked {
             CpuBackend::checked()
@@ -147,7 +179,7 @@ impl DeviceArguments {
         Arc::new(backend.multiplying(self.precision))
     }
 
-    /// Opens the device for a profiler: what runs is written down, operator by operator or launch by launch.
+    /// Opens the device for profiling: every operator or kernel launch is recorded.
     ///
     /// # Errors
     /// As [`DeviceArguments::open`].
@@ -172,7 +204,7 @@ impl DeviceArguments {
             None => Err(Error::usage(
                 "--precision",
                 format!(
-                    "a processor rounds to {} what it then multiplies in f32, so that its times say nothing about that precision",
+                    "the CPU rounds operands to {} and multiplies them in f32, so that its times say nothing about that precision",
                     self.precision
                 ),
                 "leave it out, or use --device cuda",
@@ -180,12 +212,13 @@ impl DeviceArguments {
         }
     }
 
-    fn launched_as(self, checked: bool) -> Result<Option<Arc<dyn Backend>>> {
+    fn launched_as(self, checked: bool, prepare: bool) -> Result<Option<Arc<dyn Backend>>> {
         let backend = self.launched_with(|opened| {
             let backend = LaunchBackend::new(opened.launcher, opened.precision)?
                 .up_to(opened.highest)
                 .with_choices(opened.choices);
-            // The memory of simt is poisoned, and watched, as it is.
+            let backend = if prepare { backend.prepared() } else { backend };
+            // simt always poisons its memory and checks accesses.
             Ok(if checked && opened.is_gpu {
                 backend.poisoned()
             } else {
@@ -196,21 +229,21 @@ impl DeviceArguments {
             Some(backend) => Some(backend),
             None if self.precision == Precision::F32 => None,
             None if self.device == Device::Cpu => Some(self.cores(checked)),
-            // What makes a GPU faster is not done on a processor that nobody asked for.
+            // Reduced precision only pays on a GPU. The CPU rounds only if the user asks for the CPU.
             None => {
                 return Err(Error::usage(
                     "--precision",
                     format!(
-                        "no GPU can be used, and a processor is no faster in {}",
+                        "no GPU can be used, and the CPU is no faster in {}",
                         self.precision
                     ),
-                    "leave it out, or say --device cpu to see what this precision does to results",
+                    "leave it out, or use --device cpu to see how this precision changes results",
                 ));
             }
         })
     }
 
-    /// What `build` makes of the device, if kernels are launched on it.
+    /// The backend that `build` makes of the device; `None` for the CPU, on which no kernels are launched.
     fn launched_with<B: Backend + 'static>(
         self,
         build: impl Fn(Opened) -> cosmogan_engine::Result<B>,
@@ -218,13 +251,20 @@ impl DeviceArguments {
         if self.tier == KernelTier::Plain && self.precision != Precision::F32 {
             return Err(Error::usage(
                 "--tier",
-                format!(
-                    "plain kernels multiply in f32 and not in {}",
-                    self.precision
-                ),
+                format!("plain kernels multiply in f32, not in {}", self.precision),
                 "leave it out, or use --tier tiled",
             ));
         }
+        let launches = match self.device {
+            Device::Cpu => false,
+            // Without a driver there is nothing to report.
+            Device::Auto => cuda::is_driver_present(),
+            Device::Cuda(_) | Device::Simt(_) => true,
+        };
+        if !launches {
+            return self.on_processor();
+        }
+        read_sources()?;
         match self.device {
             Device::Cpu => self.on_processor(),
             Device::Cuda(number) => self
@@ -237,8 +277,6 @@ impl DeviceArguments {
                 .and_then(build)
                 .map(|backend| Some(Arc::new(backend)))
                 .map_err(|error| refused("simt", seed, &error)),
-            // Without a driver there is nothing to tell.
-            Device::Auto if !cuda::is_driver_present() => self.on_processor(),
             Device::Auto => match self.cuda(0).and_then(build) {
                 Ok(backend) => {
                     eprintln!("computing on {}", backend.description());
@@ -252,12 +290,12 @@ impl DeviceArguments {
         }
     }
 
-    /// No device that takes kernels, where none is asked for by name.
+    /// `None`, the CPU; an error if the user asked for a tier of GPU kernels.
     fn on_processor<B>(self) -> Result<Option<Arc<B>>> {
         if self.tier != KernelTier::Auto {
             return Err(Error::usage(
                 "--tier",
-                "the processor runs no GPU kernels",
+                "the CPU runs no GPU kernels",
                 "leave it out, or use --device cuda or --device simt",
             ));
         }
@@ -283,14 +321,14 @@ impl DeviceArguments {
     }
 }
 
-/// A device that takes kernels, as it was opened.
+/// An opened device that launches kernels.
 struct Opened {
     launcher: Arc<dyn Launcher>,
-    /// What products multiply on it.
+    /// Operand precision of GEMMs.
     precision: Precision,
-    /// The highest tier of kernels that they run on.
+    /// The highest tier of kernels that GEMMs may use.
     highest: Tier,
-    /// How products are cut.
+    /// Tile configurations of GEMMs.
     choices: Arc<Choices>,
     is_gpu: bool,
 }
@@ -320,13 +358,13 @@ impl Opened {
     }
 }
 
-/// The processor's cores.
+/// The CPU backend in f32.
 pub fn processor() -> Arc<dyn Backend> {
     Arc::new(CpuBackend::new())
 }
 
 fn refused(kind: &str, number: impl std::fmt::Display, error: &cosmogan_engine::Error) -> Error {
-    // The engine's messages end with their remedy, which is the last clause here.
+    // The engine's messages have the form "problem; remedy" as well.
     let message = error.to_string();
     let (problem, remedy) = message
         .split_once("; ")

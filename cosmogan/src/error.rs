@@ -1,65 +1,37 @@
-//! Everything that can go wrong, each as one line that names the file or flag and the remedy.
+//! The error type of the program: errors about files and flags, and those of the engine.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-/// The result of everything in this crate.
+/// Result type of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// One line for the user, and through [`Error::exit_status`] one number for the shell.
+/// An error: one line for the user and an [exit status](Error::exit_status) for the shell.
 #[derive(Debug)]
 pub enum Error {
-    /// A file or folder that cannot be used as asked.
-    File {
-        /// The file or folder in question.
-        path: PathBuf,
-        /// What is wrong with it.
-        problem: String,
-        /// What the user can do about it.
-        remedy: String,
-    },
-    /// A flag, or a combination of flags, that makes no sense.
-    Usage {
-        /// The flag as typed, e.g. `--count`.
-        flag: String,
-        /// What is wrong with it.
-        problem: String,
-        /// What the user can do about it.
-        remedy: String,
-    },
-    /// A check ran to its end and did not pass.
-    CheckFailed(String),
+    /// A file or flag, a failed check, or an interrupt.
+    Program(cosmogan_base::Error),
     /// The engine refused an operation.
-    #[cfg(feature = "program")]
     Engine(cosmogan_engine::Error),
-    /// The user asked to stop; what was done so far is on disk.
-    Interrupted(String),
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::File {
-                path,
-                problem,
-                remedy,
-            } => write!(formatter, "{}: {problem}; {remedy}", path.display()),
-            Self::Usage {
-                flag,
-                problem,
-                remedy,
-            } => write!(formatter, "{flag}: {problem}; {remedy}"),
-            Self::CheckFailed(what) => formatter.write_str(what),
-            #[cfg(feature = "program")]
+            Self::Program(error) => write!(formatter, "{error}"),
             Self::Engine(error) => write!(formatter, "{error}"),
-            Self::Interrupted(what) => write!(formatter, "interrupted; {what}"),
         }
     }
 }
 
 impl std::error::Error for Error {}
 
-#[cfg(feature = "program")]
+impl From<cosmogan_base::Error> for Error {
+    fn from(error: cosmogan_base::Error) -> Self {
+        Self::Program(error)
+    }
+}
+
 impl From<cosmogan_engine::Error> for Error {
     fn from(error: cosmogan_engine::Error) -> Self {
         Self::Engine(error)
@@ -67,40 +39,42 @@ impl From<cosmogan_engine::Error> for Error {
 }
 
 impl Error {
-    /// A problem with the file or folder at `path`; of a problem told in several lines, the first.
+    /// Creates an error about the file or folder at `path`.
     pub fn file(path: impl AsRef<Path>, problem: impl ToString, remedy: impl Into<String>) -> Self {
-        Self::File {
-            path: path.as_ref().to_owned(),
-            problem: problem
-                .to_string()
-                .lines()
-                .next()
-                .unwrap_or_default()
-                .trim_end_matches([' ', ':'])
-                .to_owned(),
-            remedy: remedy.into(),
-        }
+        cosmogan_base::Error::file(path, problem, remedy).into()
     }
 
-    /// A problem with the value given for `flag`.
+    /// Creates an error about the value given for `flag`.
     pub fn usage(
         flag: impl Into<String>,
         problem: impl Into<String>,
         remedy: impl Into<String>,
     ) -> Self {
-        Self::Usage {
-            flag: flag.into(),
-            problem: problem.into(),
-            remedy: remedy.into(),
-        }
+        cosmogan_base::Error::usage(flag, problem, remedy).into()
     }
 
-    /// 2 for bad usage, 130 for an interrupt as shells do, 1 for everything else.
+    /// Creates an error about a check that ran to completion and failed.
+    pub fn check_failed(problem: impl Into<String>) -> Self {
+        cosmogan_base::Error::CheckFailed(problem.into()).into()
+    }
+
+    /// Creates the error of a user who asked to stop; `saved` says what is on disk.
+    pub fn interrupted(saved: impl Into<String>) -> Self {
+        cosmogan_base::Error::Interrupted(saved.into()).into()
+    }
+
+    /// Whether nothing else can run on the device in this process.
+    pub fn is_device_lost(&self) -> bool {
+        matches!(self, Self::Engine(cosmogan_engine::Error::DeviceLost(_)))
+    }
+
+    /// Exit status for the shell.
+    ///
+    /// 2 for bad usage, 130 for an interrupt (as in shells), 1 for everything else.
     pub fn exit_status(&self) -> u8 {
         match self {
-            Self::Usage { .. } => 2,
-            Self::Interrupted(_) => 130,
-            _ => 1,
+            Self::Program(error) => error.exit_status(),
+            Self::Engine(_) => 1,
         }
     }
 }

@@ -1,14 +1,16 @@
-//! Ctrl-C asks a long job to save its work and stop; a second Ctrl-C stops it at once.
+//! Ctrl-C handling.
+//!
+//! The first Ctrl-C asks a long job to save its work and stop, the second stops it at once.
 
 use std::process;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 static REQUESTED: AtomicBool = AtomicBool::new(false);
 
-/// The exit status that shells give a program stopped by Ctrl-C.
+/// Exit status that shells report for a program stopped by Ctrl-C.
 const INTERRUPTED: i32 = 130;
 
-/// Starts to listen for Ctrl-C and for a request to terminate.
+/// Installs the handler for Ctrl-C and termination requests.
 pub fn listen() {
     let handler = || {
         if REQUESTED.swap(true, Ordering::SeqCst) {
@@ -16,11 +18,11 @@ pub fn listen() {
         }
         eprintln!("stopping after this step; press Ctrl-C again to stop at once");
     };
-    // A second handler in one process is refused; the first does the same work.
+    // A second handler in the same process is rejected; the first one remains in place.
     let _ = ctrlc::set_handler(handler);
 }
 
-/// Whether the user asked to stop.
+/// Whether the user has asked to stop.
 pub fn requested() -> bool {
     REQUESTED.load(Ordering::SeqCst)
 }

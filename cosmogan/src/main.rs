@@ -1,15 +1,14 @@
-//! The one binary: parse, run, report an error in one line.
+//! The `cosmogan` binary: parses the command line, runs the command and reports an error in one line.
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use clap::error::{Error as UsageError, ErrorKind};
 use cosmogan::commands::Cli;
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::read(std::env::args_os()) {
         Ok(cli) => cli,
-        // Help and version are answers, not complaints; so is help for who says nothing.
+        // --help, --version and a missing subcommand print in full and are not reported as errors in one line.
         Err(answer)
             if !answer.use_stderr()
                 || answer.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand =>
@@ -30,7 +29,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// What is wrong and what would be right, without the usage that follows.
+/// The error and clap's hints in one line, without the usage text.
 fn in_one_line(error: &UsageError) -> String {
     let text = error.to_string();
     let lines: Vec<&str> = text
@@ -40,5 +39,5 @@ fn in_one_line(error: &UsageError) -> String {
         .filter(|line| !line.is_empty())
         .collect();
     let line = lines.join(" ");
-    format!("{}; --help says more", line.trim_start_matches("error: "))
+    format!("{}; see --help", line.trim_start_matches("error: "))
 }

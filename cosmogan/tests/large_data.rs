@@ -1,4 +1,6 @@
-//! Memory of a training whose maps are many. A file of its own: the peak is the whole process's.
+//! Peak memory of training on many maps.
+//!
+//! In a separate file, since the peak is that of the whole process.
 #![cfg(target_os = "linux")]
 #![allow(
     clippy::unwrap_used,
@@ -8,10 +10,11 @@
 #[path = "support/peak.rs"]
 mod peak;
 
-use cosmogan::data::{DataPrecision, MapFile, MapWriter, Survey};
+use cosmogan::data::{MapFile, MapWriter, Survey};
 use cosmogan::model::preset::TrainingConfig;
 use cosmogan::model::{ModelConfig, Preset};
 use cosmogan::rng::{Normals, Purpose, stream};
+use cosmogan::train::DataPrecision;
 use cosmogan::train::batches::Batches;
 use cosmogan::train::checkpoint::{DataIdentity, RunIdentity};
 use peak::peak;
@@ -62,6 +65,6 @@ fn maps_are_checked_shuffled_and_read_without_being_held() {
     assert!(seen.iter().all(|&seen| seen));
     let grown = peak() - before;
     println!("{grown} MiB beyond {before}");
-    // The file has 156 MiB, a batch 3 as bytes and 3 as numbers.
+    // The file has 156 MiB; a batch takes 3 MiB as bytes and 3 MiB as numbers.
     assert!(grown < 32, "{grown} MiB");
 }

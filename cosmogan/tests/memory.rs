@@ -1,4 +1,6 @@
-//! Memory of a generator that very many threads use at once. A file of its own: the peak is the whole process's.
+//! Peak memory of a generator used by many threads at once.
+//!
+//! In a separate file, since the peak is that of the whole process.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot prepare has failed")]
 
@@ -16,14 +18,15 @@ const THREADS: usize = 1000;
 
 #[test]
 fn a_thousand_threads_take_no_more_memory_than_cores_do() {
-    let weights = Path::new(env!("CARGO_MANIFEST_DIR")).join("weights/generator.safetensors");
+    let weights =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("generator/weights/generator.safetensors");
     let generator = Generator::load(weights).unwrap();
     let expected = generator.sample(1, 3).unwrap();
     let [ready, start] = [(); 2].map(|()| Barrier::new(THREADS + 1));
     let before = thread::scope(|scope| {
         for _ in 0..THREADS {
             scope.spawn(|| {
-                // Written now, so that it counts as being there before.
+                // Written here so that it is resident before the measurement starts.
                 let mut map = vec![f32::NAN; expected.len()];
                 ready.wait();
                 start.wait();
@@ -34,13 +37,13 @@ fn a_thousand_threads_take_no_more_memory_than_cores_do() {
             });
         }
         ready.wait();
-        // All of them are there, with their stacks and their maps; none has called yet.
+        // All threads have been started, with their stacks and maps; none has called the generator yet.
         let before = peak();
         start.wait();
         before
     });
     let grown = peak() - before;
     println!("{grown} MiB beyond {before}");
-    // Were they all to work at once, it would be more than 250 even on two cores.
+    // If all of them generated at once, it would be more than 250 MiB even on two cores.
     assert!(grown < 64, "{grown} MiB");
 }

@@ -1,4 +1,4 @@
-//! Adam: Kingma & Ba 2014, Algorithm 1, with ε outside the square root.
+//! Adam (Kingma & Ba 2014, Algorithm 1), with ε outside the square root.
 
 use crate::backend::Backend;
 use crate::error::{Error, Result};
@@ -14,13 +14,15 @@ pub struct AdamSettings {
     pub beta1: f64,
     /// Decay β₂ of the second moment.
     pub beta2: f64,
-    /// ε beside the square root.
+    /// ε added to the square root.
     pub epsilon: f64,
 }
 
 impl AdamSettings {
-    /// What changes from step to step, for step t counted from 1: α/(1−β₁ᵗ) and 1/(1−β₂ᵗ). Computed in double
-    /// precision, where 1−β₂ᵗ loses nothing that matters. It lies in device memory, so that a recorded step stays right.
+    /// Factors of step t, counted from 1: α/(1−β₁ᵗ) and 1/(1−β₂ᵗ).
+    ///
+    /// They are computed in double precision, where 1−β₂ᵗ loses no relevant digits, and kept in device memory, so that
+    /// a recorded step stays valid.
     pub fn state(&self, step: u64) -> [f32; 2] {
         let correction = |beta: f64| 1.0 / (1.0 - beta.powf(step as f64));
         [
@@ -30,7 +32,7 @@ impl AdamSettings {
     }
 }
 
-/// One parameter tensor with what Adam keeps about it.
+/// One parameter tensor with its gradient and moments.
 #[derive(Debug)]
 pub struct AdamOperand<'a> {
     /// The parameters; updated.
@@ -43,7 +45,8 @@ pub struct AdamOperand<'a> {
     pub second: &'a mut Tensor,
 }
 
-/// One step over many tensors:
+/// One step over many tensors.
+///
 /// m ← β₁m + (1−β₁)g, v ← β₂v + (1−β₂)g², θ ← θ − α·m̂/(√v̂ + ε), with m̂ = m/(1−β₁ᵗ) and v̂ = v/(1−β₂ᵗ).
 #[derive(Debug)]
 pub struct AdamStep<'a> {
@@ -51,7 +54,7 @@ pub struct AdamStep<'a> {
     pub settings: AdamSettings,
     /// [`AdamSettings::state`] of this step: `[2]`.
     pub state: &'a Tensor,
-    /// All parameter tensors; the four tensors of each have one shape.
+    /// All parameter tensors; the four tensors of each have the same shape.
     pub operands: Vec<AdamOperand<'a>>,
 }
 
@@ -59,12 +62,12 @@ impl AdamStep<'_> {
     /// Checks the shapes and runs the step on `backend`.
     ///
     /// # Errors
-    /// Where the four tensors of a parameter differ in shape, or the state is not `[2]`.
+    /// If the four tensors of a parameter differ in shape, or the state is not `[2]`.
     pub fn run(self, backend: &dyn Backend) -> Result<()> {
         if *self.state.shape() != Shape::from([2]) {
             return Err(Error::InvalidOperand {
                 operator: "adam",
-                problem: format!("its state has shape {} and not [2]", self.state.shape()),
+                problem: format!("the state has shape {} instead of [2]", self.state.shape()),
             });
         }
         for operand in &self.operands {

@@ -1,49 +1,52 @@
-//! What the engine can refuse, in one line each.
+//! Errors of the engine; each message is one line.
 
 use crate::shape::Shape;
 
-/// The result of every fallible call in this crate.
+/// The result type of all fallible functions in this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// Why an operation was refused.
+/// The reason why an operation failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// Two operands that do not fit together.
+    /// The shapes of two operands do not match.
     #[error(
         "{operator}: {left_name} has shape {left}, which does not fit {right_name} of shape {right}"
     )]
     ShapeMismatch {
-        /// The operator that refused.
+        /// The operator that returned the error.
         operator: &'static str,
-        /// What the first operand is called in the operator's documentation.
+        /// Name of the first operand in the operator's documentation.
         left_name: &'static str,
-        /// Its shape.
+        /// Shape of the first operand.
         left: Shape,
-        /// What the second operand is called.
+        /// Name of the second operand.
         right_name: &'static str,
-        /// Its shape.
+        /// Shape of the second operand.
         right: Shape,
     },
-    /// One operand or setting that makes no sense by itself.
+    /// One operand or setting is invalid.
     #[error("{operator}: {problem}")]
     InvalidOperand {
-        /// The operator that refused.
+        /// The operator that returned the error.
         operator: &'static str,
-        /// What is wrong.
+        /// The problem.
         problem: String,
     },
-    /// A tensor that is to be overwritten while something else still reads it.
-    #[error("{operator}: a tensor of shape {shape} is to be overwritten but is still in use")]
+    /// A tensor cannot be overwritten because it is still shared.
+    #[error("{operator}: cannot overwrite a tensor of shape {shape} that is still in use")]
     StillShared {
-        /// The operator that wanted to write.
+        /// The operator that writes to the tensor.
         operator: &'static str,
-        /// The tensor's shape.
+        /// Shape of the tensor.
         shape: Shape,
     },
-    /// A gradient asked of a variable that the result does not depend on or that no tape follows.
+    /// A gradient was requested of a variable that is not tracked or that the result does not depend on.
     #[error("gradient: {0}")]
     NoGradient(String),
-    /// A device that is not there, or that failed.
+    /// A device is missing or failed.
     #[error("{0}")]
     Device(String),
+    /// A fault destroyed the context of a device: nothing else can run on it in this process.
+    #[error("{0}")]
+    DeviceLost(String),
 }

@@ -1,6 +1,8 @@
-//! The geometry of a strided convolution, shared by its three implicit products.
+//! Geometry of a strided convolution, shared by its three GEMMs.
 
 use std::fmt;
+
+pub use cosmogan_kernels::ConvProduct;
 
 use crate::error::{Error, Result};
 
@@ -13,14 +15,15 @@ pub struct Padding {
     pub end: [usize; 2],
 }
 
-/// A two-dimensional strided cross-correlation y = conv(x, w), with x `[N, H, W, C]`, w `[R, S, C, K]` and
-/// y `[N, P, Q, K]`:
+/// A two-dimensional strided cross-correlation y = conv(x, w).
+///
+/// With x `[N, H, W, C]`, w `[R, S, C, K]` and y `[N, P, Q, K]`:
 ///
 /// `y[n, p, q, k] = Σ x[n, p·stride − begin + r, q·stride − begin + s, c]·w[r, s, c, k]`
 ///
-/// Three products share one geometry: *fprop* computes y from x and w, *dgrad* computes x from y and w (the adjoint
-/// of fprop), *wgrad* computes w from x and y. A convolution's forward pass is fprop; a transposed convolution's
-/// forward pass is dgrad, so that its input is y here and its output x.
+/// Three GEMMs share one geometry: *fprop* computes y from x and w, *dgrad* computes x from y and w
+/// (the adjoint of fprop), *wgrad* computes w from x and y. The forward pass of a convolution is fprop. The forward
+/// pass of a transposed convolution is dgrad, so its input is y here and its output x.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ConvGeometry {
     /// N: images.
@@ -35,33 +38,23 @@ pub struct ConvGeometry {
     pub output_channels: usize,
     /// R, S: rows and columns of the kernel.
     pub kernel: [usize; 2],
-    /// Steps of the window, rows then columns.
+    /// Distance between neighbouring windows, rows then columns.
     pub stride: [usize; 2],
     /// Zeros around x.
     pub padding: Padding,
 }
 
-/// One of the three products of a convolution. See [`ConvGeometry`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ConvProduct {
-    /// y from x and w.
-    Fprop,
-    /// x from y and w.
-    Dgrad,
-    /// w from x and y.
-    Wgrad,
-}
-
-/// How a product of a convolution is computed. Results differ by rounding alone, but not within the same bounds.
+/// Algorithm of a convolution GEMM. Results differ only by rounding, but with different error bounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ConvMethod {
-    /// Every element as one sum of products of the operands' elements, in any order.
+    /// Every element is one sum of products of the operands' elements, in any order.
     Direct,
-    /// By minimal filtering F(4×4, 3×3) with the points 0, ±√½, ±√2 and ∞, all sub-pixel phases together: tiles of 4×4
-    /// positions of y from position 0 on, and windows of 6×6 around them. For kernels of 5×5, strides of 2 and one zero
-    /// above and to the left. An error depends on all that lies under the window, and not only on the terms of its
-    /// element.
-    Minimal,
+    /// Winograd (minimal) filtering F(4×4, 3×3) with the points 0, ±√½, ±√2 and ∞, all sub-pixel phases together.
+    ///
+    /// Tiles are 4×4 positions of y from position 0 on, with windows of 6×6 around them. It requires a 5×5 kernel,
+    /// stride 2 and one zero above and to the left. The error of an element depends on all values under the window,
+    /// not only on the terms of the element.
+    Winograd,
 }
 
 impl ConvGeometry {
@@ -70,11 +63,13 @@ impl ConvGeometry {
         [self.input_channels, self.output_channels]
     }
 
-    /// The geometry whose x side is given; y has ⌊(H + begin + end − R) / stride⌋ + 1 rows.
+    /// Creates the geometry from its x side.
+    ///
+    /// y has ⌊(H + begin + end − R) / stride⌋ + 1 rows.
     ///
     /// # Errors
-    /// Where an extent, kernel or stride is zero, the kernel is larger than the padded image, or padding is as large
-    /// as the kernel.
+    /// If an extent, kernel or stride is zero, the kernel is larger than the padded image, or padding is as large as
+    /// the kernel.
     pub fn from_input(
         batch: usize,
         input: [usize; 2],
@@ -106,11 +101,12 @@ impl ConvGeometry {
         .validated()
     }
 
-    /// The geometry whose y side is given, as a transposed convolution has it; x has
-    /// (P − 1)·stride + R − begin − end rows. `channels` are those of x and of y.
+    /// Creates the geometry from its y side, for a transposed convolution.
+    ///
+    /// x has (P − 1)·stride + R − begin − end rows. `channels` are those of x and of y.
     ///
     /// # Errors
-    /// As [`ConvGeometry::from_input`], and where the padding leaves nothing of the result.
+    /// As [`ConvGeometry::from_input`], and if the padding crops the whole result.
     pub fn from_output(
         batch: usize,
         output: [usize; 2],
@@ -125,7 +121,7 @@ impl ConvGeometry {
             let cropped = padding.begin[axis] + padding.end[axis];
             if kernel[axis] == 0 || stride[axis] == 0 || full <= cropped {
                 return Err(invalid(format!(
-                    "a transposed kernel of {kernel:?} with stride {stride:?} leaves nothing of an image of {output:?} cropped by {padding}"
+                    "a transposed kernel of {kernel:?} with stride {stride:?} has no output for an image of {output:?} cropped by {padding}"
                 )));
             }
             input[axis] = full - cropped;
@@ -161,7 +157,7 @@ impl ConvGeometry {
         [height, width, self.input_channels, self.output_channels]
     }
 
-    /// Multiplications and additions of one product, counted without zeros: 2·N·P·Q·R·S·C·K.
+    /// Multiplications and additions of one GEMM: 2·N·P·Q·R·S·C·K.
     pub fn operations(&self) -> f64 {
         let [height, width] = self.kernel;
         let outputs: usize = self.output_dims().iter().product();

@@ -1,21 +1,21 @@
-//! What has come together of one variable's gradient: of all of it, or of parts of its first axis.
+//! Accumulated gradient of one variable, or of parts of its first axis.
 
 use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::part::Part;
 use crate::tensor::Tensor;
 
-/// A gradient, or those of some of the equal parts of a variable's first axis.
+/// The gradient of a variable, or of some of the equal parts of its first axis.
 #[derive(Clone, Debug)]
 pub(crate) enum Gradient {
-    /// Of the whole variable.
+    /// Gradient of the whole variable.
     Whole(Tensor),
-    /// Of every part that has one; those of the others are zero so far.
+    /// Gradients of parts; those of the other parts are zero so far.
     Parts(Vec<Option<Tensor>>),
 }
 
 impl Gradient {
-    /// A contribution to a whole, or to one part of it.
+    /// Creates a gradient from a contribution to the whole variable or to one part.
     pub(crate) fn of(contribution: Tensor, part: Option<Part>) -> Self {
         let Some(part) = part else {
             return Self::Whole(contribution);
@@ -25,7 +25,7 @@ impl Gradient {
         Self::Parts(parts)
     }
 
-    /// The sum with another contribution.
+    /// Adds another contribution.
     pub(crate) fn plus(self, backend: &dyn Backend, other: Self) -> Result<Self> {
         match (self, other) {
             (Self::Whole(first), Self::Whole(second)) => {
@@ -40,12 +40,14 @@ impl Gradient {
                 Ok(Self::Parts(parts.collect::<Result<_>>()?))
             }
             _ => Err(refused(
-                "contributions to different parts of a batch meet; take them apart in the same parts everywhere",
+                "contributions belong to different parts of a batch; split it into the same parts everywhere",
             )),
         }
     }
 
-    /// Its tensor, and the part that it is of, if one part alone has a gradient; those of all parts are joined.
+    /// Returns the gradient, and its part if only one part has a gradient.
+    ///
+    /// Gradients of all parts are concatenated.
     pub(crate) fn joined(self, backend: &dyn Backend) -> Result<(Tensor, Option<Part>)> {
         let parts = match self {
             Self::Whole(gradient) => return Ok((gradient, None)),
@@ -72,7 +74,7 @@ impl Gradient {
     }
 }
 
-/// Tensors of one shape, one after the other along the first axis.
+/// Concatenates tensors of one shape along the first axis.
 pub(crate) fn concatenated(backend: &dyn Backend, parts: &[&Tensor]) -> Result<Tensor> {
     let mut dims = parts
         .first()
@@ -80,7 +82,7 @@ pub(crate) fn concatenated(backend: &dyn Backend, parts: &[&Tensor]) -> Result<T
     let Some(first) = dims.first_mut() else {
         return Err(Error::InvalidOperand {
             operator: "concatenate",
-            problem: "there must be tensors, and none of them a scalar".to_owned(),
+            problem: "at least one tensor is needed, and scalars cannot be concatenated".to_owned(),
         });
     };
     *first *= parts.len();

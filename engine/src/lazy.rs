@@ -1,4 +1,6 @@
-//! Tensors that are computed when they are first read, because who reads them decides what else is done on the way.
+//! Tensors that are computed when they are first read.
+//!
+//! The reader determines the operators with which a kernel can be fused.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -9,12 +11,13 @@ use crate::part::Part;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
-/// How a tensor is computed, any number of times and to the same bits.
+/// Computation of a tensor, which can be repeated and always gives the same bits.
 pub(crate) trait Recipe: fmt::Debug + Send + Sync {
-    /// Computes it into `y`.
+    /// Computes the tensor into `y`.
     fn compute(&self, backend: &dyn Backend, y: &mut Tensor) -> Result<()>;
 
-    /// Whether it costs no more than keeping the tensor, as all operands are kept anyway.
+    /// Whether recomputing the tensor in the backward pass costs no more than storing it, because all operands are
+    /// stored anyway.
     fn is_cheap(&self) -> bool {
         false
     }
@@ -25,39 +28,39 @@ pub(crate) trait Recipe: fmt::Debug + Send + Sync {
         false
     }
 
-    /// How one part of the tensor is computed.
+    /// The computation of one part of the tensor.
     ///
     /// # Errors
-    /// Where a part is not computed without the others.
+    /// If a part cannot be computed separately.
     fn part(&self, part: Part) -> Result<Arc<dyn Recipe>> {
         Err(Error::InvalidOperand {
             operator: "gradient",
-            problem: format!("{part} of an operand is not computed again without the others"),
+            problem: format!("{part} of an operand cannot be recomputed separately"),
         })
     }
 
-    /// The product, where the tensor is the result of one and of nothing else.
+    /// The GEMM, if the tensor is the unmodified result of one.
     fn product(self: Arc<Self>) -> Option<Arc<dyn Product>> {
         None
     }
 
-    /// The same elements as images of so many channels, where it computes those, too.
+    /// The same elements as images of `channels` channels, if the computation can produce them.
     fn as_images(&self, channels: usize) -> Option<Arc<dyn Recipe>> {
         let _ = channels;
         None
     }
 }
 
-/// A convolution or linear layer, along with which a device may do what comes after it.
+/// A convolution or linear layer, with which a device may fuse the passes after it.
 pub(crate) trait Product: fmt::Debug + Send + Sync {
-    /// What a device does along with it.
+    /// Fusions that the device supports.
     fn fusion(&self, backend: &dyn Backend) -> Fusion;
 
-    /// Computes its result into `y`.
+    /// Computes the result into `y`.
     fn run(&self, backend: &dyn Backend, epilogue: Epilogue<'_>, y: &mut Tensor) -> Result<()>;
 }
 
-/// Fresh memory with unspecified contents, for values or for a packed image.
+/// Allocates memory with unspecified contents, for f32 values or for a packed tensor.
 pub(crate) fn fresh(backend: &dyn Backend, shape: &Shape, packed: bool) -> Result<Tensor> {
     if packed {
         backend.empty_packed(shape.clone())
@@ -66,12 +69,12 @@ pub(crate) fn fresh(backend: &dyn Backend, shape: &Shape, packed: bool) -> Resul
     }
 }
 
-/// A tensor, or how to compute it, in the form in which it is read: as values, or packed for products.
+/// A tensor or its computation, in the form in which it is read: f32 values, or packed for GEMMs.
 pub(crate) struct Lazy {
     shape: Shape,
     values: OnceLock<Tensor>,
     packed: OnceLock<Tensor>,
-    /// Absent where there are values from the beginning.
+    /// `None` if there are values from the start.
     recipe: Option<(Arc<dyn Backend>, Arc<dyn Recipe>)>,
 }
 
@@ -93,7 +96,7 @@ impl From<Tensor> for Arc<Lazy> {
 }
 
 impl Lazy {
-    /// A tensor that has yet to be computed.
+    /// Creates a tensor that has not been computed yet.
     pub(crate) fn deferred(
         shape: Shape,
         backend: Arc<dyn Backend>,
@@ -112,12 +115,12 @@ impl Lazy {
         &self.shape
     }
 
-    /// How to compute it again.
+    /// The computation of the tensor.
     pub(crate) fn recipe(&self) -> Option<&Arc<dyn Recipe>> {
         self.recipe.as_ref().map(|(_, recipe)| recipe)
     }
 
-    /// Its values.
+    /// The tensor's values.
     pub(crate) fn values(&self) -> Result<&Tensor> {
         if let Some(values) = self.values.get() {
             return Ok(values);
@@ -128,8 +131,8 @@ impl Lazy {
         Ok(self.values.get_or_init(|| values))
     }
 
-    /// It as an operand of products that take it packed if `packed` says so: packed, where nobody has read its values yet
-    /// and it can be computed so.
+    /// The tensor as a GEMM operand; packed if `packed` is set, its values have not been read yet, and it can be
+    /// computed in that form.
     pub(crate) fn operand(&self, packed: bool) -> Result<&Tensor> {
         if let Some(tensor) = self.packed.get().filter(|_| packed) {
             return Ok(tensor);
@@ -152,7 +155,7 @@ impl Lazy {
         self.packed.get().is_some_and(shares)
     }
 
-    /// It as it lies in memory already, in either form; its values where it does not.
+    /// The tensor in the form in which it is stored already; otherwise its values.
     pub(crate) fn stored(&self) -> Result<&Tensor> {
         match (self.values.get(), self.packed.get()) {
             (None, Some(packed)) => Ok(packed),
@@ -160,7 +163,7 @@ impl Lazy {
         }
     }
 
-    /// The product that has yet to compute it.
+    /// The GEMM that will compute it, if its values have not been computed.
     pub(crate) fn unfinished(&self) -> Option<Arc<dyn Product>> {
         if self.values.get().is_some() {
             return None;
@@ -168,7 +171,7 @@ impl Lazy {
         Arc::clone(self.recipe()?).product()
     }
 
-    /// Its elements under other extents of the same product, where they have yet to be computed and can be so.
+    /// The same elements with other extents, if they have not been computed yet and can be computed in that shape.
     pub(crate) fn reshaped(&self, shape: &Shape) -> Option<Self> {
         if self.values.get().is_some() || shape.len() != self.shape.len() {
             return None;
@@ -178,8 +181,9 @@ impl Lazy {
         Some(Self::deferred(shape.clone(), Arc::clone(backend), recipe))
     }
 
-    /// It as a normalisation reads it, packed where the device keeps it so, and mean and biased variance of each channel,
-    /// `[C]` or `[parts, C]`, which the product that has yet to compute it takes on the way, where it can.
+    /// The tensor as read by a normalisation, packed where the device stores it packed, and mean and biased variance
+    /// of each channel, `[C]` or `[parts, C]`. If its GEMM has not run yet, the epilogue computes the statistics where
+    /// possible.
     pub(crate) fn with_statistics(
         &self,
         backend: &dyn Backend,

@@ -1,11 +1,11 @@
 //! Tensors on a device, an autodiff tape, and the operators of a convolutional GAN.
 //!
 //! * [`Tensor`] is a dense row-major array of `f32` that lives on one device.
-//! * [`backend::Backend`] is the list of operators a device must offer; [`backend::cpu`] offers them
-//!   on processor cores, [`backend::launch`] as kernel launches, which [`backend::simt`] runs on a processor.
-//! * [`Tape`] records operators as they run and gives gradients by reverse-mode differentiation.
-//! * [`ops`] holds one file per operator: its shapes, its forward, its backward.
-//! * [`profile`] tells where the time goes.
+//! * [`backend::Backend`] is the list of operators that a device must provide. [`backend::cpu`] provides them on CPU
+//!   cores, [`backend::launch`] as kernel launches, which [`backend::simt`] runs on a CPU.
+//! * [`Tape`] records operators as they run and computes gradients by reverse-mode differentiation.
+//! * [`ops`] holds one file per operator: shape checks, forward and backward pass.
+//! * [`profile`] measures where the time goes.
 //!
 //! ```
 //! use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Equal parts of a tensor's first axis, as the batches are that run through a network together.
+//! Equal parts of a tensor's first axis, such as batches that pass through a network together.
 
 use std::fmt;
 
@@ -8,22 +8,22 @@ use crate::shape::Shape;
 /// One of several equal parts of a first axis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Part {
-    /// Which one, from 0 on.
+    /// Index of the part, from 0 on.
     pub index: usize,
-    /// How many there are.
+    /// Number of parts.
     pub of: usize,
 }
 
 impl Part {
-    /// All parts of so many.
+    /// All parts of a division into `of` parts.
     pub fn all(of: usize) -> impl Iterator<Item = Self> {
         (0..of).map(move |index| Self { index, of })
     }
 
-    /// The extent of this part of an axis.
+    /// Returns the extent of this part of an axis.
     ///
     /// # Errors
-    /// Where the axis does not come in so many parts.
+    /// If the axis cannot be split into this number of parts.
     pub fn extent(self, whole: usize) -> Result<usize> {
         if self.index < self.of && whole.is_multiple_of(self.of) {
             return Ok(whole / self.of);
@@ -34,10 +34,10 @@ impl Part {
         })
     }
 
-    /// The extents of this part of a tensor.
+    /// Returns the extents of this part of a tensor.
     ///
     /// # Errors
-    /// Where the first axis does not come in so many parts, or there is none.
+    /// If the first axis cannot be split into this number of parts, or there is none.
     pub fn shape(self, whole: &Shape) -> Result<Shape> {
         let mut dims = whole.dims().to_vec();
         let Some(first) = dims.first_mut() else {

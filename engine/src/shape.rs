@@ -19,7 +19,7 @@ impl Shape {
         self.0.iter().product()
     }
 
-    /// Whether there is no element at all.
+    /// Whether there are no elements.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -29,7 +29,7 @@ impl Shape {
         self.0.last().copied().unwrap_or(1)
     }
 
-    /// Number of rows when all extents but the last are taken together.
+    /// Product of all extents except the last.
     pub fn rows(&self) -> usize {
         self.0[..self.0.len().saturating_sub(1)].iter().product()
     }

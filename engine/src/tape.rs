@@ -1,14 +1,14 @@
-//! Reverse-mode automatic differentiation: the whole of it.
+//! Reverse-mode automatic differentiation.
 //!
-//! Operators run at once, but for those that a device can finish together with what comes after them
-//! ([`Fusion`](crate::backend::Fusion)): they run when their result is first read. Where a gradient may be asked for later,
-//! they leave a record on the tape: which variables went in, and whatever the backward pass needs. Several results may
-//! share one forward pass: a GAN's two losses are differentiated by two calls of [`Tape::gradients`], each of which
-//! visits only the records between its own result and the variables that were asked for.
+//! Operators run at once, except those that a device can fuse with the next one ([`Fusion`](crate::backend::Fusion)):
+//! these run when their result is first read. If a gradient may be requested later, an operator leaves a record on the
+//! tape with its input variables and the tensors that the backward pass needs. Several results may share one forward
+//! pass: a GAN's two losses are differentiated by two calls of [`Tape::gradients`], each of which visits only the
+//! records between its own result and the requested variables.
 //!
-//! A batch may be of several equal parts that go through a network together ([`Tape::concatenate`], [`Tape::part`]). Where
-//! the gradient of one part alone has come to a record, that record is narrowed to the part: it does what it would have
-//! done had the part gone through the network by itself, and nothing is computed for the others.
+//! A batch may consist of several equal parts that pass through a network together ([`Tape::concatenate`],
+//! [`Tape::part`]). If only the gradient of one part reaches a record, the record is narrowed to that part: it
+//! computes what it would have computed for the part alone, and nothing for the other parts.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -22,29 +22,29 @@ use crate::part::Part;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
-/// A tensor, and its place on the tape if it has one.
+/// A tensor, and its node on the tape if it has one.
 #[derive(Clone, Debug)]
 pub struct Variable {
     value: Arc<Lazy>,
     node: Option<usize>,
 }
 
-/// An operand that a backward pass needs, or how to get it back.
+/// An operand that a backward pass needs: the tensor, or its recomputation in the backward pass.
 #[derive(Clone, Debug)]
 pub(crate) struct Saved {
     shape: Shape,
-    /// Whether it was read packed.
+    /// Whether it was read in packed form.
     is_packed: bool,
     kept: std::result::Result<Tensor, Arc<dyn Recipe>>,
 }
 
 impl Saved {
-    /// Its extents.
+    /// The extents.
     pub(crate) fn shape(&self) -> &Shape {
         &self.shape
     }
 
-    /// One part of it.
+    /// One part of the operand.
     pub(crate) fn part(&self, part: Part) -> Result<Self> {
         let kept = match &self.kept {
             Ok(tensor) => Ok(tensor.part(part)?),
@@ -57,7 +57,7 @@ impl Saved {
         })
     }
 
-    /// The tensor, computed again where it was not kept.
+    /// Returns the tensor; recomputes it if it was not stored.
     pub(crate) fn get(&self, backend: &dyn Backend) -> Result<Tensor> {
         match &self.kept {
             Ok(tensor) => Ok(tensor.clone()),
@@ -71,7 +71,7 @@ impl Saved {
 }
 
 impl Variable {
-    /// One that the tape does not follow.
+    /// Creates a variable that the tape does not track.
     pub(crate) fn untracked(value: Arc<Lazy>) -> Self {
         Self { value, node: None }
     }
@@ -79,7 +79,7 @@ impl Variable {
     /// The tensor.
     ///
     /// # Errors
-    /// Where it has yet to be computed and the device fails.
+    /// If the tensor has not been computed yet and the device fails.
     pub fn value(&self) -> Result<&Tensor> {
         self.value.values()
     }
@@ -89,17 +89,17 @@ impl Variable {
         self.value.shape()
     }
 
-    /// The tensor, which may have yet to be computed.
+    /// The tensor, which may not have been computed yet.
     pub(crate) fn lazy(&self) -> &Arc<Lazy> {
         &self.value
     }
 
-    /// Whether the tape follows this variable.
+    /// Whether the tape tracks this variable.
     pub(crate) fn is_tracked(&self) -> bool {
         self.node.is_some()
     }
 
-    /// What a backward pass keeps of this variable, which was read as `operand`.
+    /// Saves this variable, which was read as `operand`, for a backward pass.
     pub(crate) fn save(&self, backend: &dyn Backend, operand: &Tensor) -> Saved {
         let recipe = self.value.recipe();
         let again = recipe.filter(|recipe| recipe.is_cheap() && backend.recomputes());
@@ -111,10 +111,11 @@ impl Variable {
     }
 }
 
-/// The backward half of an operator, with the tensors it needs.
+/// The backward pass of an operator, with the tensors that it needs.
 pub(crate) trait Backward {
-    /// Gradients with respect to the operator's inputs, given that with respect to its output. Entry i is present
-    /// exactly where `wanted[i]` is: what nobody asked for is not computed.
+    /// Returns the gradients with respect to the operator's inputs, given that with respect to its output.
+    ///
+    /// Entry i is present exactly where `wanted[i]` is; other gradients are not computed.
     fn backward(
         &self,
         backend: &dyn Backend,
@@ -122,42 +123,40 @@ pub(crate) trait Backward {
         wanted: &[Wanted],
     ) -> Result<Vec<Option<Tensor>>>;
 
-    /// Whether the gradient with respect to the output may be packed, where those with respect to the inputs are wanted or not:
-    /// nothing reads it but what [`Backend::empty_packed`] names.
+    /// Whether the gradient with respect to the output may be packed, given which input gradients are wanted: only the
+    /// operators listed at [`Backend::empty_packed`] may read it.
     fn takes_packed(&self, backend: &dyn Backend, wanted: &[bool]) -> bool {
         let _ = (backend, wanted);
         false
     }
 
-    /// The part of the first input that the gradient with respect to it is of, if it is not of all of it.
+    /// The part of the first input to which its gradient belongs; `None` for the whole input.
     fn reaches(&self) -> Option<Part> {
         None
     }
 
-    /// The record of one part of the output's first axis, for where the gradient of that part alone has come.
+    /// Returns the record for one part of the output's first axis, for when only that part has a gradient.
     ///
     /// # Errors
-    /// Where the parts have more to do with each other than that they are computed together.
+    /// If the parts of the batch depend on each other.
     fn narrowed(&self, part: Part) -> Result<Narrowed> {
         Err(Error::InvalidOperand {
             operator: "gradient",
-            problem: format!(
-                "an operator that {part} of a batch went through has no gradient of that part alone"
-            ),
+            problem: format!("an operator has no separate gradient for {part} of a batch"),
         })
     }
 }
 
-/// A record of one part of a batch.
+/// A record narrowed to one part of a batch.
 pub(crate) struct Narrowed {
-    /// What it does.
+    /// Backward pass of the part.
     record: Box<dyn Backward>,
     /// As [`Backward::reaches`]; every other input has a gradient of its own.
     reaches: Option<Part>,
 }
 
 impl Narrowed {
-    /// Of an operator whose first input comes in the same parts as its output.
+    /// For an operator whose first input has the same parts as its output.
     pub(crate) fn along<B: Backward + 'static>(part: Part, record: B) -> Self {
         Self {
             record: Box::new(record),
@@ -165,7 +164,7 @@ impl Narrowed {
         }
     }
 
-    /// Of an operator of which one input is the part.
+    /// For an operator of which one input is the part.
     pub(crate) fn ending<B: Backward + 'static>(record: B) -> Self {
         Self {
             record: Box::new(record),
@@ -174,24 +173,24 @@ impl Narrowed {
     }
 }
 
-/// Whether a gradient is asked for.
+/// Whether and in which form a gradient is requested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wanted {
-    /// Nobody reads it.
+    /// Not requested.
     No,
-    /// It is.
+    /// Requested as f32 values.
     Yes,
-    /// It is, and may be packed; see [`Backend::empty_packed`].
+    /// Requested, and may be packed; see [`Backend::empty_packed`].
     Packed,
 }
 
 impl Wanted {
-    /// Whether it is asked for in any form.
+    /// Whether it is requested in any form.
     pub(crate) fn is_wanted(self) -> bool {
         self != Self::No
     }
 
-    /// The same, packed only where that is `offered`.
+    /// Requests packed form only if it is `offered`.
     pub(crate) fn packed_if(self, offered: bool) -> Self {
         match self {
             Self::Packed if !offered => Self::Yes,
@@ -200,10 +199,10 @@ impl Wanted {
     }
 }
 
-/// One entry of the tape. Parents stand before it.
+/// One entry of the tape. Parents precede it.
 struct Node {
     parents: Vec<Option<usize>>,
-    /// Absent for a parameter, where the gradient ends.
+    /// `None` for a parameter, where the gradient ends.
     operator: Option<Box<dyn Backward>>,
 }
 
@@ -227,7 +226,7 @@ impl Tape {
         &*self.backend
     }
 
-    /// A variable whose gradient may be asked for.
+    /// Creates a variable whose gradient may be requested.
     pub fn parameter(&self, value: Tensor) -> Variable {
         let mut nodes = self.nodes.borrow_mut();
         nodes.push(Node {
@@ -240,17 +239,21 @@ impl Tape {
         }
     }
 
-    /// A variable without a gradient. Operators on constants alone leave no record and keep nothing alive.
+    /// Creates a variable without a gradient.
+    ///
+    /// Operators on constants only leave no record and keep no tensors alive.
     pub fn constant(&self, value: Tensor) -> Variable {
         Variable::untracked(value.into())
     }
 
-    /// A tensor that is computed when it is read.
+    /// Creates a tensor that is computed when it is read.
     pub(crate) fn defer(&self, shape: Shape, recipe: Arc<dyn Recipe>) -> Arc<Lazy> {
         Arc::new(Lazy::deferred(shape, Arc::clone(&self.backend), recipe))
     }
 
-    /// Puts an operator's result on the tape if any of its inputs is there; `operator` is built only then.
+    /// Records an operator's result if any of its inputs is tracked.
+    ///
+    /// `operator` is called only in that case.
     pub(crate) fn record<B: Backward + 'static>(
         &self,
         inputs: &[&Variable],
@@ -273,11 +276,13 @@ impl Tape {
         }
     }
 
-    /// Gradients of Σ `seed`·`result` with respect to each of `wanted`; for a loss the seed is the scalar 1.
+    /// Returns the gradients of Σ `seed`·`result` with respect to each of `wanted`.
+    ///
+    /// For a loss the seed is the scalar 1.
     ///
     /// # Errors
-    /// Where the seed's shape is not the result's, where `result` does not depend on a wanted variable, and whatever
-    /// the backend reports.
+    /// If the shapes of seed and result differ, or `result` does not depend on a wanted variable, and errors of the
+    /// backend.
     pub fn gradients(
         &self,
         result: &Variable,
@@ -293,14 +298,16 @@ impl Tape {
                 right: result.shape().clone(),
             });
         }
-        let root = result.node.ok_or_else(|| {
-            Error::NoGradient("the result was computed from constants alone".to_owned())
-        })?;
+        let root = result
+            .node
+            .ok_or_else(|| Error::NoGradient("the result depends on constants only".to_owned()))?;
         let wanted_nodes = wanted
             .iter()
             .map(|variable| variable.node)
             .collect::<Option<Vec<_>>>()
-            .ok_or_else(|| Error::NoGradient("a constant was asked for its gradient".to_owned()))?;
+            .ok_or_else(|| {
+                Error::NoGradient("a gradient with respect to a constant was requested".to_owned())
+            })?;
 
         let nodes = self.nodes.borrow();
         let leads_to_wanted = leads_to(&nodes[..=root], &wanted_nodes);
@@ -366,29 +373,29 @@ impl Tape {
             .map(|&node| {
                 let gradient = gradients.get(node).cloned().flatten().ok_or_else(|| {
                     Error::NoGradient(
-                        "the result does not depend on a variable that was asked for".to_owned(),
+                        "the result does not depend on a requested variable".to_owned(),
                     )
                 })?;
                 match gradient.joined(self.backend())? {
                     (gradient, None) => Ok(gradient),
                     (_, Some(part)) => Err(Error::NoGradient(format!(
-                        "the result depends on {part} of a variable that was asked for, and on no other"
+                        "the result depends only on {part} of a requested variable"
                     ))),
                 }
             })
             .collect()
     }
 
-    /// Gradients of the scalar `loss` with respect to each of `wanted`.
+    /// Returns the gradients of the scalar `loss` with respect to each of `wanted`.
     ///
     /// # Errors
-    /// As [`Tape::gradients`], and where `loss` is not a scalar.
+    /// As [`Tape::gradients`], and if `loss` is not a scalar.
     pub fn gradients_of_loss(&self, loss: &Variable, wanted: &[&Variable]) -> Result<Vec<Tensor>> {
         let one = self.backend.upload(Shape::from([]), &[1.0])?;
         self.gradients(loss, one, wanted)
     }
 
-    /// Whether a node's operator takes its gradient packed.
+    /// Whether a node's operator accepts its gradient in packed form.
     fn takes_packed(&self, node: &Node, leads_to_wanted: &[bool]) -> bool {
         let wanted: Vec<bool> = node
             .parents
@@ -411,7 +418,7 @@ impl fmt::Debug for Tape {
     }
 }
 
-/// Which nodes are wanted, or have a wanted one among their ancestors.
+/// Nodes that are wanted or have a wanted ancestor.
 fn leads_to(nodes: &[Node], wanted: &[usize]) -> Vec<bool> {
     let mut leads = vec![false; nodes.len()];
     for (index, node) in nodes.iter().enumerate() {
@@ -421,8 +428,9 @@ fn leads_to(nodes: &[Node], wanted: &[usize]) -> Vec<bool> {
     leads
 }
 
-/// Who has to do with each node's gradient: those that contribute to it, and the caller where it is wanted. With one of them,
-/// the gradient is what that one makes of it.
+/// Number of nodes that contribute to each node's gradient, plus the caller if it is wanted.
+///
+/// If it is 1, the gradient is the contribution of that node.
 fn readers(nodes: &[Node], leads: &[bool], wanted: &[usize]) -> Vec<usize> {
     let mut readers = vec![0; nodes.len()];
     let contributors = nodes.iter().zip(leads).filter(|(_, leads)| **leads);

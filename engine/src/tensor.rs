@@ -1,4 +1,4 @@
-//! A dense array of `f32` on one device.
+//! Dense arrays of `f32` on one device.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -8,12 +8,14 @@ use crate::error::{Error, Result};
 use crate::part::Part;
 use crate::shape::Shape;
 
-/// A dense row-major array of `f32` on one device. Clones and parts share the memory; nothing writes to shared memory.
+/// A dense row-major array of `f32` on one device.
+///
+/// Clones and parts share memory, which is read-only while shared.
 #[derive(Clone, Debug)]
 pub struct Tensor {
     shape: Shape,
     buffer: Arc<Buffer>,
-    /// Where the first element lies in the memory, counted in elements; not 0 for parts alone.
+    /// Offset of the first element in the memory, in elements; nonzero only for parts.
     first: usize,
 }
 
@@ -33,12 +35,14 @@ impl Tensor {
         &self.shape
     }
 
-    /// The device memory, for reading, of which this tensor may be a part: see [`range`](Self::range). For backends.
+    /// The device memory for reading. For backends.
+    ///
+    /// This tensor may be a part of it: see [`range`](Self::range).
     pub fn buffer(&self) -> &Buffer {
         &self.buffer
     }
 
-    /// Which elements of the memory are this tensor's. For backends.
+    /// Range of this tensor's elements in the memory. For backends.
     pub fn range(&self) -> Range<usize> {
         self.first..self.first + self.shape.len()
     }
@@ -48,11 +52,10 @@ impl Tensor {
         self.shape.len() < self.buffer.len()
     }
 
-    /// The device memory, for writing, which needs that no clone of this tensor is alive and that it is no part of another.
-    /// For backends.
+    /// The device memory for writing. For backends.
     ///
     /// # Errors
-    /// Where it may not be written.
+    /// If a clone of this tensor is alive, or it is a part of another one.
     pub fn buffer_mut(&mut self, operator: &'static str) -> Result<&mut Buffer> {
         let shape = &self.shape;
         let still_shared = || Error::StillShared {
@@ -65,10 +68,12 @@ impl Tensor {
         Arc::get_mut(&mut self.buffer).ok_or_else(still_shared)
     }
 
-    /// A part of the first axis, without a copy. It is for reading; while it lives, the whole is not written either.
+    /// Returns a part of the first axis, without a copy.
+    ///
+    /// While it lives, neither it nor the whole can be written.
     ///
     /// # Errors
-    /// Where the axis does not come in so many parts.
+    /// If the axis cannot be split into this number of parts.
     pub fn part(&self, part: Part) -> Result<Self> {
         let shape = part.shape(&self.shape)?;
         Ok(Self {
@@ -78,7 +83,7 @@ impl Tensor {
         })
     }
 
-    /// The same elements in the same order under other extents, without a copy.
+    /// Returns the same elements in the same order with other extents, without a copy.
     pub fn reshape(&self, shape: impl Into<Shape>) -> Result<Self> {
         let shape = shape.into();
         if shape.len() != self.shape.len() {

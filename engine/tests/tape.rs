@@ -1,8 +1,5 @@
-//! What the tape records, computes and refuses.
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test that cannot prepare its data has failed"
-)]
+//! Recording, gradients and errors of the tape.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
@@ -13,7 +10,7 @@ use cosmogan_engine::backend::{Activation, Backend, Epilogue, Normalisation};
 use cosmogan_engine::ops::BatchNormSettings;
 use cosmogan_engine::{ConvGeometry, Error, Padding, Result, Shape, Tape, Tensor};
 
-/// A backend that writes down which weight and input gradients it is asked for.
+/// A backend that records which weight and input gradients are requested.
 struct Witness {
     cpu: CpuBackend,
     calls: Mutex<Vec<&'static str>>,
@@ -214,12 +211,12 @@ fn each_loss_computes_only_what_is_asked_of_it() {
     let logit = tape.linear(&y, &b, &zero).unwrap();
     let seed = || tensor(&tape, &[1, 1], &[1.0]);
 
-    // The generator's gradient passes through the discriminator, but wants none of its weights.
+    // The generator's gradient passes through the discriminator, but does not need the gradients of its weights.
     let gradient = tape.gradients(&logit, seed(), &[&a]).unwrap();
     assert_eq!(values(&tape, &gradient[0]), [15.0]);
     assert_eq!(witness.take(), ["dgrad", "wgrad"]);
 
-    // The discriminator's gradient stops at its own weight: nothing is passed back to the generator.
+    // The discriminator's gradient stops at its own weight: nothing propagates to the generator.
     let gradient = tape.gradients(&logit, seed(), &[&b]).unwrap();
     assert_eq!(values(&tape, &gradient[0]), [10.0]);
     assert_eq!(witness.take(), ["wgrad"]);

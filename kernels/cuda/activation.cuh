@@ -1,7 +1,7 @@
-// Activations on the way out of a product.
+// Activation in the epilogue of a convolution.
 #pragma once
 
-// The hyperbolic tangent, or what is negative multiplied by `slope`, which is 1 where there is no activation.
+// tanh, or a (leaky) rectifier: negative values are multiplied by `slope`, which is 1 without an activation.
 struct Activation {
     float slope;
     int tangent;

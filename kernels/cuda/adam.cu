@@ -1,7 +1,10 @@
-// Adam (Kingma & Ba 2014, Algorithm 1) over many tensors in one launch.
+// Adam (Kingma & Ba 2014, Algorithm 1), ε outside the square root, over many tensors in one launch:
+//   m <- beta1 m + (1 - beta1) g, v <- beta2 v + (1 - beta2) g^2,
+//   theta <- theta - rate m / (sqrt(v correction) + epsilon).
 //
-// Every block updates CHUNK consecutive elements of one tensor; the table says which block begins which tensor. What
-// changes from step to step comes from memory and not from arguments, so that a recorded launch stays right.
+// Launch: 256 threads per block. Each block updates CHUNK consecutive elements of one tensor; the table, a kernel
+// argument, maps blocks to tensors. Tensors are contiguous f32. Values that change from step to step are read from
+// memory (`state`) and not passed as arguments, so that a captured launch stays valid.
 #include "index.cuh"
 
 constexpr int CHUNK = 1024;
@@ -20,7 +23,7 @@ struct AdamTable {
     AdamTensor tensor[MOST_TENSORS];
 };
 
-// state: learning rate / (1 - beta1^t), 1 / (1 - beta2^t).
+// state: [learning rate / (1 - beta1^t), 1 / (1 - beta2^t)]. gain1 and gain2 are 1 - beta1 and 1 - beta2.
 extern "C" __global__ void adam(int tensors, float beta1, float gain1, float beta2, float gain2, float epsilon,
                                 const float* state, const AdamTable table) {
     int which = 0;

@@ -1,18 +1,25 @@
-// Batch normalisation over the rows of [rows, channels] (Ioffe & Szegedy 2015), and the rectifier behind it: what comes out
-// negative is multiplied by `slope`, which is 0 for a ReLU and 1 for none. An image may come in equal parts of so many rows,
-// one for each blockIdx.z, that have means and variances of their own.
+// Batch normalisation over the rows of [rows, channels] (Ioffe & Szegedy 2015), followed by a (leaky) rectifier:
+//   y = rectified((x - mean) * scale / sqrt(variance + epsilon) + shift),
+// where negative values are multiplied by `slope` (0 for ReLU, 1 for none). A tensor may consist of several parts of
+// `rows` rows each, one per blockIdx.z, with separate statistics.
 //
-// Sums over rows take two steps. A block of the first is 32 channels by 8 lanes and handles SLICE rows: statistics leave
-// what moments.cuh says, gradients leave two sums. The second step joins slices of any size in double precision (Chan, Golub
-// & LeVeque 1983), those that epilogues of products leave, too. What is computed per element has the first step's blocks, so
-// that a thread stays with its channel and prepares its factors once; it is written as products read it, rounded and padded, if
-// they are who reads it. x and the gradient from behind may be packed, too: a product left them so.
+// Launch: blocks of 32 channels x 8 lanes; each handles SLICE rows, blockIdx.x is the slice, blockIdx.y the group of
+// 32 channels. A thread stays with its channel, so it prepares the channel's factors once. batch_norm_combine has
+// blocks of 32 channels x 32 lanes.
+//
+// Sums over rows take two steps. The first writes one result per slice: statistics in the form of moments.cuh, or two
+// sums for the gradients. The second combines slices of any size in double precision (Chan, Golub & LeVeque 1983),
+// including those that the epilogue of a GEMM writes.
+//
+// Memory: row-major, channels contiguous. x and the upstream gradient are f32 or packed operands, as a GEMM wrote
+// them; y and dx are written in the format in which the next GEMM reads them (rounded, rows padded with zeros) or in
+// f32.
 #include "index.cuh"
 #include "moments.cuh"
 #include "normalise.cuh"
 #include "operand.cuh"
 
-// What x and the gradient from behind are read as.
+// Storage formats of x and of the upstream gradient.
 #ifndef X_BITS
 #define X_BITS 32
 #define DY_BITS 32
@@ -43,7 +50,7 @@ extern "C" __global__ void batch_norm_slices(int rows, int channels, const float
         for (int row = first + threadIdx.y; row < last; row += 8) sum += x[(long long)row * channels + channel];
     }
     const float mean = lane_sum(sum, sums) / (float)(last - first);
-    // Much of the slice is in the cache from the first pass.
+    // The second pass reads much of the slice from the cache.
     float remainder = 0.0f, square = 0.0f;
     if (valid) {
         for (int row = first + threadIdx.y; row < last; row += 8) {
@@ -75,12 +82,12 @@ __device__ inline double lane_sum(double value, double (*sums)[32]) {
     return total;
 }
 
-// Joins every `group` slices of a part into one; where that is all there is, there are no counts to be written, and
-// mean and variance are written in place of means and squares.
+// Combines every `group` slices of a part into one. If a single slice remains, `to.counts` is null, and mean and
+// variance are written to `to.means` and `to.squares`.
 extern "C" __global__ void batch_norm_combine(int channels, int slices, int group, const Slices from, const Slices to) {
     __shared__ double sums[32][32];
     const int channel = blockIdx.x * 32 + threadIdx.x;
-    // Those of the parts follow one another.
+    // The slices of one part are contiguous.
     const int part = blockIdx.z * slices, first = part + blockIdx.y * group, last = min(part + slices, first + group);
     const int joined = blockIdx.z * gridDim.y + blockIdx.y;
     const bool valid = channel < channels;
@@ -120,8 +127,8 @@ extern "C" __global__ void batch_norm_combine(int channels, int slices, int grou
     }
 }
 
-// y = rectified (x - mean) * scale / sqrt(variance + epsilon) + shift, rows of `padded` operands, zeros behind the channels; rows
-// of x lie x_row values apart.
+// y = rectified((x - mean) * scale / sqrt(variance + epsilon) + shift). Rows of y have `padded` operands, with zeros
+// after the channels; rows of x are x_row values apart.
 extern "C" __global__ void batch_norm_normalise(int rows, int channels, int x_row, int padded, float epsilon, float slope,
                                                 const X* __restrict__ x, const float* mean, const float* variance,
                                                 const float* scale, const float* shift, Operand* __restrict__ y) {
@@ -143,7 +150,8 @@ extern "C" __global__ void batch_norm_normalise(int rows, int channels, int x_ro
     }
 }
 
-// Per slice and part: the sums of the gradient, and behind them those of the gradient * normalised x.
+// Writes two rows per slice and part: the sums of the gradient behind the rectifier, then the sums of that gradient *
+// normalised x.
 extern "C" __global__ void batch_norm_gradient_slices(int rows, int channels, int x_row, int dy_row, float epsilon,
                                                       float slope, const X* x, const float* mean, const float* variance,
                                                       const float* scale, const float* shift, const Dy* dy,
@@ -177,8 +185,8 @@ extern "C" __global__ void batch_norm_gradient_slices(int rows, int channels, in
     }
 }
 
-// dx = scale / deviation * (gradient - shift sum / rows - normalised x * scale sum / rows), as y is written above. `totals`
-// are the sums of each part; dscale and dshift add them up.
+// dx = scale / deviation * (gradient - shift_sum / rows - normalised x * scale_sum / rows), in the layout of y above.
+// `totals` holds both sums of each part; dshift and dscale are their sums over the parts.
 extern "C" __global__ void batch_norm_gradient(int rows, int channels, int x_row, int dy_row, int padded, float epsilon,
                                                float slope, const X* __restrict__ x, const float* mean,
                                                const float* variance, const float* scale, const float* shift,

@@ -1,8 +1,11 @@
-// The three convolution products, plain: one thread per output element, f32, nothing staged in shared memory.
+// The three convolution GEMMs (fprop, dgrad, wgrad; formula in index.cuh) in f32: the plain reference kernels.
 //
-// Consecutive threads take consecutive channels of the last axis, so that weights and outputs coalesce and the other
-// operand is the same for a whole warp: fprop takes w as [taps, channels, outputs], dgrad transposed and padded as [taps,
-// outputs, padded]. Linear layers are convolutions of one-pixel images with a 1x1 window.
+// Launch: 256 threads per block, one thread per output element; nothing is staged in shared memory.
+//
+// Memory: activations are NHWC. Consecutive threads compute consecutive channels of the last axis, so that reads of
+// weights and writes of outputs coalesce and the other operand is the same for a whole warp. fprop reads w as
+// [taps, channels, outputs], dgrad reads it transposed and padded as [taps, outputs, padded]. Linear layers are
+// convolutions of 1x1 images with a 1x1 window.
 #include "index.cuh"
 
 extern "C" __global__ void conv_fprop(const ConvShape s, const float* x, const float* w, const float* bias, float* y) {
@@ -26,7 +29,7 @@ extern "C" __global__ void conv_fprop(const ConvShape s, const float* x, const f
     y[i] = bias ? sum + bias[k] : sum;
 }
 
-// Every stride-th tap reaches a row: the first one, and from there on in steps of the stride.
+// Every stride-th tap reaches a row of x, starting from the first one that does.
 extern "C" __global__ void conv_dgrad(const ConvShape s, int padded, const float* y, const float* w, const float* bias, float* x) {
     const unsigned i = global_thread();
     if (i >= (unsigned)(s.batch * s.height * s.width * s.channels)) return;
@@ -48,7 +51,7 @@ extern "C" __global__ void conv_dgrad(const ConvShape s, int padded, const float
     x[i] = bias ? sum + bias[c] : sum;
 }
 
-// Block row blockIdx.y sums over its share of the image rows of the batch; column_totals adds the shares.
+// Split-K: blockIdx.y selects a slice of the image rows of the batch; column_totals adds the partial sums.
 extern "C" __global__ void conv_wgrad(const ConvShape s, int rows_per_slice, const float* x, const float* y,
                                       float* partials) {
     const unsigned i = global_thread(), weights = s.taps() * s.channels * s.outputs;

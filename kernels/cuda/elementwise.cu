@@ -1,8 +1,11 @@
-// Elementwise operators: one thread per element, memory-bound, nothing to share.
+// Elementwise operators: LeakyReLU and tanh with their gradients, sum, copy, update of running statistics.
+//
+// Launch: 256 threads per block, one thread per element; all are memory-bound. Tensors are contiguous f32 unless a
+// kernel states otherwise.
 #include "index.cuh"
 #include "operand.cuh"
 
-// What y and the gradient from behind are read as.
+// Storage formats of y and of the upstream gradient in leaky_relu_gradient.
 #ifndef Y_BITS
 #define Y_BITS 32
 #define DY_BITS 32
@@ -10,15 +13,15 @@
 typedef ImageOf<Y_BITS>::Value Y;
 typedef ImageOf<DY_BITS>::Value Dy;
 
-// ReLU is a LeakyReLU of slope 0.
+// y = x where x > 0, slope * x elsewhere; ReLU has slope 0.
 extern "C" __global__ void leaky_relu(int length, float slope, const float* x, float* y) {
     const unsigned i = global_thread();
     if (i < (unsigned)length) y[i] = x[i] > 0.0f ? x[i] : slope * x[i];
 }
 
-// From the output: its sign is that of the input. At the kink the derivative is that of the negative side. All three may be
-// packed, in rows of so many operands: rounding keeps the sign, but for what is smaller than any normal number. `length` counts
-// the operands of dx, zeros behind the channels included.
+// dx = dy where y > 0, slope * dy elsewhere. The sign of y is that of x; at the kink the derivative is that of the
+// negative side. y, dy and dx may be packed, in rows of y_row, dy_row and dx_row operands: rounding keeps the sign,
+// except of subnormal values. `length` counts the operands of dx, including the zeros after the channels.
 extern "C" __global__ void leaky_relu_gradient(int length, int channels, int y_row, int dy_row, int dx_row, float slope,
                                                const Y* __restrict__ y, const Dy* __restrict__ dy,
                                                Operand* __restrict__ dx) {
@@ -43,7 +46,7 @@ extern "C" __global__ void hyperbolic_tangent(int length, const float* x, float*
     if (i < (unsigned)length) y[i] = tanhf(x[i]);
 }
 
-// (1 - y)(1 + y) keeps its digits where 1 - y*y would cancel.
+// dx = dy * (1 - y)(1 + y), which keeps the digits that 1 - y*y would cancel.
 extern "C" __global__ void hyperbolic_tangent_gradient(int length, const float* y, const float* dy, float* dx) {
     const unsigned i = global_thread();
     if (i < (unsigned)length) dx[i] = dy[i] * ((1.0f - y[i]) * (1.0f + y[i]));

@@ -1,8 +1,8 @@
-// What a product in tiles does to its sums while they are in registers, and how it writes them.
+// Epilogue of the tiled GEMMs: bias, normalisation and rectifier applied to the sums in registers, and the stores.
 //
-// A lane has columns 8j + lane % 4 * 2 and the next of every 32, for j from 0 to 3, in several rows; the lanes of equal
-// lane % 4 have the same columns. What is added to a column or multiplies it is prepared once for each warp: each lane
-// prepares one of 32 columns, and tells the lanes that have it.
+// Of every 32 columns, a lane holds columns 8j + lane % 4 * 2 and the next one, for j from 0 to 3, in several rows;
+// lanes of equal lane % 4 hold the same columns. The factors of a column are prepared once per warp: each lane
+// prepares one of 32 columns and shares it with the lanes that hold it, by shuffles.
 #pragma once
 #include "index.cuh"
 #include "normalise.cuh"
@@ -10,19 +10,19 @@
 #include "unrolled.cuh"
 
 struct Finish {
-    const float* bias;  // of each column; null for none
-    // Of each channel, column k being of channel k % channels; all null where nothing is normalised.
+    const float* bias;  // per column; null without a bias
+    // Batch normalisation, per channel; column k has channel k % channels. All null without normalisation.
     const float* mean;
     const float* variance;
     const float* scale;
     const float* shift;
     float epsilon, slope;
     int channels;
-    int padded;  // operands in a row of the result, zeros behind the columns; 0 where the result is f32
+    int padded;  // operands per row of the result, zeros after the columns; 0 for an f32 result
 };
 
 #if OPERAND_BITS != 32
-// What makes of a column's sums what is stored.
+// Per-column factors of the epilogue.
 struct Column {
     float bias, centre, factor, offset;
 };
@@ -41,8 +41,9 @@ __device__ inline Column prepare_column(const Finish& by, int k, int columns) {
 }
 #endif
 
-// Calls apply(j, e, finished) for the lane's columns of the 32 from `first` on, e being 0 for the first of two neighbours and 1
-// for the other: finished(sum) is what a sum becomes. In f32 nothing is normalised: multiply-adds leave no registers for it.
+// Calls apply(j, e, finished) for the lane's columns among the 32 from `first` on; e is 0 for the first of two
+// neighbours and 1 for the second. finished(sum) returns the value to store. The f32 kernels do not normalise: their
+// multiply-adds leave no registers for it.
 template <class Apply>
 __device__ inline void finish_columns(const Finish& by, int first, int columns, const Apply& apply) {
     auto for_each = [&](const auto& body) {
@@ -76,8 +77,8 @@ __device__ inline void finish_columns(const Finish& by, int first, int columns, 
 #endif
 }
 
-// Stores columns k to k + 31 of a row, of which `value` holds the lane's in order. Every lane comes here, those whose row does
-// not exist as well.
+// Stores columns k to k + 31 of a row; `value` holds the lane's columns in order. All lanes must call this, also those
+// whose row does not exist.
 __device__ inline void store_columns(const Finish& by, void* out, long long row, int k, int columns, const float (&value)[8],
                                      bool exists) {
     const int place = threadIdx.x % 4;
@@ -88,8 +89,9 @@ __device__ inline void store_columns(const Finish& by, void* out, long long row,
             return round_operand(k + i / 2 * 8 + place * 2 + i % 2 < columns ? value[i] : 0.0f);
         };
 #if OPERAND_BITS == 16
-        // Four lanes have four chunks of a row in pieces of 4 bytes. They exchange them, so that each has a whole chunk: 64
-        // neighbouring bytes in one store, where pieces would fill half of what memory takes.
+        // Four lanes hold four chunks of a row in pieces of 4 bytes. They exchange pieces so that each holds a whole
+        // chunk and stores 16 bytes, 64 contiguous bytes per row; stores of single pieces would fill only half of each
+        // memory sector.
         unsigned piece[4];
 #pragma unroll
         for (int j = 0; j < 4; ++j) piece[j] = rounded(2 * j) | (unsigned)rounded(2 * j + 1) << 16;

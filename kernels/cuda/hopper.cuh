@@ -1,30 +1,31 @@
-// Primitives of compute capability 9.0 (sm_90a): boxes of images that the tensor memory accelerator (TMA) brings to shared
-// memory, mbarriers that say when they are there, and products of a warpgroup (wgmma) that read them where they lie.
+// Primitives of compute capability 9.0 (sm_90a): tensor memory accelerator (TMA) copies of tensor boxes to shared
+// memory, mbarriers that signal their arrival, and warpgroup GEMMs (wgmma) that read operands from shared memory.
 //
-// Shared memory holds rows of 128 bytes, and a swizzle of 128 bytes: chunk c of row r (16 bytes) lies at chunk c ^ r % 8.
-// TMA writes it so and wgmma reads it so; both go by address, so that arrays begin at multiples of 1024.
+// Shared memory holds rows of 128 bytes in the 128-byte swizzle: chunk c (16 bytes) of row r is stored at chunk c ^ r
+// % 8. TMA writes and wgmma reads this layout. Both derive r from the address, so arrays are aligned to 1024 bytes.
 #pragma once
 #include "operand.cuh"
 #include "shared.cuh"
 
-// Bytes of a row of shared memory, and of channels in a box.
+// Bytes of a row of shared memory, which is also the channel extent of a box.
 constexpr int SLAB_BYTES = 128;
 constexpr int SLAB_VALUES = SLAB_BYTES / sizeof(Operand);
-// Values along the inner dimension of one product: 32 bytes of them.
+// Values along the inner dimension of one wgmma: 32 bytes.
 constexpr int WGMMA_VALUES = 32 / sizeof(Operand);
 constexpr int WARPGROUP = 128;
 
-// A tensor in device memory and the box that a copy takes out of it, as the driver encodes it.
-struct alignas(64) TensorMap {
+// A tensor in device memory and the box that one copy reads, as encoded by the driver (CUtensorMap).
+struct alignas(128) TensorMap {
     unsigned long long opaque[16];
 };
 
 typedef unsigned long long Mbarrier;
 
-// An operand of wgmma (PTX ISA, "Matrix descriptor"). Where its inner dimension is the contiguous one ("K-major"), a row
-// holds the inner values of one row of the operand, `stride` bytes lie between groups of 8 rows, and `leading` has no
-// meaning. Where it is not ("MN-major"), a row holds 64 rows of the operand for one inner value, `stride` bytes lie between
-// groups of 8 inner values and `leading` bytes between groups of 64 rows.
+// Descriptor of a wgmma operand (PTX ISA, "Matrix descriptor"). If the inner dimension is contiguous ("K-major"), a
+// row of shared memory holds the inner values of one row of the operand, `stride` is the distance in bytes between
+// groups of 8 rows, and `leading` is ignored. Otherwise ("MN-major"), a row holds 64 rows of the operand for one inner
+// value, `stride` is the distance in bytes between groups of 8 inner values, and `leading` that between groups of 64
+// rows.
 __device__ inline unsigned long long wgmma_operand(const void* start, int leading, int stride) {
     constexpr unsigned long long SWIZZLE_128 = 1ull << 62;
     return SWIZZLE_128 | (unsigned long long)(stride >> 4) << 32 | (unsigned long long)(leading >> 4) << 16 |
@@ -43,7 +44,7 @@ __device__ inline void mbarrier_init(Mbarrier* barrier, int arrivals) {
     asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(shared_address(barrier)), "r"(arrivals) : "memory");
 }
 
-// Shows initialised barriers to TMA; other threads see them after a __syncthreads.
+// Makes initialised barriers visible to TMA; other threads see them after a __syncthreads.
 __device__ inline void mbarrier_init_fence() {
     asm volatile("fence.mbarrier_init.release.cluster; fence.proxy.async;" ::: "memory");
 }
@@ -52,14 +53,14 @@ __device__ inline void mbarrier_arrive(Mbarrier* barrier) {
     asm volatile("mbarrier.arrive.release.cta.shared::cta.b64 _, [%0];" ::"r"(shared_address(barrier)) : "memory");
 }
 
-// Arrives, and lets the phase wait for `bytes` bytes besides.
+// Arrives, and adds `bytes` to the bytes that the phase waits for.
 __device__ inline void mbarrier_expect(Mbarrier* barrier, int bytes) {
     asm volatile("mbarrier.arrive.expect_tx.release.cta.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(barrier)),
                  "r"(bytes)
                  : "memory");
 }
 
-// Waits for the end of the phase of this parity; the phase before the first one counts as odd and over.
+// Waits for the end of the phase with this parity; the phase before the first one counts as odd and complete.
 __device__ inline void mbarrier_wait(Mbarrier* barrier, int parity) {
     asm volatile("{.reg .pred over;\n"
                  "again: mbarrier.try_wait.parity.acquire.cta.shared::cta.b64 over, [%0], %1;\n"
@@ -68,7 +69,7 @@ __device__ inline void mbarrier_wait(Mbarrier* barrier, int parity) {
                  : "memory");
 }
 
-// ---- Copies. Boxes may reach beyond the tensor, on any side: what is outside arrives as zeros, and counts as bytes.
+// ---- Copies. Boxes may extend beyond the tensor on any side; elements outside arrive as zeros and count as bytes.
 
 __device__ inline void tma_prefetch(const TensorMap& map) {
     asm volatile("prefetch.tensormap [%0];" ::"l"(&map) : "memory");
@@ -88,15 +89,15 @@ __device__ inline void tma_load(void* to, const TensorMap& map, Mbarrier* barrie
                  : "memory");
 }
 
-// ---- Products. Every thread of a warpgroup comes here; sums are not to be touched until they are waited for.
+// ---- GEMMs. All threads of a warpgroup must call these; sums must not be touched before wgmma_wait.
 
-// Orders what was done to the sums before, and to shared memory, before the products that follow.
+// Orders earlier accesses to the sums and to shared memory before the wgmmas that follow.
 __device__ inline void wgmma_fence() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
 
-// Closes a group of products.
+// Closes a group of wgmmas.
 __device__ inline void wgmma_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
 
-// Waits until at most PENDING groups are under way.
+// Waits until at most PENDING groups are in flight.
 template <int PENDING>
 __device__ inline void wgmma_wait() {
     asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(PENDING) : "memory");
@@ -105,8 +106,8 @@ __device__ inline void wgmma_wait() {
 #define SUMS_4(sum, i) "+f"(sum[i]), "+f"(sum[i + 1]), "+f"(sum[i + 2]), "+f"(sum[i + 3])
 #define SUMS_16(sum, i) SUMS_4(sum, i), SUMS_4(sum, i + 4), SUMS_4(sum, i + 8), SUMS_4(sum, i + 12)
 
-// Keeps what is done to sums on its side of this place. To a compiler a product is over where it begins: it could use sums
-// before a wait that does not name them, or clear them behind the fence.
+// Keeps the compiler from moving accesses to the sums across this point. The compiler assumes that a wgmma has
+// finished when it is issued: it could read sums before a wait that does not name them, or clear them after the fence.
 __device__ inline void hold_sums(float (&sum)[32]) { asm volatile("" : SUMS_16(sum, 0), SUMS_16(sum, 16)::"memory"); }
 template <class Sums, int COUNT>
 __device__ inline void hold_sums(Sums (&sums)[COUNT]) {
@@ -118,13 +119,13 @@ __device__ inline void hold_sums(Sums (&sums)[COUNT]) {
 #define WGMMA_TYPES "k16.f32.bf16.bf16"
 #define WGMMA_MAJORS(major) ", " major ", " major
 #else
-// Operands of 32 bits are K-major.
+// 32-bit operands must be K-major.
 #define WGMMA_TYPES "k8.f32.tf32.tf32"
 #define WGMMA_MAJORS(major)
 #endif
 
-// sum += a * b for a 64 x WGMMA_VALUES and b WGMMA_VALUES x 64, or twice as many columns for `first` and `second`: sum i belongs
-// to row 16 * (warp % 4) + lane / 4 + i / 2 % 2 * 8 and column i / 4 * 8 + lane % 4 * 2 + i % 2.
+// sum += a * b with a of 64 x WGMMA_VALUES and b of WGMMA_VALUES x 64 (128 columns for `first` and `second`). sum[i]
+// belongs to row 16 * (warp % 4) + lane / 4 + i / 2 % 2 * 8 and column i / 4 * 8 + lane % 4 * 2 + i % 2.
 template <int MAJOR>
 __device__ inline void wgmma(float (&sum)[32], unsigned long long a, unsigned long long b) {
     asm volatile("{.reg .pred adds; setp.eq.u32 adds, 0, 0; "
@@ -149,7 +150,7 @@ __device__ inline void wgmma(float (&first)[32], float (&second)[32], unsigned l
                  : "l"(a), "l"(b), "n"(MAJOR));
 }
 
-// ---- Registers. All warps of a warpgroup say how many they will use from here on.
+// ---- Registers. All warps of a warpgroup declare how many registers per thread they use from here on.
 
 template <int REGISTERS>
 __device__ inline void registers_give_back() {

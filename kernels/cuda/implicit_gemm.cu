@@ -1,18 +1,22 @@
-// Convolution and transposed convolution as implicit matrix products: on tensor cores for bf16 and tf32, by multiply-adds
-// for f32, with the same tiles, the same copies and the same place for every sum.
+// Convolution (fprop) and transposed convolution (dgrad) as implicit GEMMs:
 //
-//   out[pixel, column] = sum over taps and channels of source[pixel moved by the tap, channel] * w[tap, column, channel]
+//   out[pixel, column] = sum over taps, channels of source[pixel moved by the tap, channel] * w[tap, column, channel]
 //
-// A block computes TILE_M pixels by TILE_N columns. STAGES slabs of both operands, 64 bytes of channels deep, are on their
-// way through cp.async while one is multiplied: no im2col matrix exists anywhere. Pixels outside the source are copied
-// as zeros. A transposed convolution of stride s falls into s*s such products, one per sub-pixel phase, so that nothing
-// is multiplied by an inserted zero; the phases share a launch. Tile, stages and order are a choice (src/tuning): each sum
-// is the same whatever was chosen. Blocks begin in the order of blockIdx, x first: a band of gridDim.x tiles of pixels under
-// all columns and phases, then the next, so that what they share stays in the cache. Where the window is no constant there
-// is one band: there are no registers for more.
+// bf16 and tf32 run on tensor cores, f32 by multiply-adds, with the same tiling, copies and accumulator layout.
 //
-// Statistics of the result, where they are wanted, are taken of 32 consecutive pixels of a phase at a time, whatever the
-// tile. What else is done to sums on their way out, and how they are written, is in epilogue.cuh.
+// Tiling: a block of 256 threads computes TILE_M pixels by TILE_N columns. STAGES - 1 slabs of both operands, 64 bytes
+// of channels deep, are in flight through cp.async while one is multiplied; no im2col matrix is materialised. Pixels
+// outside the source are copied as zeros. A transposed convolution of stride s splits into s*s GEMMs, one per
+// sub-pixel phase, so that nothing is multiplied by an inserted zero; the phases share a launch.
+//
+// Launch: blockIdx.x and the band are the pixel tile, blockIdx.y is the column tile. Blocks start in the order of
+// blockIdx, x first: a band of gridDim.x pixel tiles under all columns and phases, then the next band, so that shared
+// operands stay in the cache. A window that is not a compile-time constant has one band, because there are no
+// registers for more. Tile, stages and band are chosen by tuning (src/tuning) and do not change any sum.
+//
+// Memory: source and weights are packed operands with channels contiguous (activations NHWC). Statistics of the
+// result, if requested, cover 32 consecutive pixels of a phase at a time, independent of the tile. epilogue.cuh does
+// the rest of the epilogue and the stores.
 #include "epilogue.cuh"
 #include "index.cuh"
 #include "mma.cuh"
@@ -36,32 +40,34 @@ constexpr int WARPS_N = TILE_N / WARP_N;
 constexpr int WARP_M = TILE_M * WARPS_N / (THREADS / 32);
 constexpr int PRODUCTS_M = WARP_M / 16;
 constexpr int PRODUCTS_N = WARP_N / 8;
-// In f32, multiply-adds leave no register for more: some would spill. It is there that a pass of its own costs least.
+// The f32 kernels take no statistics: their multiply-adds leave no registers for it, and some would spill. A separate
+// pass costs least there.
 constexpr bool STATISTICS = OPERAND_BITS != 32;
 static_assert(!STATISTICS || WARP_M % SLICE_PIXELS == 0, "a warp takes statistics of whole slices");
 
-// Statistics must not cost the widest tile that is chosen by shape the second block of a multiprocessor. Others are left to be
-// measured: held to as many registers, some would spill.
+// Statistics must not cost the widest default tile its second block per multiprocessor. Other tiles have no such
+// bound: some would spill if limited to as many registers. Tuning measures them.
 #if TILE_M == 128 && TILE_N == 128 && STAGES == 3 && OPERAND_BITS != 32
 #define LAUNCH_BOUNDS __launch_bounds__(THREADS, 2)
 #else
 #define LAUNCH_BOUNDS __launch_bounds__(THREADS)
 #endif
 
-// Where a chunk of a slab lies: two rows share 128 bytes, and an exclusive or spreads the chunks that one ldmatrix reads
-// over all banks.
+// Position of a chunk in a slab: two rows share 128 bytes, and the exclusive or spreads the chunks that one ldmatrix
+// reads over all banks.
 __device__ inline int chunk_at(int row, int chunk) {
     return row / 2 * 8 + row % 2 * 4 + (chunk ^ (row / 2 % 4));
 }
 
-// Adds the product of a slab of the source and one of the weights to the sums of a warp: sum[i][j][2h + e] belongs to row
-// 16i + 8h + lane / 4 and column 8j + lane % 4 * 2 + e of the warp's part of the tile.
+// Multiplies a slab of the source by one of the weights and adds to the sums of a warp: sum[i][j][2h + e] belongs to
+// row 16i + 8h + lane / 4 and column 8j + lane % 4 * 2 + e of the warp's part of the tile.
 #if OPERAND_BITS == 32
 __device__ inline void multiply_slab(float (&sum)[PRODUCTS_M][PRODUCTS_N][4], const uint4* a, const uint4* b,
                                      int warp_row, int warp_column, int lane) {
     const float4* const left_slab = (const float4*)a;
     const float4* const right_slab = (const float4*)b;
-    // Unrolled, the loads of all chunks would be hoisted, and their registers would halve the occupancy.
+    // If this loop were unrolled, the loads of all chunks would be hoisted, and their registers would halve the
+    // occupancy.
 #pragma unroll 1
     for (int chunk = 0; chunk < SLAB_CHUNKS; ++chunk) {
         float4 left[2 * PRODUCTS_M];
@@ -106,7 +112,7 @@ __device__ inline void multiply_slab(float (&sum)[PRODUCTS_M][PRODUCTS_N][4], co
 }
 #endif
 
-// Moments of the tile's columns. Of a phase there are `phase_slices` slices, those beyond its pixels included.
+// Stores the moments of the tile's columns. A phase has `phase_slices` slices, including those beyond its pixels.
 __device__ inline void store_slices(const Slices& slices, int phase, int phase_slices,
                                     const float (&sum)[PRODUCTS_M][PRODUCTS_N][4], int first_pixel, int pixels,
                                     int first_column, int columns, bool counts) {
@@ -150,7 +156,7 @@ __device__ inline void implicit_product(const Product& g, int band, int phase, c
         return;
     }
 
-    // This thread copies one chunk of every 64th row of each slab. Its pixels are the same throughout.
+    // This thread copies one chunk of every 64th row of each slab. Its pixels stay the same for all slabs.
     const int chunk = threadIdx.x % SLAB_CHUNKS, first_row = threadIdx.x / SLAB_CHUNKS;
     int image[TILE_M / 64], top[TILE_M / 64], left[TILE_M / 64];
 #pragma unroll
@@ -162,7 +168,7 @@ __device__ inline void implicit_product(const Product& g, int band, int phase, c
         left[i] = g.column.origin + column * g.column.advance;
     }
 
-    // The next slab to copy: tap (tap_row, tap_column), from channel `channel` on.
+    // The next slab to copy: tap (tap_row, tap_column), channels from `channel` on.
     int tap_row = 0, tap_column = 0, channel = chunk * CHUNK_VALUES, slab = 0;
     auto copy_slab = [&](int stage) {
         uint4* const a = storage + stage * STAGE_CHUNKS;
@@ -241,15 +247,15 @@ __device__ inline void implicit_product(const Product& g, int band, int phase, c
     }
 }
 
-// x: [batch, height, width, depth], w: [taps, outputs, depth], both packed; y as `finish` says. blockIdx.z is the band.
+// x: [batch, height, width, depth], w: [taps, outputs, depth], both packed; y as in `finish`. blockIdx.z is the band.
 extern "C" __global__ void LAUNCH_BOUNDS
     conv_fprop_tiled(const ConvShape s, int depth, const Operand* x, const Operand* w, void* y, const Finish finish,
                      const Slices slices, int phase_slices) {
     implicit_product(fprop_product(s, depth), WINDOW_ROWS ? blockIdx.z : 0, 0, x, w, y, finish, slices, phase_slices);
 }
 
-// y: [batch, rows, columns, depth], w: [taps, channels, depth], both packed; x as `finish` says. blockIdx.z is the phase and,
-// running slower, the band.
+// y: [batch, rows, columns, depth], w: [taps, channels, depth], both packed; x as in `finish`. blockIdx.z is band *
+// phases + phase.
 extern "C" __global__ void LAUNCH_BOUNDS
     conv_dgrad_tiled(const ConvShape s, int depth, const Operand* y, const Operand* w, void* x, const Finish finish,
                      const Slices slices, int phase_slices) {

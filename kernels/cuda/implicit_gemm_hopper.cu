@@ -1,17 +1,20 @@
-// Convolution and transposed convolution as implicit matrix products (product.cuh) for compute capability 9.0, in bf16 or
-// tf32.
+// Convolution (fprop) and transposed convolution (dgrad) as implicit GEMMs (formula in product.cuh) for compute
+// capability 9.0, in bf16 or tf32.
 //
-// A block computes TILE_M pixels by TILE_N columns at a time, half of the pixels in each of two warpgroups. A tile's pixels
-// are a rectangle of one image or of several, so that for one tap and 128 bytes of channels its operand is one box of the
-// source: TMA brings it with a single instruction, zeros for what lies outside the image included. One thread does nothing
-// but ask for boxes. The grid is as large as the device; blocks take tiles in turn, those of the phase with the most taps
-// first. Tile, stages and order are a choice (src/tuning): each sum is the same whatever was chosen.
+// Tiling: a block computes TILE_M pixels by TILE_N columns at a time, half of the pixels in each of two consumer
+// warpgroups. The pixels of a tile are a rectangle of one or several images, so that for one tap and 128 bytes of
+// channels its operand is one box of the source, which TMA copies with a single instruction, including zeros outside
+// the image. One producer thread issues the copies. If a transposed convolution has few channels, a tile computes two
+// phases of neighbouring columns, each in half of the tile's columns: they read the same boxes of the source, which
+// are most of the traffic of a narrow tile.
 //
-// Where a transposed convolution has few channels, a tile computes two phases of neighbouring columns, in halves of its
-// columns: they look at the same boxes of the source, which are most of what a narrow tile has to bring.
+// Launch: a persistent grid, at most one block of 384 threads per multiprocessor. Blocks take tiles round-robin,
+// starting with the phase that has the most taps. Tile, stages and band are chosen by tuning (src/tuning) and do not
+// change any sum.
 //
-// Statistics of the result, where they are wanted, are taken of the 32 pixels of a tile that a warp computes. What else is done
-// to sums on their way out, and how they are written, is in epilogue.cuh.
+// Memory: source and weights are packed operands with channels contiguous (activations NHWC). Statistics of the
+// result, if requested, cover the 32 pixels of a tile that one warp computes. epilogue.cuh does the rest of the
+// epilogue and the stores.
 #include "epilogue.cuh"
 #include "index.cuh"
 #include "moments.cuh"
@@ -23,7 +26,7 @@
 #define TILE_N 128
 #define STAGES 4
 #endif
-// Phases that a tile of a transposed convolution computes at once: 1 or 2.
+// Phases of a transposed convolution that a tile computes at once: 1 or 2.
 #ifndef PHASES
 #define PHASES 1
 #endif
@@ -36,15 +39,15 @@ constexpr int PRODUCTS_M = TILE_M / CONSUMERS / 64;
 typedef Pipeline<STAGES, STAGE_BYTES> Stages;
 DYNAMIC_SHARED(stage_memory, Stages::SHARED_BYTES)
 
-// A tile is `columns` by `rows` pixels of `images` images, TILE_M in all; a phase has across * down * deep of them. For `band`
-// see tile_place.
+// A tile is `columns` by `rows` pixels of `images` images, TILE_M in all; a phase has across * down * deep of them.
+// tile_place explains `band`.
 struct PixelTiles {
     int columns, rows, images;
     int across, down, deep;
     int band;
 };
 
-// Where a tile lies: its first pixel, within its phases, and its first column.
+// Position of a tile: its first pixel within its phases, and its first column.
 struct Tile {
     int phase, column, row, image, output;
 };
@@ -62,21 +65,21 @@ __device__ inline Tile tile_at(int index, const PixelTiles& t, int output_tiles)
     return tile;
 }
 
-// The phases that one tile computes. They differ in the columns of their pixels only: shift i of the source lies under tap
-// i of the first phase and tap i - lead of the last. The last has as many taps as the first or one less, so that every shift
-// but those before `lead` and those beyond its taps is for both.
+// The phases that one tile computes. They differ only in the columns of their pixels: shift i of the source lies under
+// tap i of the first phase and tap i - lead of the last. The last has as many taps as the first or one less, so both
+// use every shift except those before `lead` and those beyond the last one's taps.
 template <int TOGETHER>
 struct Phases {
     Product product[TOGETHER];
 
     __device__ int lead() const { return product[0].column.origin - product[TOGETHER - 1].column.origin; }
-    // Shifts for all phases, and those for the first one alone.
+    // Number of shifts that all phases use, and of those that only the first one uses.
     __device__ int shared() const { return product[TOGETHER - 1].column.taps; }
     __device__ int alone() const { return max(product[0].column.taps, lead() + shared()) - shared(); }
     __device__ int shift_alone(int i) const { return i < lead() ? i : i + shared(); }
 };
 
-// sum += the products of `slabs` slabs, in the first COLUMNS columns of the tile.
+// sum += source * weights over `slabs` slabs, in the first COLUMNS columns of the tile.
 template <int COLUMNS>
 __device__ inline void multiply_slabs(Stages& stages, int slabs, float (&sum)[PRODUCTS_M][TILE_N / 64][32],
                                       int warpgroup) {
@@ -103,7 +106,7 @@ __device__ inline void multiply_slabs(Stages& stages, int slabs, float (&sum)[PR
             }
         }
         wgmma_commit();
-        // One group stays under way, so that the next follows it without a gap.
+        // One group stays in flight, so that the next one follows without a gap.
         if (slab > 0) {
             wgmma_wait<1>();
             stages.release(1);
@@ -115,7 +118,7 @@ __device__ inline void multiply_slabs(Stages& stages, int slabs, float (&sum)[PR
     if (slabs > 0) stages.release(1);
 }
 
-// What the sums of all phases become, those of columns `output` and on.
+// Applies the epilogue to the sums of all phases, for columns from `output` on.
 template <int TOGETHER>
 __device__ inline void finish_sums(float (&sum)[PRODUCTS_M][TILE_N / 64][32], const Finish& finish, int output, int columns) {
     unrolled<TILE_N / TOGETHER / 32>([&](auto group) {
@@ -151,7 +154,7 @@ __device__ inline void store_pixel(const Phases<TOGETHER>& phases, const float (
     });
 }
 
-// Moments of the columns of one phase, of the pixels that a warp has. The pixels of a tile make 8 slices for each phase.
+// Stores the moments of one phase's columns over the pixels of a warp. The pixels of a tile make 8 slices per phase.
 template <int TOGETHER, int PHASE>
 __device__ inline void store_slice(const Phases<TOGETHER>& phases, const float (&sum)[PRODUCTS_M][TILE_N / 64][32],
                                    const Slices& slices, int pixel_tile, const Tile& tile, const PixelTiles& t, int columns) {
@@ -186,7 +189,7 @@ __device__ inline void store_slice(const Phases<TOGETHER>& phases, const float (
     });
 }
 
-// `phases_of` gives the phases of group `index` of `groups`.
+// Producer and consumer loops over all tiles. `phases_of(index)` returns the phases of group `index`, of `groups`.
 template <int TOGETHER, class PhasesOf>
 __device__ inline void persistent_product(const PhasesOf& phases_of, int groups, const PixelTiles& t, int columns,
                                           const TensorMap& source, const TensorMap& w, void* out, const Finish& finish,
@@ -207,7 +210,7 @@ __device__ inline void persistent_product(const PhasesOf& phases_of, int groups,
             const Product& g = phases.product[0];
             const int top = g.row.origin + tile.row * g.row.advance;
             const int left = g.column.origin + tile.column * g.column.advance;
-            // Brings what lies under one shift, and the weights of the first `count` phases.
+            // Copies the source under one shift, and the weights of the first `count` phases.
             auto copy_slabs = [&](int tap_row, int shift, int count) {
                 const int window_row = g.row.tap_first + tap_row * g.row.tap_step;
                 for (int channel = 0; channel < g.depth; channel += SLAB_VALUES) {
@@ -217,7 +220,7 @@ __device__ inline void persistent_product(const PhasesOf& phases_of, int groups,
                     for (int i = 0; i < count; ++i) {
                         const Axis& axis = phases.product[i].column;
                         const int tap = shift - (i > 0 ? phases.lead() : 0);
-                        // A tap that the first phase lacks brings zeros.
+                        // A tap that the first phase does not have reads zeros.
                         const bool exists = tap < axis.taps;
                         tma_load(stages.memory() + SOURCE_BYTES + i * (WEIGHT_BYTES / TOGETHER), w, full, channel,
                                  exists ? tile.output : columns,
@@ -263,7 +266,7 @@ __device__ inline void persistent_product(const PhasesOf& phases_of, int groups,
             }
         });
         if (slices.counts) {
-            // Of the tile as it lies, whatever the order in which tiles are computed.
+            // The index depends on the position of the tile, not on the order in which tiles are computed.
             const int pixel_tile =
                 ((tile.phase * t.deep + tile.image / t.images) * t.down + tile.row / t.rows) * t.across +
                 tile.column / t.columns;
@@ -275,8 +278,8 @@ __device__ inline void persistent_product(const PhasesOf& phases_of, int groups,
     }
 }
 
-// x: [batch, height, width, depth] in boxes that step over pixels by the stride, w: [taps, outputs, depth]; y as `finish`
-// says.
+// x: [batch, height, width, depth], read in boxes that step over pixels by the stride; w: [taps, outputs, depth]; y as
+// in `finish`.
 extern "C" __global__ void __launch_bounds__(THREADS, 1)
     conv_fprop_hopper(const ConvShape s, const PixelTiles t, int depth, const __grid_constant__ TensorMap x,
                       const __grid_constant__ TensorMap w, void* y, const Finish finish, const Slices slices) {
@@ -284,11 +287,11 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
     persistent_product<1>(phases_of, 1, t, s.outputs, x, w, y, finish, slices);
 }
 
-// y: [batch, rows, columns, depth], w: [taps, channels, depth]; x as `finish` says.
+// y: [batch, rows, columns, depth], w: [taps, channels, depth]; x as in `finish`.
 extern "C" __global__ void __launch_bounds__(THREADS, 1)
     conv_dgrad_hopper(const ConvShape s, const PixelTiles t, int depth, const __grid_constant__ TensorMap y,
                       const __grid_constant__ TensorMap w, void* x, const Finish finish, const Slices slices) {
-    // Phases by their first tap: the earlier it is, the more follow.
+    // Phases in the order of their first tap: the smaller it is, the more taps follow.
     auto phase = [](int first_tap, int begin, int stride) { return (first_tap + stride - begin % stride) % stride; };
     const int groups = s.stride_columns() / PHASES;
     auto phases_of = [&](int index) {

@@ -1,12 +1,17 @@
-// The weight gradient as an implicit matrix product for compute capability 9.0, in bf16.
+// Weight gradient (wgrad) as an implicit GEMM for compute capability 9.0, in bf16:
 //
 //   w[(tap, c), k] = sum over pixels of x[pixel moved by the tap, c] * y[pixel, k]
 //
-// Rows come in blocks of 64 channels under one tap: two or four of them make a tile of TILE_M, half of them in each of two
-// warpgroups, so that 64 channels waste nothing. The inner dimension is 64 pixels at a time, a rectangle of one image or of
-// several. TMA brings it as it lies in memory, pixel by pixel, and wgmma reads it across ("MN-major"). Pixels outside x, and
-// those of a rectangle outside y, arrive as zeros. A tile sums over its share of the rectangles; column_totals adds the
-// shares, in a fixed order.
+// Tiling: the rows (tap, c) come in blocks of 64 channels under one tap. Two or four of these blocks make a tile of
+// TILE_M rows, half of them in each of two consumer warpgroups, so that 64 channels waste nothing; a tile has TILE_N
+// columns. The inner dimension advances by slabs of 64 pixels, a rectangle of one or several images. TMA copies it
+// pixel by pixel as it is stored, and wgmma reads it transposed ("MN-major"). Pixels outside x, and those of a
+// rectangle outside y, arrive as zeros.
+//
+// Launch: a persistent grid, at most one block of 384 threads per multiprocessor. Split-K: a tile sums the pixels of
+// one slice; column_totals adds the slices in a fixed order.
+//
+// Memory: x and y are packed operands with channels contiguous (NHWC); the partial sums are f32.
 #include "index.cuh"
 #include "pipeline.cuh"
 
@@ -26,15 +31,15 @@ constexpr int PRODUCTS_M = ROW_BLOCKS / CONSUMERS;
 typedef Pipeline<STAGES, STAGE_BYTES> Stages;
 DYNAMIC_SHARED(stage_memory, Stages::SHARED_BYTES)
 
-// A slab is `columns` by `rows` pixels of `images` images, SLAB_PIXELS in all; y has across * down * deep of them, of which
-// every slice sums `share`.
+// A slab is `columns` by `rows` pixels of `images` images, SLAB_PIXELS in all; y has across * down * deep slabs, of
+// which every split-K slice sums `share`.
 struct PixelSlabs {
     int columns, rows, images;
     int across, down, deep;
     int share, slices;
 };
 
-// 64 rows of the result; a block beyond the last has no channels.
+// 64 rows of the result; a block beyond the last one has no channels.
 struct RowBlock {
     int tap_row, tap_column, channel;
 };
@@ -45,7 +50,7 @@ __device__ inline RowBlock row_block(const ConvShape& s, int index) {
             tap < s.taps() ? index % blocks * SLAB_VALUES : blocks * SLAB_VALUES};
 }
 
-// Where a tile lies: its first block of rows, its first column, and the slabs that it sums.
+// Position of a tile: its first block of rows, its first column, and the slabs that it sums.
 struct Tile {
     int block, output, slice, first, last;
 };
@@ -62,8 +67,8 @@ __device__ inline Tile tile_at(const ConvShape& s, const PixelSlabs& p, int inde
     return tile;
 }
 
-// x: [batch, height, width, channels] in boxes that step over pixels by the stride, y: [batch, rows, columns, outputs], both
-// packed; partials: [slices, taps, channels, outputs].
+// x: [batch, height, width, channels], read in boxes that step over pixels by the stride; y:
+// [batch, rows, columns, outputs]; both packed. partials: [slices, taps, channels, outputs].
 extern "C" __global__ void __launch_bounds__(THREADS, 1)
     conv_wgrad_hopper(const ConvShape s, const PixelSlabs p, const __grid_constant__ TensorMap x,
                       const __grid_constant__ TensorMap y, float* partials) {

@@ -1,11 +1,16 @@
-// The weight gradient as an implicit matrix product: on tensor cores for bf16 and tf32, by multiply-adds for f32.
+// Weight gradient (wgrad) as an implicit GEMM, on tensor cores for bf16 and tf32, by multiply-adds for f32:
 //
 //   w[(tap, c), k] = sum over pixels of x[pixel moved by the tap, c] * y[pixel, k]
 //
-// Here the inner dimension, pixels, is the outer one in memory, so that fragments are transposed on their way out of
-// shared memory. A block computes TILE_M rows (tap, c) by TILE_N columns k over its share of the pixels; column_totals
-// adds the shares, in a fixed order. Tile and stages are a choice (src/tuning) that no sum depends on; the share is one
-// that sums depend on.
+// Tiling: a block of 256 threads computes TILE_M rows (tap, c) by TILE_N columns k. The inner dimension, pixels, is
+// not the contiguous one in memory, so fragments are transposed when they are loaded from shared memory. STAGES slabs
+// of 64 bytes per row are in flight through cp.async.
+//
+// Launch: blockIdx.x is the row tile, blockIdx.y the column tile, blockIdx.z the split-K slice of the pixels;
+// column_totals adds the slices in a fixed order. Tile and stages are chosen by tuning (src/tuning) and do not change
+// any sum; the number of slices does.
+//
+// Memory: x and y are packed operands with channels contiguous (NHWC); the partial sums are f32.
 #include "index.cuh"
 #include "mma.cuh"
 
@@ -17,7 +22,7 @@
 
 constexpr int THREADS = 256;
 constexpr int SLAB_PIXELS = 64 / sizeof(Operand);
-// Chunks of a pixel in a slab of the left operand, and of the right one.
+// Chunks per pixel in a slab of the left operand, and of the right one.
 constexpr int CHUNKS_M = TILE_M / CHUNK_VALUES;
 constexpr int CHUNKS_N = TILE_N / CHUNK_VALUES;
 constexpr int STAGE_CHUNKS = SLAB_PIXELS * (CHUNKS_M + CHUNKS_N);
@@ -30,16 +35,16 @@ constexpr int WARP_M = TILE_M * WARPS_N / (THREADS / 32);
 constexpr int PRODUCTS_M = WARP_M / 16;
 constexpr int PRODUCTS_N = WARP_N / 8;
 
-// Where a chunk of a pixel lies. The exclusive or spreads what one warp reads at once over all banks: 8 pixels of one
-// chunk by ldmatrix for bf16, 4 pixels of two chunks by plain loads for tf32, which ldmatrix cannot transpose. In f32 a
-// warp reads one pixel at a time, and its values may lie in order.
+// Position of a chunk of a pixel. The exclusive or spreads the chunks that one warp reads at once over all banks: 8
+// pixels of one chunk by ldmatrix for bf16, 4 pixels of two chunks by plain loads for tf32, which ldmatrix cannot
+// transpose. In f32 a warp reads one pixel at a time, and its values are stored in order.
 template <int CHUNKS>
 __device__ inline int chunk_at(int pixel, int chunk) {
     return pixel * CHUNKS + (chunk ^ (OPERAND_BITS == 16 ? pixel % 8 : OPERAND_BITS == 19 ? pixel % 4 * 2 : 0));
 }
 
 #if OPERAND_BITS == 16
-// The 16 rows from `row` on of the left operand, for the inner values from `pixel` on.
+// Loads 16 rows of the left operand, from `row` on, for the inner values from `pixel` on.
 __device__ inline void load_left(unsigned (&fragment)[4], const uint4* slab, int pixel, int row, int lane) {
     const int matrix = lane / 8;
     load_matrices_transposed(fragment,
@@ -47,7 +52,7 @@ __device__ inline void load_left(unsigned (&fragment)[4], const uint4* slab, int
                                                        row / CHUNK_VALUES + matrix % 2));
 }
 
-// The same of 16 columns of the right operand: two products' worth.
+// Loads 16 columns of the right operand, enough for two mma.
 __device__ inline void load_right(unsigned (&fragment)[4], const uint4* slab, int pixel, int column, int lane) {
     const int matrix = lane / 8;
     load_matrices_transposed(fragment,
@@ -76,8 +81,8 @@ __device__ inline void load_right(unsigned (&fragment)[4], const uint4* slab, in
 }
 #endif
 
-// Adds the product of a slab of x and one of y to the sums of a warp: sum[i][j][2h + e] belongs to row 16i + 8h + lane / 4
-// and column 8j + lane % 4 * 2 + e of the warp's part of the tile.
+// Multiplies a slab of x by one of y and adds to the sums of a warp: sum[i][j][2h + e] belongs to row 16i + 8h + lane
+// / 4 and column 8j + lane % 4 * 2 + e of the warp's part of the tile.
 #if OPERAND_BITS == 32
 __device__ inline void multiply_slab(float (&sum)[PRODUCTS_M][PRODUCTS_N][4], const uint4* a, const uint4* b,
                                      int warp_row, int warp_column, int lane) {
@@ -117,7 +122,7 @@ __device__ inline void multiply_slab(float (&sum)[PRODUCTS_M][PRODUCTS_N][4], co
 }
 #endif
 
-// x: [batch, height, width, depth_x], y: [batch, rows, columns, depth_y], both packed. Block layer blockIdx.z sums over
+// x: [batch, height, width, depth_x], y: [batch, rows, columns, depth_y], both packed. Slice blockIdx.z sums over
 // `share` pixels, a multiple of SLAB_PIXELS.
 extern "C" __global__ void __launch_bounds__(THREADS)
     conv_wgrad_tiled(const ConvShape s, int depth_x, int depth_y, int share, const Operand* x, const Operand* y,
@@ -127,14 +132,14 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     const int first = blockIdx.z * share, last = min(pixels, first + share);
     const int first_row = blockIdx.x * TILE_M, first_column = blockIdx.y * TILE_N;
 
-    // Of each operand this thread copies one chunk of every so many pixels; the chunk stays the same throughout.
+    // This thread copies one chunk of every STEP_M-th (STEP_N-th) pixel of each operand; the chunk stays the same.
     constexpr int STEP_M = THREADS / CHUNKS_M, STEP_N = THREADS / CHUNKS_N;
     const int chunk_m = threadIdx.x % CHUNKS_M, pixel_m = threadIdx.x / CHUNKS_M;
     const int chunk_n = threadIdx.x % CHUNKS_N, pixel_n = threadIdx.x / CHUNKS_N;
     const int row = first_row + chunk_m * CHUNK_VALUES, column = first_column + chunk_n * CHUNK_VALUES;
     const int tap = row / depth_x, channel = row % depth_x;
     const int tap_row = tap / s.window_columns() - s.begin_row, tap_column = tap % s.window_columns() - s.begin_column;
-    // The pixels of x that it copies next: slabs are copied in order, so that no division is needed again.
+    // The pixels of x to copy next. Slabs are copied in order, so that no further division is needed.
     constexpr int COPIES_M = SLAB_PIXELS / STEP_M, COPIES_N = SLAB_PIXELS / STEP_N;
     int n[COPIES_M], p[COPIES_M], q[COPIES_M];
 #pragma unroll
@@ -145,7 +150,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     auto copy_slab = [&](int slab) {
         uint4* const a = storage + slab % STAGES * STAGE_CHUNKS;
         uint4* const b = a + SLAB_PIXELS * CHUNKS_M;
-        // Copies of both operands take turns, which takes fewer registers than one after the other.
+        // Alternating between the operands takes fewer registers than copying one after the other.
 #pragma unroll
         for (int i = 0; i < COPIES_M || i < COPIES_N; ++i) {
             if (i < COPIES_M) {

@@ -1,14 +1,14 @@
-// Who a thread is, and what a convolution looks like.
+// Thread index, paired stores, and the shape of a convolution.
 #pragma once
 
-// Position of this thread among all threads of a one-dimensional launch. Tensors have less than 2^31 elements, so that
-// positions are divided in 32 bits: in 64, a division costs as much as reading the element.
+// Index of this thread in a one-dimensional launch. Tensors have fewer than 2^31 elements, so that indices are divided
+// in 32 bits: a 64-bit division costs as much as reading the element.
 __device__ inline unsigned global_thread() { return blockIdx.x * blockDim.x + threadIdx.x; }
 
 __device__ inline int ceil_div(int a, int b) { return (a + b - 1) / b; }
 
-// Stores the values of columns k and k + 1 of a row, k being even, as far as there are that many columns. Both at once
-// where rows are aligned to it: apart, each would fill half of what memory takes.
+// Stores the values of columns k and k + 1 of a row, for even k, as far as these columns exist. Aligned rows take both
+// values in one store; two stores would each fill half of a memory transaction.
 __device__ inline void store_pair(float* row, int k, int columns, float first, float second) {
     if (columns % 2 == 0) {
         if (k < columns) *(float2*)(row + k) = make_float2(first, second);
@@ -18,7 +18,7 @@ __device__ inline void store_pair(float* row, int k, int columns, float first, f
     if (k + 1 < columns) row[k + 1] = second;
 }
 
-// The window may be fixed when the kernel is compiled: loops over it unroll, and divisions by the stride become shifts.
+// The window may be a compile-time constant: loops over it are unrolled, and divisions by the stride become shifts.
 #ifndef WINDOW_ROWS
 #define WINDOW_ROWS 0
 #define WINDOW_COLUMNS 0
@@ -26,8 +26,8 @@ __device__ inline void store_pair(float* row, int k, int columns, float first, f
 #define STRIDE_COLUMNS 0
 #endif
 
-// y[n, p, q, k] = sum of x[n, p*stride - begin + r, q*stride - begin + s, c] * w[r, s, c, k], all row-major.
-// fprop computes y, dgrad computes x (the adjoint), wgrad computes w.
+// y[n, p, q, k] = sum of x[n, p*stride - begin + r, q*stride - begin + s, c] * w[r, s, c, k], all row-major. fprop
+// computes y, dgrad computes x (the adjoint), wgrad computes w.
 struct ConvShape {
     int batch;
     int height, width, channels;  // x: [batch, height, width, channels]

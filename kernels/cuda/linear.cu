@@ -1,5 +1,7 @@
-// A linear layer with one output: y[row] = x[row, :] . weight + bias. One block per row, because there are few rows.
-// Every other linear layer is a convolution of one-pixel images.
+// A linear layer with one output: y[row] = x[row, :] . weight + bias, f32, rows contiguous.
+//
+// Launch: one block of 256 threads per row, because there are few rows. Every other linear layer is a convolution of
+// 1x1 images.
 #include "reduce.cuh"
 
 extern "C" __global__ void linear_dot(int inputs, const float* x, const float* weight, const float* bias, float* y) {

@@ -1,8 +1,13 @@
-// Binary cross-entropy on logits against one target: max(x, 0) - x * target + ln(1 + exp(-|x|)), mean over the batch.
+// Binary cross-entropy of logits x against one target, averaged over the batch:
+//   max(x, 0) - x * target + ln(1 + exp(-|x|)),
+// and its gradient (sigmoid(x) - target) / length.
+//
+// Launch: 256 threads per block; the loss takes one block, because a batch has few logits, the gradient one thread per
+// logit. Logits are contiguous f32.
 #include "index.cuh"
 #include "reduce.cuh"
 
-// One block: a batch has few logits.
+// Writes the mean loss; one block.
 extern "C" __global__ void bce_with_logits(int length, float target, const float* logits, float* loss) {
     __shared__ float scratch[32];
     float sum = 0.0f;
@@ -14,7 +19,7 @@ extern "C" __global__ void bce_with_logits(int length, float target, const float
     if (threadIdx.x == 0) loss[0] = sum / (float)length;
 }
 
-// The exponential is always of a negative number, so that nothing overflows.
+// The argument of the exponential is never positive, so it cannot overflow.
 extern "C" __global__ void bce_with_logits_gradient(int length, float target, const float* logits, const float* dloss,
                                                     float* dlogits) {
     const unsigned i = global_thread();

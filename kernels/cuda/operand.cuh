@@ -1,6 +1,6 @@
-// What products multiply. OPERAND_BITS is 16 for bf16, 19 for tf32 (of the 32 it lies in) and 32 for f32.
+// Format of GEMM operands. OPERAND_BITS is 16 for bf16, 19 for tf32 (stored in 32 bits) and 32 for f32.
 //
-// Operands lie in chunks of 16 bytes, which is what one asynchronous copy moves: 8 values of bf16 or 4 of the others.
+// Operands are stored in chunks of 16 bytes, the size of one asynchronous copy: 8 bf16 values or 4 of the others.
 #pragma once
 
 #ifndef OPERAND_BITS
@@ -10,7 +10,7 @@
 #if OPERAND_BITS == 16
 typedef unsigned short Operand;
 
-// To the nearest bf16, ties to even.
+// Rounds to the nearest bf16, ties to even.
 __device__ inline Operand round_operand(float value) {
     const unsigned bits = __float_as_uint(value);
     if ((bits & 0x7fffffffu) > 0x7f800000u) return 0x7fc0;
@@ -19,7 +19,7 @@ __device__ inline Operand round_operand(float value) {
 #elif OPERAND_BITS == 19
 typedef float Operand;
 
-// To the nearest tf32, ties away from zero. The hardware drops the 13 low bits, which would be twice the error.
+// Rounds to the nearest tf32, ties away from zero. The hardware truncates the 13 low bits, which doubles the error.
 __device__ inline Operand round_operand(float value) {
     const unsigned bits = __float_as_uint(value);
     if ((bits & 0x7f800000u) == 0x7f800000u) return value;
@@ -31,7 +31,7 @@ typedef float Operand;
 __device__ inline Operand round_operand(float value) { return value; }
 #endif
 
-// What a pass over an image reads: operands of products that are kept of it, or f32.
+// Storage type of a tensor that a memory-bound pass reads: packed bf16 operands, or f32.
 template <int BITS>
 struct ImageOf {
     typedef float Value;

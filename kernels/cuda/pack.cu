@@ -1,5 +1,8 @@
-// Operands of products: rounded to the operand format, the innermost axis padded with zeros to whole chunks, so that
-// every copy is aligned and none needs a remainder.
+// Packs GEMM operands: rounds f32 to the operand format and pads the innermost axis with zeros to whole chunks of 16
+// bytes, so that every copy is aligned and none needs a remainder.
+//
+// Launch: pack_rows has 256 threads per block, one chunk per thread; pack_transposed has blocks of 32 x 8 threads,
+// each transposing a 32 x 32 tile of one tap through shared memory. All tensors are row-major.
 #include "index.cuh"
 #include "operand.cuh"
 
@@ -33,7 +36,7 @@ extern "C" __global__ void pack_rows(int rows, int channels, int padded, const f
     packed[i] = chunk;
 }
 
-// packed[tap, k, 0 ... padded - 1] from w[tap, 0 ... channels - 1, k], through a tile, so that both sides coalesce.
+// packed[tap, k, 0 ... padded - 1] from w[tap, 0 ... channels - 1, k]; the tile makes reads and writes coalesce.
 extern "C" __global__ void pack_transposed(int channels, int outputs, int padded, const float* w, Operand* packed) {
     __shared__ float tile[32][33];
     const int tap = blockIdx.z;

@@ -1,14 +1,15 @@
-// A ring of stages between one thread that copies and two warpgroups that multiply.
+// Ring of shared-memory stages between one producer thread, which copies, and two consumer warpgroups, which multiply.
 //
-// A stage is full when its bytes have come, and empty when every warp that multiplies has said that it is done with it.
-// Both sides walk through the stages in the same order, however many tiles they belong to.
+// A stage is full when its bytes have arrived, and empty when every consumer warp has released it. Both sides go
+// through the stages in the same order, across all tiles of a block.
 #pragma once
 #include "hopper.cuh"
 
-// Warpgroups that multiply; one more copies.
+// Consumer warpgroups; one further warpgroup is the producer.
 constexpr int CONSUMERS = 2;
 constexpr int THREADS = (CONSUMERS + 1) * WARPGROUP;
-// A block has all 65,536 registers of a multiprocessor: 168 for each thread at first, then most of them where the sums are.
+// A block has all 65,536 registers of a multiprocessor: 168 per thread at first, later most of them in the consumers,
+// which hold the sums.
 constexpr int PRODUCER_REGISTERS = 40;
 constexpr int CONSUMER_REGISTERS = 232;
 
@@ -41,14 +42,14 @@ struct Pipeline {
         }
     }
 
-    // The one that copies: waits for room, and says how much will come.
+    // Producer: waits for an empty stage and announces `bytes` bytes.
     __device__ Mbarrier* acquire(int bytes = BYTES) {
         mbarrier_wait(empty(stage), parity ^ 1);
         mbarrier_expect(full(stage), bytes);
         return full(stage);
     }
 
-    // Those that multiply: wait for what is to come, and give back the stage `behind` stages before this one.
+    // Consumers: wait for the current stage, and release the stage `behind` stages before it.
     __device__ void wait() const { mbarrier_wait(full(stage), parity); }
     __device__ void release(int behind) const {
         if (threadIdx.x % 32 == 0) mbarrier_arrive(empty((stage + DEPTH - behind) % DEPTH));

@@ -1,11 +1,11 @@
-// A convolution, or one sub-pixel phase of a transposed one, as an implicit matrix product.
+// Geometry of a convolution, or of one sub-pixel phase of a transposed convolution, as an implicit GEMM:
 //
-//   out[pixel, column] = sum over taps and channels of source[pixel moved by the tap, channel] * w[tap, column, channel]
+//   out[pixel, column] = sum over taps, channels of source[pixel moved by the tap, channel] * w[tap, column, channel]
 #pragma once
 #include "index.cuh"
 
-// How pixels of the output find pixels of the source: along each axis, output pixel i lies at first + i * step, and its
-// tap j reads source pixel origin + i * advance + j * direction with tap number tap_first + j * tap_step of the window.
+// Mapping from output pixels to source pixels along one axis: output pixel i lies at first + i * step, and its tap j
+// reads source pixel origin + i * advance + j * direction with tap tap_first + j * tap_step of the window.
 struct Axis {
     int pixels, first, step;
     int origin, advance, direction;
@@ -16,12 +16,13 @@ struct Axis {
 struct Product {
     Axis row, column;
     int batch, window_columns;
-    int depth;    // channels of the source, whole chunks
+    int depth;    // channels of the source, padded to whole chunks
     int columns;  // channels of the output
 };
 
-// Which tile of pixels and which of columns: the index runs through `band` tiles of pixels under the first columns, then under
-// the next, and so on to the last, before it comes to the next band: what one band or one column needs stays in the cache.
+// Pixel tile and column tile of a tile index. The index runs through `band` pixel tiles under the first columns, then
+// under the next ones, up to the last, before it continues with the next band, so that the operands of a band stay in
+// the cache.
 struct TilePlace {
     int pixels, columns;
 };
@@ -32,7 +33,7 @@ __device__ inline TilePlace tile_place(int index, int pixel_tiles, int column_ti
     return {first + within % width, within / width};
 }
 
-// y from x.
+// Geometry of fprop: y from x.
 __device__ inline Product fprop_product(const ConvShape& s, int depth) {
     auto axis = [](int pixels, int begin, int stride, int taps, int extent) {
         return Axis{pixels, 0, 1, -begin, stride, 1, taps, 0, 1, extent, pixels};
@@ -42,7 +43,7 @@ __device__ inline Product fprop_product(const ConvShape& s, int depth) {
             s.window_columns(), depth, s.outputs};
 }
 
-// The pixels of x at phase_row and phase_column within a step, from y.
+// Geometry of dgrad: the pixels of x at (phase_row, phase_column) modulo the stride, from y.
 __device__ inline Product dgrad_product(const ConvShape& s, int depth, int phase_row, int phase_column) {
     auto axis = [](int phase, int stride, int begin, int window, int extent, int source_extent) {
         const int tap = (phase + begin) % stride;

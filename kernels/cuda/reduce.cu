@@ -1,13 +1,13 @@
-// Column sums of a row-major matrix [rows, columns], and sums of squares, in two launches and in a fixed order.
+// Column sums of a row-major matrix [rows, columns], and sums of squares, each in two launches with a fixed order.
 //
-// For columns, a block is 32 columns by 8 lanes. The first launch gives one partial row per SLICE rows, so that no more than
-// SLICE / 8 additions follow one another; the second, of 32 lanes, adds the partial rows in double precision: there are
-// few of them, and few blocks to share them.
+// Launch: column_partials has blocks of 32 columns x 8 lanes and writes one partial row per SLICE rows, so that at
+// most SLICE / 8 additions follow one another. column_totals has blocks of 32 columns x up to 32 lanes and adds the
+// partial rows in double precision: there are few of them. square_partials has 256 threads per block.
 #include "index.cuh"
 #include "operand.cuh"
 #include "reduce.cuh"
 
-// What the matrix of column_partials is read as: an image may be packed, in rows of `padded` operands.
+// Storage format of column_partials' matrix: f32, or packed operands in rows of `padded`.
 #ifndef X_BITS
 #define X_BITS 32
 #endif
@@ -51,7 +51,7 @@ extern "C" __global__ void column_totals(int rows, int columns, const float* par
     }
 }
 
-// The sum of squares of SQUARES consecutive values per block.
+// Writes the sum of squares of SQUARES consecutive values per block.
 extern "C" __global__ void square_partials(int length, const float* x, float* partials) {
     __shared__ float scratch[32];
     const int first = blockIdx.x * SQUARES, last = min(length, first + SQUARES);

@@ -1,7 +1,7 @@
-// Sums over the threads of a block, always in the same order.
+// Sums over the threads of a block, in a fixed order.
 #pragma once
 
-// The sum of `value` over the 32 lanes of a warp, in every lane.
+// Sum of `value` over the 32 lanes of a warp, returned in every lane.
 __device__ inline float warp_sum(float value) {
     for (int distance = 16; distance > 0; distance /= 2) {
         value += __shfl_xor_sync(0xffffffffu, value, distance);
@@ -9,7 +9,8 @@ __device__ inline float warp_sum(float value) {
     return value;
 }
 
-// The sum of `value` over a block of at most 1,024 threads, in every thread. `scratch` holds 32 floats in shared memory.
+// Sum of `value` over a block of at most 1,024 threads, returned in every thread. `scratch`: 32 floats of shared
+// memory.
 __device__ inline float block_sum(float value, float* scratch) {
     value = warp_sum(value);
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = blockDim.x / 32;

@@ -1,4 +1,4 @@
-// Shared memory: its addresses, and arrays of it that are larger than a kernel may declare.
+// Shared memory: its addresses, and arrays that exceed the static limit of a kernel.
 #pragma once
 
 #ifdef COSMOGAN_SIMT
@@ -6,11 +6,11 @@ __device__ inline unsigned shared_address(const void* pointer) { return simt_sha
 
 #define DYNAMIC_SHARED(function, bytes) SIMT_DYNAMIC_SHARED(function, bytes)
 #else
-// The address of a shared location as instructions want it.
+// Address of a shared location in the form that instructions take.
 __device__ inline unsigned shared_address(const void* pointer) { return (unsigned)__cvta_generic_to_shared(pointer); }
 
-// Defines a function that says where the `bytes` bytes are that the launch gives, aligned to the repeat of a swizzle of 128
-// bytes.
+// Defines a function that returns the `bytes` bytes of dynamic shared memory of the launch, aligned to the period of
+// the 128-byte swizzle (1024 bytes).
 #define DYNAMIC_SHARED(function, bytes)                               \
     __device__ inline unsigned char* function() {                     \
         extern __shared__ __align__(1024) unsigned char storage[];    \

@@ -1,6 +1,9 @@
-// The ends of both networks, where x has one channel: 1 -> K and K -> 1. There is too little to multiply for a matrix
-// product; what counts is that the K-channel side passes through memory once. So an activation behind them is theirs, and the
-// wide side, y, may be packed: rounded, in rows of `padded` operands.
+// The three convolution GEMMs where x has one channel, at the ends of both networks: 1 -> K and K -> 1
+// (formula in index.cuh).
+//
+// There is too little arithmetic for tensor cores; the goal is that the K-channel side, y, passes through memory once.
+// The kernels therefore apply the activation themselves, and y may be packed: rounded, in rows of `padded` operands.
+// Activations are NHWC. Each kernel states its tiling below.
 #include "activation.cuh"
 #include "index.cuh"
 #include "operand.cuh"
@@ -8,8 +11,9 @@
 constexpr int LANES = 32;
 constexpr int WARPS = 8;
 
-// y[pixel, k] = activated window of x * w[:, k] + bias[k]. A block takes `tile` output columns of one row and 32 channels; the
-// patch of x lies in shared memory, and a thread keeps 8 columns of its channel in registers: one weight serves 8.
+// y[pixel, k] = activated(window of x * w[:, k] + bias[k]). A block of 32 x 8 threads computes 64 columns of one row
+// in 32 channels. The patch of x is in shared memory; a thread holds 8 columns of its channel in registers, so that
+// one weight serves 8.
 constexpr int PATCH = 2048;
 constexpr int PER_THREAD = 8;
 
@@ -52,8 +56,9 @@ extern "C" __global__ void single_channel_fprop(const ConvShape s, const float* 
     }
 }
 
-// x[pixel] = activated sum over taps and k of y * w + bias. A block takes 16x16 pixels of x and brings the pixels of y that
-// reach them into shared memory, 16 channels at a time, padded to 17 so that neighbouring pixels lie in other banks.
+// x[pixel] = activated(sum over taps and k of y * w + bias). A block of 256 threads computes 16x16 pixels of x and
+// stages the pixels of y that reach them in shared memory, 16 channels at a time, padded to 17 so that neighbouring
+// pixels lie in different banks.
 constexpr int TILE = 16;
 constexpr int CHANNELS = 16;
 constexpr int STAGED = 9600;
@@ -66,7 +71,8 @@ extern "C" __global__ void single_channel_dgrad(const ConvShape s, int padded, c
     const int n = blockIdx.x / tiles_across / tiles_down;
     const int h = top + threadIdx.x / TILE, v = left + threadIdx.x % TILE;
 
-    // The first row of y that reaches the tile, and how many do; rounding is towards minus infinity.
+    // First row of y that reaches the tile, and the number of rows that do; the division rounds towards minus
+    // infinity.
     const int p0 = (top + s.begin_row - s.window_rows() + s.stride_rows() * s.window_rows()) / s.stride_rows() -
                    s.window_rows() + 1;
     const int q0 = (left + s.begin_column - s.window_columns() + s.stride_columns() * s.window_columns()) /
@@ -87,7 +93,7 @@ extern "C" __global__ void single_channel_dgrad(const ConvShape s, int padded, c
         __syncthreads();
         for (int r = (h + s.begin_row) % s.stride_rows(); r < s.window_rows(); r += s.stride_rows()) {
             for (int t = (v + s.begin_column) % s.stride_columns(); t < s.window_columns(); t += s.stride_columns()) {
-                // h + begin - r is a multiple of the stride, possibly a negative one: exact either way.
+                // h + begin - r is a multiple of the stride, possibly negative, so the division is exact.
                 const int p = (h + s.begin_row - r) / s.stride_rows() - p0;
                 const int q = (v + s.begin_column - t) / s.stride_columns() - q0;
                 const float* from = staged + (p * staged_columns + q) * (CHANNELS + 1);
@@ -102,8 +108,8 @@ extern "C" __global__ void single_channel_dgrad(const ConvShape s, int padded, c
     }
 }
 
-// w[tap, k] = sum over pixels of x * y, one share of the batch's rows per block; column_totals adds the shares. A
-// thread keeps all taps of its channel in registers, so that y is read once.
+// w[tap, k] = sum over pixels of x * y. A block of 32 x 8 threads sums one split-K slice of the batch's rows;
+// column_totals adds the slices. A thread holds all taps of its channel in registers, so that y is read once.
 constexpr int MOST_TAPS = 25;
 
 extern "C" __global__ void single_channel_wgrad(const ConvShape s, int rows_per_slice, int padded, const float* x,

@@ -1,8 +1,8 @@
-// Loops that are certain to be unrolled.
+// Loops with guaranteed unrolling.
 #pragma once
 
-// body(0) to body(COUNT - 1), each with a constant. A loop would do, were it certain to be unrolled: compilers of CUDA 12 first
-// move conditions out of it, and then keep sums that it indexes in memory.
+// Calls body(0) to body(COUNT - 1), each with a compile-time constant. `#pragma unroll` is not enough: compilers of
+// CUDA 12 first hoist conditions out of the loop, and then keep the sums that it indexes in memory.
 template <int VALUE>
 struct Constant {
     static constexpr int value = VALUE;

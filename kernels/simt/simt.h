@@ -1,8 +1,8 @@
-// CUDA C++ on a processor: what a kernel's source needs so that a host compiler takes it as it is.
+// CUDA C++ on a CPU: definitions with which a host compiler compiles the kernel sources unchanged.
 //
-// The source is compiled with -fsanitize=thread but not linked to that sanitizer's run-time library: every load and
-// store becomes a call to a function below, which passes it on to the executor. The executor runs each CUDA thread as
-// a coroutine, decides who goes next, and checks what it is told.
+// The source is compiled with -fsanitize=thread but not linked to the sanitizer's run-time library: every load and
+// store becomes a call to a function below, which forwards it to the kernel executor (`simt`). The executor runs each
+// CUDA thread as a coroutine, schedules them, and checks every access.
 #pragma once
 #include <cmath>
 #include <cstddef>
@@ -13,7 +13,7 @@
 #define COSMOGAN_SIMT 1
 #define SIMT_UNCHECKED __attribute__((no_sanitize("thread"), noinline))
 
-// ---- The executor's side: it fills these in before a launch.
+// ---- Hooks, which the executor fills in before a launch.
 
 struct SimtHooks {
     void* executor;
@@ -45,20 +45,29 @@ struct SimtPosition {
     SimtIndex thread, block, block_extent, grid_extent;
 };
 
-// The linker says where a section begins and ends; a module without shared arrays has none.
+// The linker defines the bounds of a section; a module without shared arrays has none.
 extern "C" {
 extern char __start_simt_shared[] __attribute__((weak));
 extern char __stop_simt_shared[] __attribute__((weak));
+// Start of the loaded library.
+extern const char __ehdr_start[] __attribute__((weak, visibility("hidden")));
 SimtHooks simt_hooks;
 SimtPosition simt_position;
+// Instruction of the kernel that called a hook last, as an offset into the library: errors name its source line.
+uintptr_t simt_place;
 const char* simt_shared_range[2] = {__start_simt_shared, __stop_simt_shared};
 }
 
-// ---- What the compiler calls at each access.
+// At the start of every function that may stop a thread. Such a function must not be inlined.
+#define SIMT_PLACE() \
+    (void)(simt_place = (uintptr_t)__builtin_return_address(0) - (uintptr_t)__ehdr_start)
+
+// ---- Functions that the compiler calls at each access.
 
 extern "C" {
 #define SIMT_ACCESS(name, bytes, writes, aligned)                                                   \
     SIMT_UNCHECKED void name(void* address) {                                                       \
+        SIMT_PLACE();                                                                               \
         simt_hooks.access(simt_hooks.executor, (uintptr_t)address, bytes, writes, aligned);         \
     }
 SIMT_ACCESS(__tsan_read1, 1, 0, 1)
@@ -80,9 +89,11 @@ SIMT_ACCESS(__tsan_unaligned_write4, 4, 1, 0)
 SIMT_ACCESS(__tsan_unaligned_write8, 8, 1, 0)
 SIMT_ACCESS(__tsan_unaligned_write16, 16, 1, 0)
 SIMT_UNCHECKED void __tsan_read_range(void* address, size_t bytes) {
+    SIMT_PLACE();
     simt_hooks.access(simt_hooks.executor, (uintptr_t)address, (uint32_t)bytes, 0, 0);
 }
 SIMT_UNCHECKED void __tsan_write_range(void* address, size_t bytes) {
+    SIMT_PLACE();
     simt_hooks.access(simt_hooks.executor, (uintptr_t)address, (uint32_t)bytes, 1, 0);
 }
 void __tsan_init() {}
@@ -90,7 +101,7 @@ void __tsan_func_entry(void*) {}
 void __tsan_func_exit(void*) {}
 }
 
-// ---- The language.
+// ---- CUDA language.
 
 #define __global__
 #define __device__
@@ -98,8 +109,9 @@ void __tsan_func_exit(void*) {}
 #define __forceinline__ inline
 #define __launch_bounds__(...)
 
-// Statics of one section, each beside a guard that the executor is told of. Blocks run one after another. A guard says whose
-// array it is, declared or given by the launch: the executor looks for the mark, and adds up what a kernel declares.
+// Shared arrays are statics of one section, each next to a guard that is reported to the executor. Blocks run one
+// after another. A guard names its array and states whether the kernel declares it or the launch provides it: the
+// executor looks for the mark and adds up the declared bytes.
 struct SimtGuard {
     char mark[16] = {};
     char function[112] = {};
@@ -122,20 +134,24 @@ SIMT_UNCHECKED inline void simt_declare_guard(const SimtGuard* guard) {
     simt_hooks.guard(simt_hooks.executor, (uintptr_t)guard, sizeof *guard);
 }
 
-// What the kernels of a source share, of which the launch must give so many bytes. Static: the variables of an inline
-// function would be those of the first module that has one of this name.
+// Dynamic shared memory of the kernels of a source; the launch must provide at least `bytes` bytes. The function is
+// static: the variables of an inline function would be those of the first module that defines it.
 #define SIMT_DYNAMIC_SHARED(function, bytes)                                                          \
     static unsigned char* function() {                                                                \
         simt_need_shared(bytes);                                                                      \
         SIMT_SHARED(guard, "simt is given") unsigned char storage[bytes] __attribute__((aligned(1024))); \
         return storage;                                                                               \
     }
-SIMT_UNCHECKED inline void simt_need_shared(uint32_t bytes) { simt_hooks.dynamic_shared(simt_hooks.executor, bytes); }
+SIMT_UNCHECKED inline void simt_need_shared(uint32_t bytes) {
+    SIMT_PLACE();
+    simt_hooks.dynamic_shared(simt_hooks.executor, bytes);
+}
 
-// Shared memory begins at 0 for descriptors.
+// Descriptors count shared memory from 0.
 SIMT_UNCHECKED inline unsigned simt_shared_address(const void* pointer) {
+    SIMT_PLACE();
     const ptrdiff_t address = (const char*)pointer - __start_simt_shared;
-    if (address < 0 || address >= 1 << 18) simt_hooks.fault(simt_hooks.executor, "an address is beyond shared memory");
+    if (address < 0 || address >= 1 << 18) simt_hooks.fault(simt_hooks.executor, "an address lies outside shared memory");
     return (unsigned)address;
 }
 
@@ -173,7 +189,8 @@ inline float __uint_as_float(unsigned bits) {
     return value;
 }
 
-// ---- Barriers and warps. The line says whether all threads have come to the same barrier.
+// ---- Barriers and warps. The line identifies the barrier, so that the executor can tell whether all threads reached
+// the same one.
 
 SIMT_UNCHECKED inline void simt_barrier(unsigned line) { simt_hooks.barrier(simt_hooks.executor, line); }
 #define __syncthreads() simt_barrier(__LINE__)
@@ -183,7 +200,7 @@ SIMT_UNCHECKED inline unsigned simt_lane() {
     return (at.thread.x + at.block_extent.x * (at.thread.y + at.block_extent.y * at.thread.z)) % 32;
 }
 
-// What every lane of the warp gives, in lane order.
+// The values of all lanes of the warp, in lane order.
 template <class Value>
 struct SimtWarp {
     Value lane[32];
@@ -196,18 +213,21 @@ SIMT_UNCHECKED SimtWarp<Value> simt_exchange(Value mine, unsigned line) {
 }
 template <class Value>
 SIMT_UNCHECKED Value simt_shuffle_xor(unsigned mask, Value mine, unsigned distance, unsigned line) {
-    if (mask != 0xffffffffu) simt_hooks.fault(simt_hooks.executor, "a shuffle of part of a warp is not supported");
+    SIMT_PLACE();
+    if (mask != 0xffffffffu) simt_hooks.fault(simt_hooks.executor, "a shuffle of a partial warp is not supported");
     return simt_exchange(mine, line).lane[(simt_lane() ^ distance) % 32];
 }
 template <class Value>
 SIMT_UNCHECKED Value simt_shuffle(unsigned mask, Value mine, unsigned from, unsigned line) {
-    if (mask != 0xffffffffu) simt_hooks.fault(simt_hooks.executor, "a shuffle of part of a warp is not supported");
+    SIMT_PLACE();
+    if (mask != 0xffffffffu) simt_hooks.fault(simt_hooks.executor, "a shuffle of a partial warp is not supported");
     return simt_exchange(mine, line).lane[from % 32];
 }
 #define __shfl_sync(mask, value, from) simt_shuffle(mask, value, from, __LINE__)
 #define __shfl_xor_sync(mask, value, distance) simt_shuffle_xor(mask, value, distance, __LINE__)
 SIMT_UNCHECKED inline unsigned simt_ballot(unsigned mask, int mine, unsigned line) {
-    if (mask != 0xffffffffu) simt_hooks.fault(simt_hooks.executor, "a vote of part of a warp is not supported");
+    SIMT_PLACE();
+    if (mask != 0xffffffffu) simt_hooks.fault(simt_hooks.executor, "a vote of a partial warp is not supported");
     const SimtWarp<int> all = simt_exchange(mine, line);
     unsigned votes = 0;
     for (int lane = 0; lane < 32; ++lane) votes |= (all.lane[lane] != 0) << lane;
@@ -217,9 +237,9 @@ SIMT_UNCHECKED inline unsigned simt_ballot(unsigned mask, int mine, unsigned lin
 #define __any_sync(mask, predicate) (__ballot_sync(mask, predicate) != 0)
 #define __all_sync(mask, predicate) (__ballot_sync(mask, predicate) == 0xffffffffu)
 
-// ---- Calling a kernel with an array of pointers to its arguments, as the CUDA driver does.
+// ---- Calling a kernel with an array of pointers to its arguments, like the CUDA driver.
 
-// A parameter may be aligned to more than its argument is.
+// A parameter may have stricter alignment than the memory that holds its argument.
 template <class Parameter>
 SIMT_UNCHECKED std::remove_const_t<Parameter> simt_argument(const void* argument) {
     std::remove_const_t<Parameter> value;

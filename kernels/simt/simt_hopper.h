@@ -1,8 +1,8 @@
-// Host versions of the primitives in hopper.cuh. The executor keeps mbarriers, boxes that are under way and products that
-// are not waited for; it writes a box where the swizzle says, and reads operands where their descriptors say.
+// Host versions of the primitives in hopper.cuh. The executor tracks mbarriers, TMA copies in flight and wgmmas that
+// have not been waited for. It writes boxes in the swizzled layout and reads operands as their descriptors state.
 #pragma once
 
-#define SIMT_HOOK(name, ...) simt_hooks.name(simt_hooks.executor, __VA_ARGS__)
+#define SIMT_HOOK(name, ...) (SIMT_PLACE(), simt_hooks.name(simt_hooks.executor, __VA_ARGS__))
 
 SIMT_UNCHECKED inline void mbarrier_init(Mbarrier* barrier, int arrivals) {
     SIMT_HOOK(mbarrier_init, (uintptr_t)barrier, (uint32_t)arrivals);
@@ -42,13 +42,14 @@ SIMT_UNCHECKED void wgmma(float (&sum)[32], unsigned long long a, unsigned long 
 template <int MAJOR>
 SIMT_UNCHECKED void wgmma(float (&first)[32], float (&second)[32], unsigned long long a, unsigned long long b) {
     static_assert(MAJOR == K_MAJOR || OPERAND_BITS == 16, "operands of 32 bits are K-major");
-    if (second != first + 32) simt_hooks.fault(simt_hooks.executor, "the sums of a product are not side by side");
+    SIMT_PLACE();
+    if (second != first + 32) simt_hooks.fault(simt_hooks.executor, "the sums of a wgmma are not contiguous");
     SIMT_HOOK(wgmma, first, 128, a, b, MAJOR, OPERAND_BITS);
 }
 
 template <int REGISTERS>
 SIMT_UNCHECKED void registers_give_back() {
-    static_assert(REGISTERS % 8 == 0 && REGISTERS >= 24 && REGISTERS <= 256, "not a number of registers");
+    static_assert(REGISTERS % 8 == 0 && REGISTERS >= 24 && REGISTERS <= 256, "the register count must be a multiple of 8 between 24 and 256");
 }
 template <int REGISTERS>
 SIMT_UNCHECKED void registers_take() {

@@ -1,10 +1,10 @@
-//! Launches of `adam.cu`: one step over many tensors.
+//! Launches of `adam.cu`: one optimiser step over many tensors.
 
 use crate::kernel::{Launch, Work, f32_bytes, kernel};
 
 /// Elements that one block updates.
 pub const CHUNK: usize = 1024;
-/// Tensors in one launch at most: the table is an argument, and arguments have at most 4 KiB.
+/// Most tensors in one launch: the table is a kernel argument, and arguments have at most 4 KiB.
 pub const MOST_TENSORS: usize = 64;
 
 kernel!(
@@ -14,15 +14,15 @@ kernel!(
     Plain,
     "adam",
     "one step of Adam over all parameters",
-    "all tensors in one launch, by a table in the arguments: 30 launches of a few blocks each become one"
+    "one launch for all tensors, by a table in the arguments, instead of 30 launches of a few blocks each"
 );
 
-/// Blocks that a tensor of `length` elements takes.
+/// Number of blocks for a tensor of `length` elements.
 pub fn blocks(length: usize) -> usize {
     length.div_ceil(CHUNK)
 }
 
-/// A step over tensors of these lengths.
+/// One step over tensors of these lengths.
 pub fn step(lengths: impl Iterator<Item = usize> + Clone) -> Launch {
     let elements: usize = lengths.clone().sum();
     Launch::new(

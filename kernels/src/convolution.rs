@@ -1,11 +1,37 @@
-//! Launches of `convolution.cu`: the three products of a convolution, one thread per output element.
+//! Launches of `convolution.cu`: the three convolution GEMMs, one thread per output element.
 
 use crate::kernel::{Kernel, Launch, Work, f32_bytes, kernel};
 
 const THREADS: u32 = 256;
 
-/// `struct ConvShape` of `index.cuh`: x `[batch, height, width, channels]`, y `[batch, rows, columns, outputs]`,
-/// w `[R, S, channels, outputs]`.
+/// `struct ConvShape` of `index.cuh`.
+///
+/// One of the three convolution GEMMs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ConvProduct {
+    /// y from x and w.
+    Fprop,
+    /// x from y and w.
+    Dgrad,
+    /// w from x and y.
+    Wgrad,
+}
+
+impl ConvProduct {
+    /// All three.
+    pub const ALL: [Self; 3] = [Self::Fprop, Self::Dgrad, Self::Wgrad];
+
+    /// Name in files and tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Fprop => "fprop",
+            Self::Dgrad => "dgrad",
+            Self::Wgrad => "wgrad",
+        }
+    }
+}
+
+/// x is `[batch, height, width, channels]`, y `[batch, rows, columns, outputs]`, w `[R, S, channels, outputs]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ConvShape {
     /// Images.
@@ -20,14 +46,16 @@ pub struct ConvShape {
     pub outputs: usize,
     /// Rows and columns of the window.
     pub kernel: [usize; 2],
-    /// Steps of the window.
+    /// Distance between neighbouring windows.
     pub stride: [usize; 2],
     /// Zeros above and to the left of x.
     pub begin: [usize; 2],
 }
 
 impl ConvShape {
-    /// The fields in the order in which the kernels declare them. Extents fit 31 bits: callers see to it.
+    /// The fields in the order of the CUDA struct.
+    ///
+    /// Callers ensure that extents fit 31 bits.
     pub fn words(&self) -> [i32; 13] {
         [
             self.batch,
@@ -67,7 +95,7 @@ impl ConvShape {
         self.taps() * self.channels * self.outputs
     }
 
-    /// 2·N·P·Q·R·S·C·K operations, and each of x, w and y through memory once.
+    /// 2·N·P·Q·R·S·C·K operations; x, w and y pass through memory once each.
     pub fn work(&self) -> Work {
         Work {
             operations: 2.0 * self.output_len() as f64 * (self.taps() * self.channels) as f64,
@@ -75,8 +103,9 @@ impl ConvShape {
         }
     }
 
-    /// The window as constants of the compilation, for the one that the model uses; others stay arguments, so that
-    /// one compilation serves them all.
+    /// Compile-time constants for the window of the model.
+    ///
+    /// Other windows stay arguments, so that one compilation serves all of them.
     pub(crate) fn window_constants(&self) -> Vec<(&'static str, u32)> {
         if self.kernel != [5, 5] || self.stride != [2, 2] {
             return Vec::new();
@@ -97,7 +126,7 @@ kernel!(
     Plain,
     "conv_fprop",
     "convolution: y from x and w",
-    "plain: one thread per output, weights coalesce, the other operand is broadcast"
+    "plain: one thread per output; weights coalesce, the other operand is broadcast"
 );
 kernel!(
     /// x from y and w.
@@ -106,7 +135,7 @@ kernel!(
     Plain,
     "conv_dgrad",
     "transposed convolution: x from y and w, only the taps that reach a pixel",
-    "plain: one thread per output, weights coalesce, the other operand is broadcast"
+    "plain: one thread per output; weights coalesce, the other operand is broadcast"
 );
 kernel!(
     /// w from x and y.
@@ -114,8 +143,8 @@ kernel!(
     "convolution.cu",
     Plain,
     "conv_wgrad",
-    "weight gradient: w from x and y, in partial sums over shares of the image rows",
-    "plain: one thread per output, weights coalesce, the other operand is broadcast"
+    "weight gradient: w from x and y, as split-K partial sums over the image rows",
+    "plain: one thread per output; weights coalesce, the other operand is broadcast"
 );
 
 /// y = conv(x, w) + bias.
@@ -128,17 +157,19 @@ pub fn dgrad(shape: &ConvShape) -> Launch {
     per_element(&DGRAD, shape, shape.input_len(), 1)
 }
 
-/// How a weight gradient is split: shares of the batch's image rows, each with a partial sum of its own.
+/// Split-K of a weight gradient over the batch's image rows; each slice writes a partial sum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Split {
-    /// Image rows of y in a share; the last may have fewer.
+    /// Image rows of y per slice; the last one may have fewer.
     pub rows_per_slice: usize,
-    /// Shares.
+    /// Number of slices.
     pub slices: usize,
 }
 
 impl Split {
-    /// About `wanted` shares. It depends on the shape alone, so that every device adds in the same order.
+    /// About `wanted` slices.
+    ///
+    /// The split depends only on the shape, so that every device adds in the same order.
     pub(crate) fn of(shape: &ConvShape, wanted: usize) -> Self {
         let rows = shape.batch * shape.output[0];
         let rows_per_slice = rows.div_ceil(wanted.clamp(1, rows));
@@ -149,7 +180,7 @@ impl Split {
     }
 }
 
-/// Threads that keep a large device busy.
+/// Number of threads that keeps a large device busy.
 const WANTED_THREADS: usize = 1 << 19;
 
 /// Partial sums of w: `[slices, R·S·C·K]`.

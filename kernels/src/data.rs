@@ -1,28 +1,28 @@
-//! Launches of `data.cu`: batches cut out of training data on the device.
+//! Launches of `data.cu`: crops of training maps that reside on the device.
 
 use crate::kernel::{Launch, Work, f32_bytes, kernel};
 
 kernel!(
-    /// Crops of maps, by a table.
+    /// Crops of maps in f32.
     GATHER,
     "data.cu",
     Plain,
     "gather_crops",
-    "crops of maps, mirrored or not, by a table",
-    "plain: one thread per pixel; a batch crosses the bus as 16 bytes per map"
+    "crops of maps, optionally mirrored, by a table",
+    "plain: one thread per pixel; only 16 bytes per crop cross the bus"
 );
 
 kernel!(
-    /// The same of maps in half precision.
+    /// Crops of maps in half precision.
     GATHER_HALF,
     "data.cu",
     Plain,
     "gather_crops_half",
     "crops of maps in half precision",
-    "plain: maps take half the memory; widening is exact"
+    "plain: maps take half the memory; the conversion is exact"
 );
 
-/// Gathers `crops` crops of `elements` values each, out of maps in single precision or, with `half`, in half precision.
+/// Gathers `crops` crops of `elements` values each from maps in f32 or, with `half`, in half precision.
 pub fn gather(crops: usize, elements: usize, half: bool) -> Launch {
     let length = crops * elements;
     let read = if half { length.div_ceil(2) } else { length };

@@ -1,7 +1,7 @@
 //! Launches of `elementwise.cu`: one thread per element.
 
 use crate::kernel::{Kernel, Launch, Work, f32_bytes, kernel};
-use crate::pack::Operand;
+use crate::precision::Precision;
 
 const THREADS: u32 = 256;
 
@@ -12,7 +12,7 @@ kernel!(
     Plain,
     "leaky_relu",
     "y = x where x > 0, slope·x elsewhere",
-    "plain: memory-bound, there is nothing to share"
+    "plain: memory-bound, no data reuse"
 );
 kernel!(
     /// dx from y and dy.
@@ -21,7 +21,7 @@ kernel!(
     Plain,
     "leaky_relu_gradient",
     "dx = dy where y > 0, slope·dy elsewhere",
-    "memory-bound: reads y as the next product read it, where that is all there is of it"
+    "memory-bound: reads the packed y of the next GEMM if no f32 y is stored"
 );
 kernel!(
     /// y = tanh x.
@@ -30,7 +30,7 @@ kernel!(
     Plain,
     "hyperbolic_tangent",
     "y = tanh(x)",
-    "plain: memory-bound, there is nothing to share"
+    "plain: memory-bound, no data reuse"
 );
 kernel!(
     /// dx from y and dy.
@@ -39,7 +39,7 @@ kernel!(
     Plain,
     "hyperbolic_tangent_gradient",
     "dx = dy·(1 − y)(1 + y)",
-    "plain: memory-bound, there is nothing to share"
+    "plain: memory-bound, no data reuse"
 );
 kernel!(
     /// y = a + b.
@@ -48,7 +48,7 @@ kernel!(
     Plain,
     "add",
     "y = a + b",
-    "plain: memory-bound, there is nothing to share"
+    "plain: memory-bound, no data reuse"
 );
 kernel!(
     /// y = x.
@@ -57,16 +57,16 @@ kernel!(
     Plain,
     "copy",
     "y = x, into a part of a larger tensor",
-    "plain: memory-bound, there is nothing to share; a launch is recorded like any other"
+    "plain: memory-bound, no data reuse; captured in CUDA graphs like any other launch"
 );
 kernel!(
-    /// A running statistic moves towards the batch's.
+    /// Moves a running statistic towards the batch's.
     UPDATE_RUNNING,
     "elementwise.cu",
     Plain,
     "update_running",
     "running ← keep·running + gain·batch",
-    "plain: memory-bound, there is nothing to share"
+    "plain: memory-bound, no data reuse"
 );
 
 /// Tensors read or written, and operations, per element.
@@ -85,7 +85,7 @@ pub fn launch(kernel: &'static Kernel, length: usize) -> Launch {
     let (tensors, operations) = traffic(kernel);
     Launch::specialised(
         kernel,
-        vec![Operand::F32.constant()],
+        vec![Precision::F32.constant()],
         [length.div_ceil(THREADS as usize), 1, 1],
         [THREADS, 1, 1],
         Work {
@@ -95,8 +95,8 @@ pub fn launch(kernel: &'static Kernel, length: usize) -> Launch {
     )
 }
 
-/// dx `[rows, channels]` of a LeakyReLU; y, dy and dx lie as said.
-pub fn leaky_relu_gradient(formats: [Operand; 3], rows: usize, channels: usize) -> Launch {
+/// dx `[rows, channels]` of a LeakyReLU, with the formats `[y, dy, dx]`.
+pub fn leaky_relu_gradient(formats: [Precision; 3], rows: usize, channels: usize) -> Launch {
     let [y, dy, dx] = formats;
     let mut launch = launch(&LEAKY_RELU_GRADIENT, rows * dx.row(channels));
     launch.module.constants = vec![dx.constant(), ("Y_BITS", y.bits()), ("DY_BITS", dy.bits())];

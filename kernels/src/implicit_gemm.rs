@@ -1,9 +1,10 @@
-//! Launches of `implicit_gemm.cu` and `implicit_gemm_wgrad.cu`: the three products in tiles, on tensor cores unless the
-//! operands are f32.
+//! Launches of the tiled convolution GEMMs, on tensor cores unless operands are f32.
+//!
+//! The kernels are in `implicit_gemm.cu` and `implicit_gemm_wgrad.cu`.
 
 use crate::convolution::ConvShape;
 use crate::kernel::{Kernel, Launch, Work, kernel};
-use crate::pack::Operand;
+use crate::precision::Precision;
 use crate::tuning::Choice;
 
 pub(crate) const THREADS: u32 = 256;
@@ -14,8 +15,8 @@ kernel!(
     "implicit_gemm.cu",
     Tiled,
     "conv_fprop_tiled",
-    "convolution as an implicit matrix product",
-    "over conv_fprop: a block's 128×128 tile, or another that was chosen, reads each operand up to 128 times less often; stages of cp.async hide memory; mma.sync multiplies (f32: 16 multiply-adds per shared read of 16 bytes), ldmatrix without bank conflicts"
+    "convolution as an implicit GEMM",
+    "over conv_fprop: a 128×128 tile per block (or a tuned one) reads each operand up to 128 times less often; cp.async stages hide memory latency; mma.sync multiplies (f32: 16 multiply-adds per shared read of 16 bytes); ldmatrix without bank conflicts"
 );
 kernel!(
     /// x from y and w.
@@ -23,8 +24,8 @@ kernel!(
     "implicit_gemm.cu",
     Tiled,
     "conv_dgrad_tiled",
-    "transposed convolution as one implicit matrix product per sub-pixel phase",
-    "over conv_dgrad: as conv_fprop_tiled; the phases are separate products in one launch, none multiplies an inserted zero"
+    "transposed convolution as one implicit GEMM per sub-pixel phase",
+    "over conv_dgrad: as conv_fprop_tiled; the phases are separate GEMMs in one launch, and none multiplies an inserted zero"
 );
 kernel!(
     /// w from x and y.
@@ -32,12 +33,12 @@ kernel!(
     "implicit_gemm_wgrad.cu",
     Tiled,
     "conv_wgrad_tiled",
-    "weight gradient as an implicit matrix product, in partial sums",
-    "over conv_wgrad: taps and channels share one tile axis, so that 64 channels fill a tile of 128 rows; pixels are split over blocks and added in a fixed order"
+    "weight gradient as an implicit GEMM, as split-K partial sums",
+    "over conv_wgrad: taps and channels share one tile axis, so that 64 channels fill a tile of 128 rows; split-K over the pixels, added in a fixed order"
 );
 
 /// y = conv(x, w) + bias.
-pub fn fprop(operand: Operand, shape: &ConvShape, choice: &Choice) -> Launch {
+pub fn fprop(operand: Precision, shape: &ConvShape, choice: &Choice) -> Launch {
     let pixels = shape.batch * shape.output[0] * shape.output[1];
     let work = work(operand, shape, shape.output_len());
     let extents = [pixels, shape.outputs, 1];
@@ -45,7 +46,7 @@ pub fn fprop(operand: Operand, shape: &ConvShape, choice: &Choice) -> Launch {
 }
 
 /// x = convᵀ(y, w) + bias.
-pub fn dgrad(operand: Operand, shape: &ConvShape, choice: &Choice) -> Launch {
+pub fn dgrad(operand: Precision, shape: &ConvShape, choice: &Choice) -> Launch {
     let [rows, columns] = [0, 1].map(|axis| shape.input[axis].div_ceil(shape.stride[axis]));
     let phases = shape.stride[0] * shape.stride[1];
     let pixels = shape.batch * rows * columns;
@@ -56,14 +57,14 @@ pub fn dgrad(operand: Operand, shape: &ConvShape, choice: &Choice) -> Launch {
 
 fn gather(
     kernel: &'static Kernel,
-    operand: Operand,
+    operand: Precision,
     shape: &ConvShape,
     choice: &Choice,
     [pixels, columns, phases]: [usize; 3],
     work: Work,
 ) -> Launch {
     let tiles = pixels.div_ceil(choice.tile.rows);
-    // Bands are layers of the grid, of which there cannot be more.
+    // Bands are layers of the grid, whose number is limited.
     let fewest = (tiles * phases).div_ceil(MOST_LAYERS);
     let band = band(choice, tiles).max(fewest);
     Launch::specialised(
@@ -79,39 +80,41 @@ fn gather(
     )
 }
 
-fn constants(operand: Operand, shape: &ConvShape, choice: &Choice) -> Vec<(&'static str, u32)> {
+fn constants(operand: Precision, shape: &ConvShape, choice: &Choice) -> Vec<(&'static str, u32)> {
     let mut constants = vec![operand.constant()];
     constants.extend(choice.tile.constants());
     constants.extend(shape.window_constants());
     constants
 }
 
-/// Blocks along the third axis of a grid (CUDA C++ programming guide, "Technical specifications"), rounded down for bands
-/// that are not full.
+/// Maximum number of blocks along the third axis of a grid (CUDA C++ programming guide, "Technical specifications"),
+/// halved to leave room for bands that are not full.
 const MOST_LAYERS: usize = 32_768;
 
-/// The band of a choice, of so many tiles.
+/// The band of a configuration, limited to `tiles` tiles.
 pub(crate) fn band(choice: &Choice, tiles: usize) -> usize {
     let band = if choice.band == 0 { tiles } else { choice.band };
     band.clamp(1, tiles.max(1))
 }
 
-/// How a weight gradient is split: shares of the batch's pixels, each with a partial sum of its own.
+/// Split-K of a weight gradient over the batch's pixels; each slice writes a partial sum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PixelSplit {
-    /// Pixels of y in a share; the last may have fewer.
+    /// Pixels of y per slice; the last one may have fewer.
     pub share: usize,
-    /// Shares.
+    /// Number of slices.
     pub slices: usize,
 }
 
-/// Blocks that keep a large device busy.
+/// Number of blocks that keeps a large device busy.
 const WANTED_BLOCKS: usize = 528;
-/// Extents of the tiles by which slices are counted, whatever the tile: sums are to depend on the slices alone.
+/// Tile extents that determine the number of slices.
+///
+/// They do not depend on the actual tile, because sums depend on the slices.
 const COUNTED_TILE: usize = 128;
 
-/// Slices of a weight gradient where nothing else is chosen.
-pub(crate) fn default_slices(operand: Operand, shape: &ConvShape) -> usize {
+/// Default number of slices of a weight gradient.
+pub(crate) fn default_slices(operand: Precision, shape: &ConvShape) -> usize {
     let rows = shape.taps() * operand.padded(shape.channels);
     let tiles = rows.div_ceil(COUNTED_TILE) * shape.outputs.div_ceil(COUNTED_TILE);
     // Rounded down: a block beyond a full wave would cost as much as another wave.
@@ -119,18 +122,18 @@ pub(crate) fn default_slices(operand: Operand, shape: &ConvShape) -> usize {
     split(operand, shape, wanted).slices
 }
 
-/// Pixels that fill the pipeline a few times.
-pub(crate) fn least_share(operand: Operand) -> usize {
+/// Fewest pixels per slice: enough to fill the pipeline a few times.
+pub(crate) fn least_share(operand: Precision) -> usize {
     8 * slab(operand)
 }
 
-/// Pixels of a stage.
-fn slab(operand: Operand) -> usize {
+/// Pixels per stage.
+fn slab(operand: Precision) -> usize {
     64 / operand.bytes()
 }
 
-/// At most `wanted` shares, each of whole stages.
-fn split(operand: Operand, shape: &ConvShape, wanted: usize) -> PixelSplit {
+/// At most `wanted` slices, each of whole stages.
+fn split(operand: Precision, shape: &ConvShape, wanted: usize) -> PixelSplit {
     let pixels = shape.batch * shape.output[0] * shape.output[1];
     let share = pixels
         .div_ceil(wanted.max(1))
@@ -143,7 +146,7 @@ fn split(operand: Operand, shape: &ConvShape, wanted: usize) -> PixelSplit {
 }
 
 /// Partial sums of w: `[slices, R·S·C·K]`.
-pub fn wgrad(operand: Operand, shape: &ConvShape, choice: &Choice) -> (Launch, PixelSplit) {
+pub fn wgrad(operand: Precision, shape: &ConvShape, choice: &Choice) -> (Launch, PixelSplit) {
     let rows = shape.taps() * operand.padded(shape.channels);
     let split = split(operand, shape, choice.slices);
     let launch = Launch::specialised(
@@ -160,8 +163,8 @@ pub fn wgrad(operand: Operand, shape: &ConvShape, choice: &Choice) -> (Launch, P
     (launch, split)
 }
 
-/// The products' operations; operands pass through memory packed, the `result` elements of the third tensor in f32.
-pub(crate) fn work(operand: Operand, shape: &ConvShape, result: usize) -> Work {
+/// Work of a GEMM: operands pass through memory packed, the `result` elements of the third tensor in f32.
+pub(crate) fn work(operand: Precision, shape: &ConvShape, result: usize) -> Work {
     let elements = shape.input_len() + shape.output_len() + shape.weight_len();
     Work {
         operations: shape.work().operations,

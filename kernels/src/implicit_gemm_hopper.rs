@@ -1,18 +1,18 @@
-//! Launches of `implicit_gemm_hopper.cu`: fprop and dgrad by products of warpgroups, in bf16 or tf32.
+//! Launches of `implicit_gemm_hopper.cu`: fprop and dgrad by wgmma, in bf16 or tf32.
 //!
-//! The grid is the caller's, as large as its device: results do not depend on it.
+//! The grid size is the number of multiprocessors, which the caller passes; results do not depend on it.
 
 use crate::batch_norm::SLICE_PIXELS;
 use crate::convolution::ConvShape;
 use crate::implicit_gemm::{band, work};
 use crate::kernel::{Kernel, Launch, kernel};
-use crate::pack::Operand;
+use crate::precision::Precision;
 use crate::tensor_map::{TensorMap, slab};
 use crate::tuning::Choice;
 
-/// Pixels of the tile by which shapes are taken or not, whatever the tile that is chosen.
+/// Pixels of the tile that decides whether a shape is supported, independent of the actual tile.
 const TILE: usize = 256;
-/// Threads of a block: two warpgroups that multiply, and one that copies.
+/// Threads of a block: two consumer warpgroups, which multiply, and a producer warpgroup, which copies.
 pub(crate) const THREADS: u32 = 384;
 
 kernel!(
@@ -21,8 +21,8 @@ kernel!(
     "implicit_gemm_hopper.cu",
     Hopper,
     "conv_fprop_hopper",
-    "convolution as an implicit matrix product",
-    "over conv_fprop_tiled: wgmma reads operands of 256×128 tiles, or others that were chosen, from shared memory, where TMA puts them: no thread computes an address, and no fragment passes through registers; boxes step over pixels by the stride; one thread copies, two warpgroups multiply, and registers go where the sums are; persistent grid"
+    "convolution as an implicit GEMM",
+    "over conv_fprop_tiled: TMA copies operands of 256×128 tiles (or tuned ones) to shared memory, and wgmma reads them there: no thread computes addresses, and no fragment passes through registers; boxes step over pixels by the stride; one thread copies, two warpgroups multiply and get most of the registers; persistent grid"
 );
 kernel!(
     /// x from y and w.
@@ -30,31 +30,34 @@ kernel!(
     "implicit_gemm_hopper.cu",
     Hopper,
     "conv_dgrad_hopper",
-    "transposed convolution as one implicit matrix product per sub-pixel phase",
-    "over conv_dgrad_tiled: as conv_fprop_hopper; the phases with the most taps come first, so that the last wave is of short tiles; of 64 channels a tile computes two phases at once, which share what they read of the source"
+    "transposed convolution as one implicit GEMM per sub-pixel phase",
+    "over conv_dgrad_tiled: as conv_fprop_hopper; phases with the most taps come first, so that the last wave has short tiles; with at most 64 channels a tile computes two phases at once, which share their reads of the source"
 );
 
-/// A launch, with what its kernel is told besides the shape.
+/// A launch and the kernel arguments that follow from the shape.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// Kernel, grid and block.
     pub launch: Launch,
     /// `struct PixelTiles` of the source.
     pub tiles: [i32; 7],
-    /// The packed depth of the source.
+    /// Packed depth of the source.
     pub depth: usize,
-    /// The source and the weights.
+    /// Tensor maps of the source and the weights.
     pub maps: [TensorMap; 2],
-    /// Slices that the epilogue leaves statistics of.
+    /// Number of slices for which the epilogue writes statistics.
     pub slices: usize,
-    /// Images whose slices follow one another and are of no others; `None` where phases lie between.
+    /// Number of images whose slices are contiguous and contain no other image.
+    ///
+    /// `None` if phases lie between.
     pub unit: Option<usize>,
 }
 
-/// y = conv(x, w) + bias on a device of `multiprocessors`; `None` for shapes that would leave most of a tile empty, or
-/// that TMA cannot step through.
+/// y = conv(x, w) + bias on a device of `multiprocessors`.
+///
+/// `None` for shapes that would leave most of a tile empty, or whose steps TMA does not support.
 pub fn fprop(
-    operand: Operand,
+    operand: Precision,
     s: &ConvShape,
     choice: &Choice,
     multiprocessors: usize,
@@ -62,7 +65,7 @@ pub fn fprop(
     let source = [operand.padded(s.channels), s.input[1], s.input[0], s.batch];
     let [rows, columns] = s.output;
     let steps = [s.stride[1], s.stride[0]];
-    let product = Product {
+    let product = TiledGemm {
         source,
         pixels: [columns, rows, s.batch],
         steps,
@@ -74,16 +77,16 @@ pub fn fprop(
     product.plan(&FPROP, operand, s, choice, multiprocessors)
 }
 
-/// x = convᵀ(y, w) + bias, likewise.
+/// x = convᵀ(y, w) + bias; see [`fprop`].
 pub fn dgrad(
-    operand: Operand,
+    operand: Precision,
     s: &ConvShape,
     choice: &Choice,
     multiprocessors: usize,
 ) -> Option<Plan> {
     let source = [operand.padded(s.outputs), s.output[1], s.output[0], s.batch];
     let [rows, columns] = [0, 1].map(|axis| s.input[axis].div_ceil(s.stride[axis]));
-    let product = Product {
+    let product = TiledGemm {
         source,
         pixels: [columns, rows, s.batch],
         steps: [1, 1],
@@ -95,7 +98,9 @@ pub fn dgrad(
     product.plan(&DGRAD, operand, s, choice, multiprocessors)
 }
 
-/// Phases of neighbouring columns that a tile of dgrad computes at once. It changes the order of sums, and is not chosen.
+/// Phases of neighbouring columns that a tile of dgrad computes at once.
+///
+/// It changes the order of sums and is therefore not tuned.
 pub(crate) fn together(s: &ConvShape) -> usize {
     if s.channels <= 64 && s.stride[1] == 2 {
         2
@@ -104,35 +109,35 @@ pub(crate) fn together(s: &ConvShape) -> usize {
     }
 }
 
-/// What fprop and dgrad differ in.
-struct Product {
+/// Differences between fprop and dgrad.
+struct TiledGemm {
     /// Depth, columns, rows and images of the source.
     source: [usize; 4],
-    /// Columns, rows and images of the output; of a phase, where there are several.
+    /// Columns, rows and images of the output, or of one phase if there are several.
     pixels: [usize; 3],
-    /// Pixels of the source from one pixel of the output to the next.
+    /// Distance of source pixels for neighbouring output pixels.
     steps: [usize; 2],
     /// Channels of the output.
     columns: usize,
     phases: usize,
-    /// Phases that a tile computes at once, in parts of its columns.
+    /// Phases that a tile computes at once, each in a part of its columns.
     together: usize,
     /// Elements of the output.
     result: usize,
 }
 
-impl Product {
+impl TiledGemm {
     fn plan(
         &self,
         kernel: &'static Kernel,
-        operand: Operand,
+        operand: Precision,
         s: &ConvShape,
         choice: &Choice,
         multiprocessors: usize,
     ) -> Option<Plan> {
         let pixels: usize = self.pixels.iter().product();
         let depth = self.source[0];
-        if operand == Operand::F32
+        if operand == Precision::F32
             || depth < slab(operand)
             || self.columns < 64
             || 2 * pixels < TILE
@@ -179,7 +184,7 @@ impl Product {
     }
 }
 
-/// The columns, rows and images, `size` pixels in all, that cut images into the fewest tiles.
+/// Columns, rows and images of a tile of `size` pixels, chosen for the fewest tiles.
 pub(crate) fn pixel_tile(pixels: [usize; 3], size: usize) -> [usize; 3] {
     let edges = [16, 8, 4, 2, 1];
     let candidates = edges.iter().flat_map(|&columns| {
@@ -198,7 +203,8 @@ pub(crate) fn pixel_tile(pixels: [usize; 3], size: usize) -> [usize; 3] {
 mod tests {
     use super::*;
     use crate::Tier;
-    use crate::tuning::{Problem, Product};
+    use crate::convolution::ConvProduct;
+    use crate::tuning::Problem;
 
     #[test]
     fn tiles_fit_the_images() {
@@ -223,26 +229,26 @@ mod tests {
             begin: [1, 1],
         };
         let taken = |operand, shape: ConvShape| {
-            [Product::Fprop, Product::Dgrad]
+            [ConvProduct::Fprop, ConvProduct::Dgrad]
                 .map(|product| Problem::new(product, operand, &shape, true).tier == Tier::Hopper)
         };
-        assert_eq!(taken(Operand::Bf16, shape), [true, true]);
-        assert_eq!(taken(Operand::Tf32, shape), [true, true]);
-        assert_eq!(taken(Operand::F32, shape), [false, false]);
+        assert_eq!(taken(Precision::Bf16, shape), [true, true]);
+        assert_eq!(taken(Precision::Tf32, shape), [true, true]);
+        assert_eq!(taken(Precision::F32, shape), [false, false]);
         let single = ConvShape { batch: 1, ..shape };
-        assert_eq!(taken(Operand::Bf16, single), [false, false]);
+        assert_eq!(taken(Precision::Bf16, single), [false, false]);
         let narrow = ConvShape {
             outputs: 48,
             ..shape
         };
-        assert_eq!(taken(Operand::Bf16, narrow), [false, false]);
-        assert_eq!(taken(Operand::Tf32, narrow), [false, true]);
-        // Beyond the steps that TMA knows.
+        assert_eq!(taken(Precision::Bf16, narrow), [false, false]);
+        assert_eq!(taken(Precision::Tf32, narrow), [false, true]);
+        // Beyond the steps that TMA supports.
         let wide = ConvShape {
             input: [144, 144],
             stride: [9, 9],
             ..shape
         };
-        assert_eq!(taken(Operand::Bf16, wide), [false, true]);
+        assert_eq!(taken(Precision::Bf16, wide), [false, true]);
     }
 }

@@ -1,18 +1,18 @@
-//! Launches of `implicit_gemm_hopper_wgrad.cu`: the weight gradient by products of warpgroups, in bf16.
+//! Launches of `implicit_gemm_hopper_wgrad.cu`: the weight gradient by wgmma, in bf16.
 
 use crate::convolution::ConvShape;
 use crate::implicit_gemm::work;
 use crate::implicit_gemm_hopper::{THREADS, pixel_tile};
 use crate::kernel::{Launch, kernel};
-use crate::pack::Operand;
+use crate::precision::Precision;
 use crate::tensor_map::{TensorMap, slab};
 use crate::tuning::Choice;
 
-/// Pixels of y that a stage holds.
+/// Pixels of y per stage.
 pub const SLAB: usize = 64;
-/// Rows of a tile come in blocks of so many channels under one tap.
+/// Channels per block of tile rows; all rows of a block belong to one tap.
 const ROW_BLOCK: usize = 64;
-/// The tile by which shapes are taken and slices are counted, whatever the tile that is chosen.
+/// The tile that decides whether a shape is supported and how many slices there are, independent of the actual tile.
 const COUNTED_TILE: [usize; 2] = [256, 128];
 
 kernel!(
@@ -21,34 +21,36 @@ kernel!(
     "implicit_gemm_hopper_wgrad.cu",
     Hopper,
     "conv_wgrad_hopper",
-    "weight gradient as an implicit matrix product, in partial sums",
-    "over conv_wgrad_tiled: as conv_fprop_hopper; wgmma reads pixels across, so that nothing is transposed on its way; a tile's rows are blocks of 64 channels, each under a tap of its own"
+    "weight gradient as an implicit GEMM, as split-K partial sums",
+    "over conv_wgrad_tiled: as conv_fprop_hopper; wgmma reads MN-major operands, so that nothing is transposed; the rows of a tile are blocks of 64 channels, each with its own tap"
 );
 
-/// A launch, with what its kernel is told besides the shape.
+/// A launch and the kernel arguments that follow from the shape.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// Kernel, grid and block.
     pub launch: Launch,
     /// `struct PixelSlabs`.
     pub slabs: [i32; 8],
-    /// Partial sums of w: `[slices, R·S·C·K]`.
+    /// Number of split-K slices; partial sums of w are `[slices, R·S·C·K]`.
     pub slices: usize,
-    /// x and y.
+    /// Tensor maps of x and y.
     pub maps: [TensorMap; 2],
 }
 
-/// Partial sums of w on a device of `multiprocessors`; `None` for shapes that would leave most of a tile empty, or that
-/// TMA cannot step through, and for operands that wgmma cannot read across.
+/// Partial sums of w on a device of `multiprocessors`.
+///
+/// `None` for shapes that would leave most of a tile empty or whose steps TMA does not support, and for operands other
+/// than bf16, which wgmma cannot read MN-major.
 pub fn wgrad(
-    operand: Operand,
+    operand: Precision,
     s: &ConvShape,
     choice: &Choice,
     multiprocessors: usize,
 ) -> Option<Plan> {
     let pixels = [s.output[1], s.output[0], s.batch];
     let few = pixels.iter().product::<usize>() < 2 * SLAB;
-    if operand != Operand::Bf16
+    if operand != Precision::Bf16
         || s.channels < slab(operand)
         || s.outputs <= COUNTED_TILE[1] / 2
         || few
@@ -99,25 +101,26 @@ fn slabs_across(s: &ConvShape) -> [usize; 3] {
     [0, 1, 2].map(|axis| pixels[axis].div_ceil(tile[axis]))
 }
 
-/// Tiles of `rows` by `columns` that w takes.
+/// Tiles of `rows` by `columns` in w.
 fn tiles(s: &ConvShape, [rows, columns]: [usize; 2]) -> usize {
     let row_blocks = s.taps() * s.channels.div_ceil(ROW_BLOCK);
     row_blocks.div_ceil(rows / ROW_BLOCK) * s.outputs.div_ceil(columns)
 }
 
-/// Slices of a weight gradient where nothing else is chosen.
+/// Default number of slices of a weight gradient.
 pub(crate) fn default_slices(s: &ConvShape) -> usize {
     let slabs: usize = slabs_across(s).iter().product();
     let share = share(slabs, tiles(s, COUNTED_TILE), s.weight_len());
     slabs.div_ceil(share)
 }
 
-/// Slabs that a tile sums, so that the whole takes the least time by a model: waves of tiles over 132 multiprocessors, and
-/// partial sums through memory twice. The numbers are those of an H100 or H200, whatever the device, so that every device
-/// adds in the same order.
+/// Number of slabs per tile that takes the least time in a model.
+///
+/// The model counts waves of tiles over 132 multiprocessors, and writing and reading the partial sums. Its constants
+/// are those of an H100 or H200 on every device, so that every device adds in the same order.
 fn share(slabs: usize, tiles: usize, weights: usize) -> usize {
     const MULTIPROCESSORS: usize = 132;
-    /// 256·128·64 multiply-adds, 2,048 in a cycle of 1.7 GHz.
+    /// 256·128·64 multiply-adds, 2,048 per cycle at 1.7 GHz.
     const SECONDS_PER_SLAB: f64 = 0.6e-6;
     const BYTES_PER_SECOND: f64 = 3.3e12;
     const MOST_SLICES: usize = 64;
@@ -139,9 +142,9 @@ mod tests {
     fn shares_fill_the_device() {
         // 64 → 128 channels at 64² pixels of y, batch 64: 7 tiles in 18 slices are 126 blocks.
         assert_eq!(4096usize.div_ceil(share(4096, 7, 25 * 64 * 128)), 18);
-        // 256 → 512 at 16²: 100 tiles are a wave, and a split would cost more than it gives.
+        // 256 → 512 channels at 16²: 100 tiles fill most of a wave, and a split would cost more than it gains.
         assert_eq!(share(256, 100, 25 * 256 * 512), 256);
-        // Never more slices than slabs.
+        // There are never more slices than slabs.
         assert_eq!(share(3, 1, 1), 1);
     }
 }

@@ -1,27 +1,33 @@
-//! A kernel, a launch of it, and the work that a launch stands for.
+//! Kernels, launches, and the work of a launch.
 
 use crate::manifest::MANIFEST;
 use crate::tuning::Tile;
 
-/// How a kernel goes about its job.
+/// Generation of hardware features that a kernel uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Tier {
-    /// As short and obvious as a kernel can be, in f32. Runs on every GPU.
+    /// Short reference kernels in f32. They run on every GPU.
     Plain,
-    /// Matrix products in tiles that `cp.async` brings to shared memory: by `mma.sync` on tensor cores where operands
-    /// are tf32 or bf16, by multiply-adds where they are f32. Needs compute capability 8.0.
+    /// Tiled GEMMs whose operands `cp.async` copies to shared memory.
+    ///
+    /// They use `mma.sync` on tensor cores for tf32 or bf16 operands, and multiply-adds for f32. Needs compute
+    /// capability 8.0.
     Tiled,
-    /// Matrix products of warpgroups (`wgmma`) in tiles that the tensor memory accelerator brings to shared memory, in
-    /// tf32 and bf16. Needs compute capability 9.0 exactly: they are compiled for `sm_90a`.
+    /// Tiled GEMMs by warpgroup instructions (`wgmma`), in tf32 and bf16.
+    ///
+    /// The tensor memory accelerator copies operands to shared memory. Needs compute capability 9.0 exactly: they are
+    /// compiled for `sm_90a`.
     Hopper,
 }
 
-/// Bytes of shared memory that a kernel may declare: on any GPU, what is beyond has to be given by the launch.
+/// Bytes of static shared memory that a kernel may declare on any GPU; the rest must be dynamic.
 pub const DECLARED_SHARED_BYTES: u32 = 48 << 10;
 
 impl Tier {
-    /// Bytes of shared memory that a block may have on every GPU that the tier runs on, declared and given by the launch
-    /// (CUDA C++ programming guide, "Technical specifications per compute capability").
+    /// Bytes of shared memory that a block may use on every GPU that the tier supports.
+    ///
+    /// Static and dynamic memory count (CUDA C++ programming guide, "Technical specifications per compute
+    /// capability").
     pub const fn shared_bytes(self) -> u32 {
         match self {
             Self::Plain => 48 << 10,
@@ -35,19 +41,19 @@ impl Tier {
 /// One `__global__` function.
 #[derive(Debug)]
 pub struct Kernel {
-    /// Its name in the source, in profilers and in error messages.
+    /// Name in the source, in profilers and in error messages.
     pub name: &'static str,
-    /// The file in `cuda/` that defines it, e.g. `convolution.cu`.
+    /// Defining file in `cuda/`, e.g. `convolution.cu`.
     pub source: &'static str,
-    /// How it goes about its job.
+    /// Hardware features that it needs.
     pub tier: Tier,
-    /// What it computes.
+    /// Result.
     pub summary: &'static str,
-    /// What it does that the plain kernel of its kind does not, and what that buys.
+    /// Difference to the simpler kernel of its kind, and the gain.
     pub ladder: &'static str,
 }
 
-/// Declares a kernel: its file and tier, then its name, what it computes, and its ladder note.
+/// Declares a kernel: file, tier, name, result, and ladder note.
 macro_rules! kernel {
     ($(#[$meta:meta])* $constant:ident, $source:literal, $tier:ident, $name:literal, $summary:literal, $ladder:literal $(,)?) => {
         $(#[$meta])*
@@ -62,17 +68,17 @@ macro_rules! kernel {
 }
 pub(crate) use kernel;
 
-/// What is compiled at once: a source with its constants.
+/// Unit of compilation: a source with its constants.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Module {
-    /// The file in `cuda/`.
+    /// File in `cuda/`.
     pub source: &'static str,
-    /// Macros that are defined before it, by name.
+    /// Macros defined before the source, by name.
     pub constants: Vec<(&'static str, u32)>,
 }
 
 impl Module {
-    /// The constants as a compiler takes them: `-DNAME=VALUE`.
+    /// The constants as compiler options: `-DNAME=VALUE`.
     pub fn options(&self) -> Vec<String> {
         self.constants
             .iter()
@@ -80,7 +86,7 @@ impl Module {
             .collect()
     }
 
-    /// The constants in the words of the field, as in `bf16 128×64 5×5/2`: operands, tile, window and stride.
+    /// The constants as text, as in `bf16 128×64 5×5/2`: operands, tile, window and stride.
     pub fn specialisation(&self) -> String {
         let mut words = Vec::new();
         for &(name, value) in &self.constants {
@@ -98,24 +104,24 @@ impl Module {
         words.join(" ")
     }
 
-    /// A constant; 0 where there is none of that name.
+    /// Value of a constant; 0 if it is not defined.
     fn constant(&self, name: &str) -> u32 {
         let found = self.constants.iter().find(|(known, _)| *known == name);
         found.map_or(0, |&(_, value)| value)
     }
 
-    /// Bytes of shared memory that a launch has to give its kernels.
+    /// Bytes of dynamic shared memory that a launch must provide.
     pub fn dynamic_shared_bytes(&self) -> u32 {
         let [rows, columns, stages] =
             ["TILE_M", "TILE_N", "STAGES"].map(|name| self.constant(name) as usize);
         Tile::new(rows, columns, stages).shared_bytes(self.tier()) as u32
     }
 
-    /// What it is compiled for on an architecture such as 90; `None` where its kernels do not run.
+    /// Compilation target for an architecture such as 90; `None` if its kernels do not run there.
     pub fn target(&self, architecture: i32) -> Option<String> {
         match self.tier() {
             Tier::Tiled if architecture < 80 => None,
-            // The instructions of one generation alone come with its own name.
+            // Features of a single generation need its `a` target.
             Tier::Hopper => (architecture == 90).then(|| "sm_90a".to_owned()),
             Tier::Plain | Tier::Tiled => Some(format!("sm_{architecture}")),
         }
@@ -129,30 +135,31 @@ impl Module {
     }
 }
 
-/// What every implementation of a launch must do at least.
+/// Lower bounds on the work of any implementation of a launch.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Work {
-    /// Arithmetic operations, a multiply-add counting as two; those of the direct method, products with
-    /// the zeros around an image included.
+    /// Arithmetic operations of the direct method; a multiply-add counts as two.
+    ///
+    /// Multiplications by padding zeros are included.
     pub operations: f64,
-    /// Bytes that must be read from and written to device memory if every operand passes through it once.
+    /// Bytes read from and written to device memory if every operand passes through it once.
     pub bytes: f64,
 }
 
-/// A kernel with everything but its arguments.
+/// A kernel with everything except its arguments.
 #[derive(Clone, Debug)]
 pub struct Launch {
-    /// What runs.
+    /// Kernel to run.
     pub kernel: &'static Kernel,
-    /// What has to be compiled for it.
+    /// Module that contains it.
     pub module: Module,
     /// Blocks along x, y and z.
     pub grid: [u32; 3],
     /// Threads of a block along x, y and z.
     pub block: [u32; 3],
-    /// Bytes of shared memory of a block, besides what its kernel declares.
+    /// Bytes of dynamic shared memory per block.
     pub shared_bytes: u32,
-    /// What it costs at least.
+    /// Lower bounds on its work.
     pub work: Work,
 }
 
@@ -183,7 +190,7 @@ impl Launch {
             kernel,
             shared_bytes: module.dynamic_shared_bytes(),
             module,
-            // Extents beyond 32 bits saturate, and are refused with the other extents a device cannot launch.
+            // Extents beyond 32 bits saturate; the launch then fails like any other that exceeds the device's limits.
             grid: grid.map(|extent| u32::try_from(extent).unwrap_or(u32::MAX)),
             block,
             work,

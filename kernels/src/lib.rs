@@ -1,20 +1,21 @@
-//! CUDA C++ kernels of a convolutional GAN: their sources, how each is launched, and what a launch costs at least.
+//! CUDA C++ kernels of a convolutional GAN, their launch geometry and work model.
 //!
-//! * `cuda/` holds one file per kernel family; each compiles and launches on its own and includes no system header.
-//! * `simt/` holds the header that lets a host compiler take the same files, for running them on a processor.
-//! * [`MANIFEST`] lists every kernel: what it computes, and what it does that the plain one of its kind does not.
-//! * The modules of this crate turn an operator's shape into a [`Launch`]: kernel, specialisation, grid, block, and the
-//!   [`Work`] that no implementation can avoid.
+//! * `cuda/` holds one file per kernel family. Each compiles and launches on its own and includes no system header.
+//! * `simt/` holds the headers with which a host compiler compiles the same files, to run them on a CPU.
+//! * [`MANIFEST`] lists every kernel: its result, and its difference to the simpler kernel of its kind.
+//! * The modules of this crate turn an operator's shape into a [`Launch`]: kernel, specialisation, grid, block, and
+//!   the least [`Work`].
 //!
-//! Nothing here talks to a driver.
+//! This crate makes no driver calls. [`Sources`] are embedded, or read from the folder in `COSMOGAN_KERNELS`.
 //!
 //! ```
-//! use cosmogan_kernels::{elementwise, source};
+//! use cosmogan_kernels::{Sources, elementwise};
 //!
 //! let launch = elementwise::launch(&elementwise::ADD, 1000);
 //! assert_eq!(launch.grid, [4, 1, 1]);
 //! assert_eq!(launch.work.bytes, 12_000.0);
-//! assert!(source(launch.kernel.source).contains("void add("));
+//! let text = Sources::built_in().family(launch.kernel.source).to_owned();
+//! assert!(text.contains("void add("));
 //! ```
 #![forbid(unsafe_code)]
 
@@ -31,12 +32,15 @@ pub mod linear;
 pub mod loss;
 mod manifest;
 pub mod pack;
+mod precision;
 pub mod reduce;
 pub mod single_channel;
 mod sources;
 pub mod tensor_map;
 pub mod tuning;
 
+pub use convolution::{ConvProduct, ConvShape};
 pub use kernel::{DECLARED_SHARED_BYTES, Kernel, Launch, Module, Tier, Work};
 pub use manifest::{MANIFEST, hopper_modules_for, modules, modules_for};
-pub use sources::{HEADERS, SIMT_HEADERS, source};
+pub use precision::Precision;
+pub use sources::{SIMT_HEADERS, SOURCES_VARIABLE, Sources};

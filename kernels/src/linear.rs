@@ -1,4 +1,6 @@
-//! Launches of `linear.cu`: a linear layer with one output. Every other one is a convolution of one-pixel images.
+//! Launches of `linear.cu`: a linear layer with one output.
+//!
+//! Other linear layers are convolutions of 1×1 images.
 
 use crate::kernel::{Launch, Work, f32_bytes, kernel};
 
@@ -9,7 +11,7 @@ kernel!(
     Plain,
     "linear_dot",
     "y[row] = x[row, :]·weight + bias",
-    "plain: a block per row, where a thread per output would leave the device idle"
+    "plain: a block per row, because one thread per output would leave the device idle"
 );
 
 /// `rows` dot products of `inputs` terms.

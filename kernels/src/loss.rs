@@ -5,7 +5,7 @@ use crate::kernel::{Kernel, Launch, Work, f32_bytes, kernel};
 const THREADS: u32 = 256;
 
 kernel!(
-    /// The mean loss of all logits.
+    /// Mean loss over all logits.
     BCE,
     "loss.cu",
     Plain,
@@ -15,7 +15,7 @@ kernel!(
 );
 
 kernel!(
-    /// Its gradient.
+    /// Gradient of the loss.
     BCE_GRADIENT,
     "loss.cu",
     Plain,
@@ -24,12 +24,12 @@ kernel!(
     "plain: one thread per logit"
 );
 
-/// The loss of `length` logits.
+/// Loss of `length` logits.
 pub fn bce(length: usize) -> Launch {
     launch(&BCE, length, 1, 1)
 }
 
-/// The gradient of the loss of `length` logits.
+/// Gradient of the loss of `length` logits.
 pub fn bce_gradient(length: usize) -> Launch {
     launch(&BCE_GRADIENT, length, length.div_ceil(THREADS as usize), 2)
 }

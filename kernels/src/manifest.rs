@@ -1,15 +1,16 @@
-//! Every kernel there is.
+//! The list of all kernels, and of the modules that are compiled from them.
 
+use crate::convolution::ConvProduct;
 use crate::convolution::ConvShape;
 use crate::kernel::{Kernel, Module, Tier};
-use crate::pack::Operand;
-use crate::tuning::{Problem, Product};
+use crate::precision::Precision;
+use crate::tuning::Problem;
 use crate::{
     adam, batch_norm, convolution, data, elementwise, implicit_gemm, implicit_gemm_hopper,
     implicit_gemm_hopper_wgrad, linear, loss, pack, reduce, single_channel,
 };
 
-/// Every kernel, family by family.
+/// All kernels, by family.
 pub static MANIFEST: [&Kernel; 35] = [
     &convolution::FPROP,
     &convolution::DGRAD,
@@ -48,8 +49,8 @@ pub static MANIFEST: [&Kernel; 35] = [
     &data::GATHER_HALF,
 ];
 
-/// Every module that the paper's model uses when its products multiply `operand`.
-pub fn modules_for(operand: Operand) -> Vec<Module> {
+/// Every module that the paper's model uses with GEMM operands of this format.
+pub fn modules_for(operand: Precision) -> Vec<Module> {
     let mut modules: Vec<Module> = MANIFEST
         .iter()
         .map(|kernel| kernel.source)
@@ -59,23 +60,24 @@ pub fn modules_for(operand: Operand) -> Vec<Module> {
             constants: Vec::new(),
         })
         .collect();
-    // Linear layers have a window of 1×1, which has no constants of its own.
+    // Linear layers have a 1×1 window, which has no compile-time constants.
     let (convolution, linear) = (shape([5, 5], 128), shape([1, 1], 128));
-    for to in [Operand::F32, operand] {
+    for to in [Precision::F32, operand] {
         modules.push(single_channel::fprop(to, &convolution).module);
-        modules
-            .push(elementwise::leaky_relu_gradient([to, Operand::F32, Operand::F32], 1, 1).module);
-        modules.push(batch_norm::normalise([Operand::F32, to], [1; 3]).module);
-        modules.push(batch_norm::gradient([Operand::F32, Operand::F32, to], [1; 3]).module);
+        modules.push(
+            elementwise::leaky_relu_gradient([to, Precision::F32, Precision::F32], 1, 1).module,
+        );
+        modules.push(batch_norm::normalise([Precision::F32, to], [1; 3]).module);
+        modules.push(batch_norm::gradient([Precision::F32, Precision::F32, to], [1; 3]).module);
     }
-    if operand == Operand::Bf16 {
-        // Images between products and normalisations are kept so.
+    if operand == Precision::Bf16 {
+        // Activations between GEMMs and normalisations are stored in bf16.
         modules.push(elementwise::leaky_relu_gradient([operand; 3], 1, 1).module);
         modules.push(reduce::partials(operand, 1, 1).module);
         for formats in [
             [operand; 3],
-            [operand, operand, Operand::F32],
-            [operand, Operand::F32, operand],
+            [operand, operand, Precision::F32],
+            [operand, Precision::F32, operand],
         ] {
             modules.push(batch_norm::gradient(formats, [1; 3]).module);
         }
@@ -85,7 +87,7 @@ pub fn modules_for(operand: Operand) -> Vec<Module> {
     modules.push(pack::rows(operand, 1, 1).module);
     modules.push(batch_norm::combine([1; 3]).launch.module);
     for shape in [convolution, linear, shape([5, 5], 64)] {
-        for product in [Product::Fprop, Product::Wgrad] {
+        for product in [ConvProduct::Fprop, ConvProduct::Wgrad] {
             modules.extend(default_module(product, operand, &shape));
         }
     }
@@ -94,23 +96,23 @@ pub fn modules_for(operand: Operand) -> Vec<Module> {
     modules
 }
 
-/// What a tiled product is compiled to where nothing is chosen for its shape.
-fn default_module(product: Product, operand: Operand, shape: &ConvShape) -> Option<Module> {
+/// The module of a tiled GEMM with its default configuration.
+fn default_module(product: ConvProduct, operand: Precision, shape: &ConvShape) -> Option<Module> {
     let problem = Problem::new(product, operand, shape, false);
     problem.module(&problem.default_choice())
 }
 
-/// Modules of the kernels that take the place of some of these on GPUs of compute capability 9.0.
-pub fn hopper_modules_for(operand: Operand) -> Vec<Module> {
+/// Modules of the Hopper kernels that replace some of the modules above on compute capability 9.0.
+pub fn hopper_modules_for(operand: Precision) -> Vec<Module> {
     let shapes = [128, 64].map(|outputs| ConvShape {
         batch: 64,
         channels: 64,
         ..shape([5, 5], outputs)
     });
-    // Both shapes have 64 channels, of which dgrad computes two phases in a tile.
-    let problems = shapes
-        .iter()
-        .flat_map(|shape| Product::ALL.map(|product| Problem::new(product, operand, shape, true)));
+    // Both shapes have 64 channels, so that dgrad computes two phases per tile.
+    let problems = shapes.iter().flat_map(|shape| {
+        ConvProduct::ALL.map(|product| Problem::new(product, operand, shape, true))
+    });
     let mut modules: Vec<Module> = problems
         .filter(|problem| problem.tier == Tier::Hopper)
         .filter_map(|problem| problem.module(&problem.default_choice()))
@@ -120,14 +122,14 @@ pub fn hopper_modules_for(operand: Operand) -> Vec<Module> {
     modules
 }
 
-/// Every module that the paper's model uses at any precision, and those that serve any other window.
+/// Every module that the paper's model uses in any precision, and those for any other window.
 pub fn modules() -> Vec<Module> {
     let any_window = shape([3, 3], 64);
     let mut modules = Vec::new();
-    for operand in [Operand::F32, Operand::Bf16, Operand::Tf32] {
+    for operand in [Precision::F32, Precision::Bf16, Precision::Tf32] {
         modules.extend(modules_for(operand));
         modules.extend(hopper_modules_for(operand));
-        modules.extend(default_module(Product::Fprop, operand, &any_window));
+        modules.extend(default_module(ConvProduct::Fprop, operand, &any_window));
         modules.push(single_channel::fprop(operand, &any_window).module);
     }
     modules.sort();
@@ -148,7 +150,7 @@ const SPECIALISED: [&str; 9] = [
     "single_channel.cu",
 ];
 
-/// A shape with the window and the number of columns that choose a module.
+/// A shape with the window and the number of columns that determine a module.
 fn shape(kernel: [usize; 2], outputs: usize) -> ConvShape {
     ConvShape {
         batch: 1,
@@ -168,7 +170,7 @@ mod tests {
 
     use super::*;
     use crate::sources::FAMILIES;
-    use crate::{HEADERS, source, tensor_map};
+    use crate::{Sources, tensor_map};
 
     #[test]
     fn the_manifest_and_the_sources_name_the_same_kernels() {
@@ -176,7 +178,7 @@ mod tests {
         for (file, text) in FAMILIES {
             for rest in text.split("__global__").skip(1) {
                 let head = rest.split('(').next().unwrap_or_default();
-                // A launch bound stands between `void` and the name.
+                // A launch bound may stand between `void` and the name.
                 let head = if head.contains("__launch_bounds__") {
                     rest.split(')')
                         .nth(1)
@@ -243,10 +245,10 @@ mod tests {
             ),
             ("hopper.cuh", "SLAB_BYTES", tensor_map::BOX_BYTES),
         ];
+        let sources = Sources::built_in();
         for (file, name, value) in constants {
             let line = format!("constexpr int {name} = {value};");
-            let header = HEADERS.iter().find(|(header, _)| *header == file);
-            let text = header.map_or(source(file), |(_, text)| text);
+            let text = [sources.family(file), sources.header(file)].concat();
             assert!(text.contains(&line), "{file} lacks `{line}`");
         }
     }

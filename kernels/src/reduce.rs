@@ -1,11 +1,11 @@
 //! Launches of `reduce.cu`: column sums of a matrix and sums of squares, in two steps.
 
 use crate::kernel::{Launch, Work, f32_bytes, kernel};
-use crate::pack::Operand;
+use crate::precision::Precision;
 
-/// Rows that one block of the first step adds.
+/// Rows per block in the first step.
 pub const SLICE: usize = 512;
-/// Values whose squares one block adds.
+/// Values per block in a sum of squares.
 pub const SQUARES: usize = 4096;
 const BLOCK: [u32; 3] = [32, 8, 1];
 
@@ -15,8 +15,8 @@ kernel!(
     "reduce.cu",
     Plain,
     "column_partials",
-    "sums of 512 rows each of a matrix, per column",
-    "plain: a block reads 32 columns at a time, so that rows coalesce; chains of 64 additions, then 8; an image may be packed"
+    "sums per column of 512 rows of a matrix each",
+    "plain: a block reads 32 columns at a time, so that rows coalesce; chains of 64 additions, then 8; x may be packed"
 );
 
 kernel!(
@@ -25,8 +25,8 @@ kernel!(
     "reduce.cu",
     Plain,
     "column_totals",
-    "sums of all rows of a matrix of partial sums, per column",
-    "plain: adds in double precision, because there is little to add"
+    "sums per column of all rows of a matrix of partial sums",
+    "plain: adds in double precision, because there are few values"
 );
 
 kernel!(
@@ -39,15 +39,15 @@ kernel!(
     "plain: a warp adds by shuffles, so that a block needs two barriers"
 );
 
-/// Partial rows of a matrix of `rows` rows.
+/// Partial sums (rows of the result) for a matrix of `rows` rows.
 pub fn slices(rows: usize) -> usize {
     rows.div_ceil(SLICE)
 }
 
-/// Partial sums of x `[rows, columns]`, which lies as `from` says: `[slices(rows), columns]`.
-pub fn partials(from: Operand, rows: usize, columns: usize) -> Launch {
+/// Partial sums of x `[rows, columns]`, stored in the format `from`: `[slices(rows), columns]`.
+pub fn partials(from: Precision, rows: usize, columns: usize) -> Launch {
     let constants = match from {
-        Operand::F32 => Vec::new(),
+        Precision::F32 => Vec::new(),
         _ => vec![("X_BITS", from.bits())],
     };
     Launch::specialised(
@@ -67,7 +67,7 @@ pub fn totals(rows: usize, columns: usize) -> Launch {
     Launch::new(
         &TOTALS,
         [columns.div_ceil(32), 1, 1],
-        // A thread for each row, as far as a block goes: a weight gradient has a few rows and very many columns.
+        // One thread per row, up to the size of a block: a weight gradient has few rows and very many columns.
         [32, rows.clamp(1, 32) as u32, 1],
         Work {
             operations: (rows * columns) as f64,
@@ -76,7 +76,7 @@ pub fn totals(rows: usize, columns: usize) -> Launch {
     )
 }
 
-/// Partial sums of squares of `length` values: [`square_slices`] of them.
+/// Partial sums of squares of `length` values; there are [`square_slices`] of them.
 pub fn square_partials(length: usize) -> Launch {
     Launch::new(
         &SQUARE_PARTIALS,
@@ -89,7 +89,7 @@ pub fn square_partials(length: usize) -> Launch {
     )
 }
 
-/// Partial sums of squares of `length` values.
+/// Number of partial sums of squares for `length` values.
 pub fn square_slices(length: usize) -> usize {
     length.div_ceil(SQUARES)
 }

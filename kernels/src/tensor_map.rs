@@ -1,32 +1,35 @@
-//! What the tensor memory accelerator (TMA) must know of a tensor: its extents, and the box that one copy takes out of it.
+//! Tensor maps: the tensors and boxes of tensor memory accelerator (TMA) copies.
 
-use crate::pack::Operand;
+use crate::precision::Precision;
 
-/// Bytes of the innermost axis of a box: what a swizzle of 128 bytes takes.
+/// Bytes of the innermost axis of a box, the width of the 128-byte swizzle.
 pub const BOX_BYTES: usize = 128;
-/// The most elements of a box along an axis, and the most elements that it may step by (CUDA driver API,
+/// Largest extent of a box along an axis, and largest step between its elements (CUDA driver API,
 /// `cuTensorMapEncodeTiled`).
 const MOST_EXTENT: usize = 256;
 const MOST_STEP: usize = 8;
 
-/// A tensor of operands, dense, its innermost axis first, and a box of it. What lies outside the tensor is 0.
+/// A dense tensor of operands, innermost axis first, and a box of it.
+///
+/// Elements outside the tensor read as 0.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TensorMap {
-    /// What its elements are.
-    pub operand: Operand,
+    /// Format of the elements.
+    pub operand: Precision,
     /// Elements along each axis.
     pub extents: Vec<usize>,
     /// Elements of a box along each axis.
     pub boxes: Vec<usize>,
-    /// How far apart the elements of a box lie along each axis.
+    /// Distance between the elements of a box along each axis.
     pub steps: Vec<usize>,
 }
 
 impl TensorMap {
-    /// Images `[batch, rows, columns, depth]`: a box has `pixels` of them (columns, rows, images) that lie `steps` apart
-    /// (columns, rows), and 128 bytes of channels.
+    /// Activations `[batch, rows, columns, depth]`.
+    ///
+    /// A box has `pixels` (columns, rows, images) that are `steps` apart (columns, rows), and 128 bytes of channels.
     pub(crate) fn images(
-        operand: Operand,
+        operand: Precision,
         extents: [usize; 4],
         pixels: [usize; 3],
         steps: [usize; 2],
@@ -40,8 +43,10 @@ impl TensorMap {
         }
     }
 
-    /// Weights `[taps, columns, depth]`: a box has `columns` columns of one tap and 128 bytes of channels.
-    pub(crate) fn weights(operand: Operand, extents: [usize; 3], columns: usize) -> Self {
+    /// Weights `[taps, columns, depth]`.
+    ///
+    /// A box has `columns` columns of one tap and 128 bytes of channels.
+    pub(crate) fn weights(operand: Precision, extents: [usize; 3], columns: usize) -> Self {
         Self {
             operand,
             extents: extents.to_vec(),
@@ -50,7 +55,7 @@ impl TensorMap {
         }
     }
 
-    /// Bytes from one element to the next along each axis but the innermost.
+    /// Bytes from one element to the next along each axis except the innermost.
     pub fn strides(&self) -> Vec<usize> {
         let mut stride = self.operand.bytes();
         let outer = self.extents.len().saturating_sub(1);
@@ -63,46 +68,58 @@ impl TensorMap {
             .collect()
     }
 
-    /// Extents of a box in the tensor, the elements that are stepped over included.
+    /// Extents that a box covers in the tensor, including elements that are stepped over.
     pub fn spans(&self) -> Vec<usize> {
         let pairs = self.boxes.iter().zip(&self.steps);
         pairs.map(|(extent, step)| extent * step).collect()
     }
 
-    /// Why the hardware does not take it, if it does not.
+    /// Checks whether the hardware supports the map.
     ///
     /// # Errors
-    /// Where an axis of a box is too long, or rows are not aligned to 16 bytes.
+    /// The violated limit: an axis of a box is too long, or rows are not aligned to 16 bytes.
     pub fn check(&self) -> Result<(), String> {
         let rank = self.extents.len();
         if !(3..=5).contains(&rank) || self.boxes.len() != rank || self.steps.len() != rank {
-            return Err(format!("{rank} axes, and a box of {}", self.boxes.len()));
+            return Err(format!(
+                "a tensor of {rank} axes with a box of {} axes is not supported",
+                self.boxes.len()
+            ));
         }
         if self.boxes[0] * self.operand.bytes() != BOX_BYTES || self.steps[0] != 1 {
-            return Err(format!("a box of {} channels", self.boxes[0]));
+            return Err(format!(
+                "a box of {} channels is not 128 contiguous bytes wide",
+                self.boxes[0]
+            ));
         }
         if let Some(extent) = self
             .spans()
             .iter()
             .find(|&&extent| !(1..=MOST_EXTENT).contains(&extent))
         {
-            return Err(format!("a box that spans {extent} elements"));
+            return Err(format!(
+                "a box that spans {extent} elements exceeds the limit of {MOST_EXTENT}"
+            ));
         }
         if let Some(step) = self
             .steps
             .iter()
             .find(|&&step| !(1..=MOST_STEP).contains(&step))
         {
-            return Err(format!("a box in steps of {step}"));
+            return Err(format!(
+                "a box in steps of {step} exceeds the limit of {MOST_STEP}"
+            ));
         }
         if let Some(stride) = self.strides().iter().find(|&&stride| stride % 16 != 0) {
-            return Err(format!("rows of {stride} bytes"));
+            return Err(format!(
+                "rows of {stride} bytes are not aligned to 16 bytes"
+            ));
         }
         Ok(())
     }
 }
 
-/// Channels in 128 bytes.
-pub(crate) const fn slab(operand: Operand) -> usize {
+/// Channels in a row of a box.
+pub(crate) const fn slab(operand: Precision) -> usize {
     BOX_BYTES / operand.bytes()
 }

@@ -1,15 +1,16 @@
-//! What launches are said to cost, against counts by hand.
+//! Work model of the launches, compared with counts by hand.
 
+use cosmogan_kernels::ConvProduct;
 use cosmogan_kernels::convolution::{self, ConvShape};
-use cosmogan_kernels::pack::{self, Operand};
-use cosmogan_kernels::tuning::{Choice, Problem, Product};
+use cosmogan_kernels::tuning::{Choice, Problem};
 use cosmogan_kernels::{
     Launch, Work, batch_norm, elementwise, implicit_gemm, implicit_gemm_hopper,
     implicit_gemm_hopper_wgrad, reduce, single_channel,
 };
+use cosmogan_kernels::{Precision, pack};
 
-/// How a product is cut where nothing was chosen.
-fn choice(product: Product, operand: Operand, shape: &ConvShape, has_hopper: bool) -> Choice {
+/// Default configuration of a GEMM.
+fn choice(product: ConvProduct, operand: Precision, shape: &ConvShape, has_hopper: bool) -> Choice {
     Problem::new(product, operand, shape, has_hopper).default_choice()
 }
 
@@ -29,7 +30,7 @@ const PAPER_ELEMENTS: [f64; 3] = [67_108_864.0, 33_554_432.0, 204_800.0];
 /// 2·33,554,432·25·64.
 const PAPER_OPERATIONS: f64 = 107_374_182_400.0;
 
-/// Nothing here is a multiple of anything, and TMA takes it all the same.
+/// No extent is a multiple of a tile, yet TMA supports the shape.
 const ODD: ConvShape = ConvShape {
     batch: 3,
     input: [21, 13],
@@ -40,13 +41,12 @@ const ODD: ConvShape = ConvShape {
     stride: [3, 1],
     begin: [0, 1],
 };
-/// x 3·21·13·72, y 3·7·12·131, w 12·72·131: without the channels that packing adds.
+/// x 3·21·13·72, y 3·7·12·131, w 12·72·131, without the channels that packing adds.
 const ODD_ELEMENTS: [f64; 3] = [58_968.0, 33_012.0, 113_184.0];
 /// 2·33,012·12·72.
 const ODD_OPERATIONS: f64 = 57_044_736.0;
 
-/// Operations, and bytes where the operands of a product have `bytes` bytes an element and its result, number `result` of x, y
-/// and w, four.
+/// Expected work for GEMM operands of `bytes` bytes per element and an f32 result, which is x, y or w (0, 1, 2).
 fn count(operations: f64, elements: [f64; 3], result: usize, bytes: f64) -> Work {
     let all: f64 = elements.iter().sum();
     Work {
@@ -55,7 +55,7 @@ fn count(operations: f64, elements: [f64; 3], result: usize, bytes: f64) -> Work
     }
 }
 
-/// fprop, dgrad and wgrad, whose results are y, x and w.
+/// Results of fprop, dgrad and wgrad: y, x and w.
 const RESULTS: [usize; 3] = [1, 0, 2];
 
 fn expect(launches: [Launch; 3], operations: f64, elements: [f64; 3], bytes: f64) {
@@ -78,42 +78,42 @@ fn products_cost_what_their_definition_says() {
         ];
         expect(plain, operations, elements, 4.0);
         for (operand, bytes) in [
-            (Operand::F32, 4.0),
-            (Operand::Tf32, 4.0),
-            (Operand::Bf16, 2.0),
+            (Precision::F32, 4.0),
+            (Precision::Tf32, 4.0),
+            (Precision::Bf16, 2.0),
         ] {
             let tiled = [
                 implicit_gemm::fprop(
                     operand,
                     shape,
-                    &choice(Product::Fprop, operand, shape, false),
+                    &choice(ConvProduct::Fprop, operand, shape, false),
                 ),
                 implicit_gemm::dgrad(
                     operand,
                     shape,
-                    &choice(Product::Dgrad, operand, shape, false),
+                    &choice(ConvProduct::Dgrad, operand, shape, false),
                 ),
                 implicit_gemm::wgrad(
                     operand,
                     shape,
-                    &choice(Product::Wgrad, operand, shape, false),
+                    &choice(ConvProduct::Wgrad, operand, shape, false),
                 )
                 .0,
             ];
             expect(tiled, operations, elements, bytes);
         }
-        for (operand, bytes) in [(Operand::Tf32, 4.0), (Operand::Bf16, 2.0)] {
+        for (operand, bytes) in [(Precision::Tf32, 4.0), (Precision::Bf16, 2.0)] {
             let cut = |product| choice(product, operand, shape, true);
-            let fprop = implicit_gemm_hopper::fprop(operand, shape, &cut(Product::Fprop), 132);
-            let dgrad = implicit_gemm_hopper::dgrad(operand, shape, &cut(Product::Dgrad), 132);
+            let fprop = implicit_gemm_hopper::fprop(operand, shape, &cut(ConvProduct::Fprop), 132);
+            let dgrad = implicit_gemm_hopper::dgrad(operand, shape, &cut(ConvProduct::Dgrad), 132);
             for (plan, result) in [(fprop, 1), (dgrad, 0)] {
                 let plan = plan.expect("a full tile");
                 let expected = count(operations, elements, result, bytes);
                 assert_eq!(plan.launch.work, expected, "{}", plan.launch.kernel.name);
             }
         }
-        let cut = choice(Product::Wgrad, Operand::Bf16, shape, true);
-        let wgrad = implicit_gemm_hopper_wgrad::wgrad(Operand::Bf16, shape, &cut, 132);
+        let cut = choice(ConvProduct::Wgrad, Precision::Bf16, shape, true);
+        let wgrad = implicit_gemm_hopper_wgrad::wgrad(Precision::Bf16, shape, &cut, 132);
         let wgrad = wgrad.expect("a full tile").launch;
         assert_eq!(wgrad.work, count(operations, elements, 2, 2.0));
     }
@@ -131,9 +131,9 @@ fn products_of_single_channels_do_too() {
         ..PAPER
     };
     let launches = [
-        single_channel::fprop(Operand::F32, &shape),
-        single_channel::dgrad(Operand::F32, &shape),
-        single_channel::wgrad(Operand::F32, &shape).0,
+        single_channel::fprop(Precision::F32, &shape),
+        single_channel::dgrad(Precision::F32, &shape),
+        single_channel::wgrad(Precision::F32, &shape).0,
     ];
     let elements = [4_194_304.0, 67_108_864.0, 1_600.0];
     expect(launches, 3_355_443_200.0, elements, 4.0);
@@ -146,9 +146,9 @@ fn products_of_single_channels_do_too() {
         ..shape
     };
     let launches = [
-        single_channel::fprop(Operand::F32, &odd),
-        single_channel::dgrad(Operand::F32, &odd),
-        single_channel::wgrad(Operand::F32, &odd).0,
+        single_channel::fprop(Precision::F32, &odd),
+        single_channel::dgrad(Precision::F32, &odd),
+        single_channel::wgrad(Precision::F32, &odd).0,
     ];
     let elements = [10_434.0, 99_826.0, 925.0];
     expect(launches, 4_991_300.0, elements, 4.0);
@@ -158,9 +158,9 @@ fn products_of_single_channels_do_too() {
 #[test]
 fn passes_cost_what_their_images_take_as_they_lie() {
     const IMAGE: [usize; 3] = [2, 10, 21];
-    use Operand::{Bf16, F32};
+    use Precision::{Bf16, F32};
     let counts = [
-        // Mean and variance of each part, scale and shift of both: 6·21 values.
+        // Mean and variance of each part, common scale and shift: 6·21 values.
         (
             batch_norm::normalise([F32, F32], IMAGE),
             5,
@@ -171,13 +171,13 @@ fn passes_cost_what_their_images_take_as_they_lie() {
             5,
             960 + 960 + 504,
         ),
-        // For each part these four, and two sums of its one slice: 2·6·21 values.
+        // The same four vectors per part, and two sums of its one slice: 2·6·21 values.
         (
             batch_norm::gradient_slices([Bf16, F32], IMAGE),
             9,
             960 + 1680 + 1008,
         ),
-        // Besides the two of each part two sums of each, and those of both: 12·21 values.
+        // The vectors of each part, two sums of each part, and dscale and dshift: 12·21 values.
         (
             batch_norm::gradient([Bf16, Bf16, F32], IMAGE),
             10,
@@ -208,10 +208,10 @@ fn passes_cost_what_their_images_take_as_they_lie() {
 
 #[test]
 fn packed_results_cost_what_they_take() {
-    // y 3·7·12 pixels in rows of 136 operands where it was 131 values.
-    let cut = choice(Product::Fprop, Operand::Bf16, &ODD, false);
-    let launch = implicit_gemm::fprop(Operand::Bf16, &ODD, &cut);
-    let packed = pack::with_packed_result(launch, Operand::Bf16, 3 * 7 * 12, 131);
+    // y: 3·7·12 pixels in rows of 136 operands instead of 131 values.
+    let cut = choice(ConvProduct::Fprop, Precision::Bf16, &ODD, false);
+    let launch = implicit_gemm::fprop(Precision::Bf16, &ODD, &cut);
+    let packed = pack::with_packed_result(launch, Precision::Bf16, 3 * 7 * 12, 131);
     let expected = Work {
         operations: ODD_OPERATIONS,
         bytes: 2.0 * (58_968.0 + 113_184.0) + 2.0 * 34_272.0,
@@ -231,9 +231,9 @@ fn packed_results_cost_what_they_take() {
         bytes: 4.0 * (10_434.0 + 925.0) + 2.0 * 107_920.0,
     };
     for launch in [
-        single_channel::fprop(Operand::Bf16, &shape),
-        single_channel::dgrad(Operand::Bf16, &shape),
-        single_channel::wgrad(Operand::Bf16, &shape).0,
+        single_channel::fprop(Precision::Bf16, &shape),
+        single_channel::dgrad(Precision::Bf16, &shape),
+        single_channel::wgrad(Precision::Bf16, &shape).0,
     ] {
         assert_eq!(launch.work, expected, "{}", launch.kernel.name);
     }

@@ -1,4 +1,4 @@
-//! The arithmetic that is being judged: what it rounds, and by how much.
+//! Model of a computation's arithmetic: which operations round, and by how much.
 
 use crate::Bounded;
 
@@ -10,23 +10,26 @@ use crate::Bounded;
 pub struct Arithmetic {
     /// Unit roundoff of every operation and of every stored result.
     pub roundoff: f64,
-    /// Unit roundoff of the conversion of a matrix product's operands; 0 where they are used as they are.
+    /// Unit roundoff of the conversion of GEMM operands; 0 if they are not converted.
     pub operand_roundoff: f64,
-    /// Unit roundoff of each addition within a matrix product.
+    /// Unit roundoff of each addition within a GEMM.
     pub accumulation_roundoff: f64,
-    /// Unit roundoff of what a batch normalisation in training keeps of its operand, once statistics are taken; 0 where
-    /// that is kept as it is.
+    /// Unit roundoff of the stored operand of batch normalisation; 0 if it stays f32.
+    ///
+    /// This is the format in which the operand is kept in training, after its statistics are taken.
     pub kept_roundoff: f64,
 }
 
-/// The smallest normal f32. Implementations may flush what is smaller to zero.
+/// The smallest normal f32. Implementations may flush smaller values to zero.
 pub(crate) const SMALLEST_NORMAL: f64 = f32::MIN_POSITIVE as f64;
 
 /// 2⁻²⁴: f32 has 24 significant bits.
 const F32_ROUNDOFF: f64 = 1.0 / 16_777_216.0;
-/// 2⁻²³: tensor cores do not say how they round. They have been measured to align several products to the largest of
-/// them and to cut off what is below (M. Fasi, N. J. Higham, M. Mikaitis and S. Pranesh, 2021, PeerJ Comput. Sci. 7,
-/// e330), which may lose twice as much as rounding to nearest.
+/// 2⁻²³: the rounding of tensor cores is undocumented.
+///
+/// Measurements show that they align several products to the largest and truncate the lower bits (M. Fasi, N. J.
+/// Higham, M. Mikaitis and S. Pranesh, 2021, PeerJ Comput. Sci. 7, e330), which may lose twice as much as rounding to
+/// nearest.
 const TRUNCATION: f64 = 2.0 * F32_ROUNDOFF;
 /// 2⁻¹¹: tf32 has 11 significant bits.
 const TF32_ROUNDOFF: f64 = 1.0 / 2048.0;
@@ -54,7 +57,7 @@ impl Arithmetic {
         }
     }
 
-    /// Products of operands rounded to tf32, accumulated in f32.
+    /// GEMM operands rounded to tf32, accumulation in f32.
     pub const fn tf32() -> Self {
         Self {
             roundoff: F32_ROUNDOFF,
@@ -64,7 +67,9 @@ impl Arithmetic {
         }
     }
 
-    /// Products of operands rounded to bf16, accumulated in f32; what is normalised is kept in bf16, too.
+    /// GEMM operands rounded to bf16, accumulation in f32.
+    ///
+    /// Inputs of batch normalisation are stored in bf16, too.
     pub const fn bf16() -> Self {
         Self {
             roundoff: F32_ROUNDOFF,
@@ -79,11 +84,13 @@ impl Arithmetic {
         gamma(roundings, self.roundoff)
     }
 
-    /// Σ of `terms` products in any order, with or without fused multiply-add, of operands that are first rounded.
+    /// Bounds the sum of `products` of rounded operands, added in any order.
     ///
-    /// A term passes through at most one rounding as a product and `terms` as part of a sum (the last when a bias is
-    /// added or the result is stored), so that |error| ≤ ((1 + u_operand)²·(1 + γ_{k+1}) − 1)·Σ|aᵢbᵢ|, with the
-    /// roundoff of the accumulation in γ. What underflows adds at most the smallest normal number per operation.
+    /// The bound holds with or without fused multiply-add.
+    ///
+    /// A term passes at most one rounding as a product and `terms` as part of a sum (the last when a bias is added or
+    /// the result is stored), so that |error| ≤ ((1 + u_operand)²·(1 + γ_{k+1}) − 1)·Σ|aᵢbᵢ|, with the roundoff of the
+    /// accumulation in γ. Underflow adds at most the smallest normal number per operation.
     pub fn sum_of_products(&self, products: impl Iterator<Item = (f64, f64)>) -> Bounded {
         let (mut sum, mut absolute, mut terms) = (0.0, 0.0, 0);
         for (a, b) in products {
@@ -98,19 +105,19 @@ impl Arithmetic {
         }
     }
 
-    /// (1 + u_operand)²·(1 + γ) − 1 for products of operands that are first rounded, and of so many roundings more.
+    /// (1 + u_operand)²·(1 + γ) − 1, for products of rounded operands that pass `roundings` further roundings.
     fn relative_error_of_products(&self, roundings: usize) -> f64 {
         (1.0 + self.operand_roundoff).powi(2) - 1.0
             + self.relative_error_after_conversion(roundings)
     }
 
-    /// (1 + u_operand)²·γ: what so many roundings take from products of rounded operands, whose sizes are those of the
-    /// operands as they were.
+    /// (1 + u_operand)²·γ: the error of `roundings` roundings after the conversion, relative to products of the
+    /// unconverted operands.
     pub(crate) fn relative_error_after_conversion(&self, roundings: usize) -> f64 {
         (1.0 + self.operand_roundoff).powi(2) * gamma(roundings, self.accumulation_roundoff)
     }
 
-    /// The same operands, rounded the same way, in a computation that rounds nothing else of its products.
+    /// The same operand conversion, with an exact GEMM after it.
     pub(crate) fn of_conversion(&self) -> Self {
         Self {
             accumulation_roundoff: 0.0,
@@ -118,7 +125,7 @@ impl Arithmetic {
         }
     }
 
-    /// Σ of `terms` that are themselves computed, in any order: their errors and γ_k of their sizes.
+    /// Bounds the sum of `terms` in any order: their errors, and γ_k times their sizes.
     pub fn sum(&self, terms: impl Iterator<Item = Bounded>) -> Bounded {
         let (sum, absolute, error, count) = totals(terms);
         Bounded {
@@ -127,9 +134,10 @@ impl Arithmetic {
         }
     }
 
-    /// Σ of `terms` over a batch, which must be summed in blocks or pairwise: at most [`Arithmetic::reduction_depth`]
-    /// additions follow one another. An implementation that adds a million values one by one in f32 does not meet
-    /// this bound, and should not.
+    /// Bounds the sum of `terms` over a batch, added in blocks or pairwise.
+    ///
+    /// At most [`Arithmetic::reduction_depth`] additions follow one another. An implementation that adds a million
+    /// values one by one in f32 does not meet this bound, and should not.
     pub fn reduction(&self, terms: impl Iterator<Item = Bounded>) -> Bounded {
         let (sum, absolute, error, count) = totals(terms);
         Bounded {

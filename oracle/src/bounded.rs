@@ -1,4 +1,4 @@
-//! A value and how far a computed one may be from it.
+//! An exact value with a bound on the error of its computed counterpart.
 
 use crate::Arithmetic;
 use crate::arithmetic::SMALLEST_NORMAL;
@@ -6,15 +6,14 @@ use crate::arithmetic::SMALLEST_NORMAL;
 /// An exact value, and a bound on the error of its computed counterpart.
 ///
 /// The methods follow forward error analysis: the operands' errors are propagated to first and second order, and the
-/// operation adds roundings of its own. Each operation is granted four of them instead of one. That pays for
-/// a constant that was rounded before use and for a division or square root that a GPU computes within 2 ulp; and
-/// sums are charged u·(|a| + |b|), not u·|a + b|, so that a formula may be evaluated in any order, expanded or
-/// factored.
+/// operation adds roundings of its own. Each operation is granted four roundings instead of one. This covers a
+/// constant that was rounded before use, and a division or square root that a GPU computes within 2 ulp. Sums are
+/// charged u·(|a| + |b|), not u·|a + b|, so that a formula may be evaluated in any order, expanded or factored.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Bounded {
-    /// What exact arithmetic gives.
+    /// Result of exact arithmetic.
     pub value: f64,
-    /// |computed − value| is at most this.
+    /// Upper bound on |computed − value|.
     pub error: f64,
 }
 
@@ -22,7 +21,7 @@ pub struct Bounded {
 const ROUNDINGS: f64 = 4.0;
 
 impl Bounded {
-    /// An operand: a number that the computation is given, not one that it computes.
+    /// An operand of the computation, which has no error.
     pub const fn exact(value: f64) -> Self {
         Self { value, error: 0.0 }
     }
@@ -57,7 +56,7 @@ impl Bounded {
         }
     }
 
-    /// a/b; unbounded where b may be zero.
+    /// a/b; the error is infinite where b may be zero.
     pub fn divided_by(self, other: Self, arithmetic: &Arithmetic) -> Self {
         let value = self.value / other.value;
         let smallest = other.value.abs() - other.error;
@@ -75,7 +74,8 @@ impl Bounded {
     /// √a for a ≥ 0.
     pub fn square_root(self, arithmetic: &Arithmetic) -> Self {
         let value = self.value.sqrt();
-        // The root is steepest below: √a − √(a − e) ≥ √(a + e) − √a, and at most √e when a − e is negative.
+        // The slope of the root is largest at the lower end: √a − √(a − e) ≥ √(a + e) − √a, and the change is at most
+        // √e when a − e is negative.
         let propagated = if self.error < self.value {
             value - (self.value - self.error).sqrt()
         } else {
@@ -87,7 +87,7 @@ impl Bounded {
         }
     }
 
-    /// The same value with `ulps` units in the last place added to its error, for a library function.
+    /// Adds `ulps` units in the last place to the error, for a library function.
     pub fn within_ulps(self, ulps: f64, arithmetic: &Arithmetic) -> Self {
         // One ulp is at most 2u relative to the value.
         let error = 2.0 * ulps * arithmetic.roundoff * (self.value.abs() + self.error);

@@ -1,40 +1,42 @@
-//! What must come out of a case, and the comparison with what did.
+//! Expected outputs, and their comparison with computed ones.
 
 use crate::{Bounded, Random};
 
 /// One output of an operator: all of its elements, or a sample of them.
 #[derive(Clone, Debug)]
 pub struct Expected {
-    /// What the operator's documentation calls it: `y`, `dx`, `dweight` …
+    /// Name in the operator's documentation: `y`, `dx`, `dweight` …
     pub name: &'static str,
     /// Extents of the whole output.
     pub dims: Vec<usize>,
-    /// Which elements the values belong to, in row-major order.
+    /// Indices of the elements that `values` holds, in row-major order.
     pub indices: Vec<usize>,
     /// Exact values.
     pub values: Vec<f64>,
-    /// A bound on the error of each.
+    /// Bound on the error of each value.
     pub bounds: Vec<f64>,
 }
 
 /// The worst element of a comparison.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Comparison {
-    /// |computed − expected| / bound; infinite where the computed value is not a number.
+    /// |computed − expected| / bound; infinite if the computed value is NaN.
     pub error: f64,
-    /// The element.
+    /// Index of the element.
     pub index: usize,
-    /// What was computed.
+    /// Computed value.
     pub computed: f64,
-    /// What should have been.
+    /// Exact value.
     pub expected: f64,
     /// The bound on the difference.
     pub bound: f64,
 }
 
 impl Expected {
-    /// Evaluates `element` at every index of an output with extents `dims`, or at `most` of them: the first, the last
-    /// and a random sample that depends on `seed`.
+    /// Evaluates `element` at the indices of an output with extents `dims`.
+    ///
+    /// If there are more than `most` indices, these are the first, the last, and a random sample that depends on
+    /// `seed`.
     pub fn evaluate(
         name: &'static str,
         dims: &[usize],
@@ -59,7 +61,9 @@ impl Expected {
         }
     }
 
-    /// The element of `computed`, which holds the whole output, that is worst in units of its bound.
+    /// Returns the element of `computed`, the whole output, with the largest relative error.
+    ///
+    /// Errors are relative to the element's bound.
     pub fn compare(&self, computed: &[f32]) -> Comparison {
         let mut worst = Comparison {
             error: 0.0,

@@ -1,12 +1,12 @@
-//! What every operator must compute, and how much rounding error is allowed.
+//! Reference definition of every operator, with bounds on the allowed rounding error.
 //!
-//! Everything here is f64 and plain loops, straight from the definitions, without dependencies: slow, obvious, and
-//! the judge of every fast implementation. Each value comes with an a-priori bound on the error of a legitimate
-//! computation in a given [`Arithmetic`]; see [`Bounded`] and [`Arithmetic`] for how bounds are made.
+//! All values are computed in f64 by plain loops, straight from the definitions and without dependencies. Fast
+//! implementations are tested against them. Each value comes with an a-priori bound on the error of a correct
+//! computation in a given [`Arithmetic`]; [`Bounded`] and [`Arithmetic`] explain how the bounds are derived.
 //!
 //! * [`operators`]: one file per operator, values and gradients.
-//! * [`Case`]: one operator at one shape with one seed; makes its operands, knows what must come out, prints as a
-//!   line that can be parsed back.
+//! * [`Case`]: one operator at one shape with one seed. It generates its operands and the expected outputs, and prints
+//!   as a line of text that can be parsed back.
 //!
 //! ```
 //! use cosmogan_oracle::{Arithmetic, Case};

@@ -1,13 +1,15 @@
-//! Pseudo-random operands without a dependency: SplitMix64 (Steele, Lea & Flood 2014).
+//! Pseudo-random operands: SplitMix64 (Steele, Lea & Flood 2014).
 
 use std::f64::consts::TAU;
 
-/// A small deterministic generator. The same seed gives the same operands everywhere, for ever.
+/// A small deterministic generator.
+///
+/// A seed gives the same operands on every platform and in every version.
 #[derive(Clone, Debug)]
 pub struct Random(u64);
 
 impl Random {
-    /// A generator for `seed`.
+    /// Creates a generator from `seed`.
     pub const fn new(seed: u64) -> Self {
         Self(seed)
     }
@@ -23,7 +25,7 @@ impl Random {
 
     /// Uniform in (0, 1].
     pub fn uniform(&mut self) -> f64 {
-        // 53 bits, shifted off zero so that a logarithm may follow.
+        // 53 bits, shifted away from zero so that the logarithm is finite.
         ((self.bits() >> 11) + 1) as f64 / (1_u64 << 53) as f64
     }
 

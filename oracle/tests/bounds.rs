@@ -1,8 +1,5 @@
-//! The bounds hold for honest f32 computations in any order, and notice faults.
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test that looks for what is not there has failed"
-)]
+//! The bounds hold for correct f32 computations in any order, and detect faults.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
 use cosmogan_oracle::cases::Kind;
 use cosmogan_oracle::operators::adam::Adam;
@@ -11,7 +8,7 @@ use cosmogan_oracle::operators::linear::Linear;
 use cosmogan_oracle::{Arithmetic, Case, Expected, Operand, Operator};
 use proptest::prelude::*;
 
-/// An order in which f32 terms are added.
+/// The order in which f32 terms are added.
 #[derive(Clone, Copy, Debug)]
 enum Order {
     Forward,
@@ -43,7 +40,7 @@ fn sum(terms: &[(f32, f32)], order: Order) -> f32 {
     }
 }
 
-/// Rounds to the nearest number with this many significant bits.
+/// Rounds to the nearest number with `bits` significant bits.
 fn rounded(value: f64, bits: i32) -> f32 {
     if value == 0.0 {
         return 0.0;
@@ -52,7 +49,7 @@ fn rounded(value: f64, bits: i32) -> f32 {
     ((value / unit).round() * unit) as f32
 }
 
-/// How a computation prepares the operands of its products, and which arithmetic that is.
+/// Significant bits of GEMM operands, and the corresponding arithmetic.
 const FORMATS: [(i32, Arithmetic); 3] = [
     (24, Arithmetic::f32()),
     (11, Arithmetic::tf32()),
@@ -76,7 +73,7 @@ fn compare(expected: &[Expected], name: &str, computed: &[f32]) -> f64 {
         .error
 }
 
-/// Products behind every element of y = conv(x, w), gathered without the oracle's help: by scattering.
+/// The products behind every element of y = conv(x, w), collected by a scatter loop, independently of the oracle.
 fn convolution_terms(shape: &Convolution, x: &[f32], w: &[f32]) -> Vec<Vec<(f32, f32)>> {
     let mut terms = vec![Vec::new(); shape.output_dims().iter().product()];
     let [height, width] = shape.input;
@@ -166,7 +163,7 @@ proptest! {
                 sum(rest, Order::Forward) + bias[element % bias.len()] as f32
             })
             .collect();
-        // Where every window lies in the padding there is nothing to lose.
+        // If every window lies in the padding, there is no term to lose.
         if terms.iter().any(|terms| terms.iter().any(|(a, b)| (a * b).abs() > 1e-2)) {
             prop_assert!(compare(&expected, "y", &y) > 1.0, "{case}");
         }
@@ -234,7 +231,7 @@ proptest! {
                 let squares: Vec<f32> = x.iter().map(|x| (x - mean[channel]).powi(2)).collect();
                 variance[channel] = reduce(&squares) / count;
                 let inverse = 1.0 / (variance[channel] + 1e-5).sqrt();
-                // Statistics are those of x as it came, everything else is of x as it is kept.
+                // The statistics are those of the unrounded x, everything else uses the stored x.
                 let kept = x.iter().map(|&x| rounded(f64::from(x), bits));
                 let normalised: Vec<f32> = kept.map(|x| (x - mean[channel]) * inverse).collect();
                 for row in 0..rows {
@@ -256,7 +253,7 @@ proptest! {
                 let error = compare(&expected, name, computed);
                 prop_assert!(error <= 1.0, "{case} {name} {bits} bits: {error}");
             }
-            // A variance that is unbiased by mistake, and a mean that is off by a thousandth, are noticed.
+            // The bounds detect a variance that is unbiased by mistake and a mean that is off by a thousandth.
             if rows > 2 && rows < 300 {
                 let unbiased: Vec<f32> = variance.iter().map(|v| v * count / (count - 1.0)).collect();
                 prop_assert!(compare(&expected, "variance", &unbiased) > 1.0);
@@ -293,7 +290,7 @@ proptest! {
             let error = compare(&expected, name, &column(&computed, index));
             prop_assert!(error <= 1.0, "{case} {name}: {error}");
         }
-        // A learning rate that is off by a hundredth is noticed.
+        // The bounds detect a learning rate that is off by a hundredth.
         let faster = run(1.01 * learning_rate as f32);
         prop_assert!(length < 8 || compare(&expected, "parameter", &column(&faster, 0)) > 1.0, "{case}");
     }
@@ -306,7 +303,7 @@ proptest! {
         let mut squares: Vec<(f32, f32)> = get(&operands, "x").iter().map(|&x| (x as f32, x as f32)).collect();
         let error = compare(&expected, "sum", &[sum(&squares, Order::Pairwise)]);
         prop_assert!(error <= 1.0, "{case}: {error}");
-        // The largest term is missed.
+        // The bounds detect that the largest term is missing.
         squares.sort_by(|(a, _), (b, _)| a.abs().total_cmp(&b.abs()));
         squares.pop();
         prop_assert!(compare(&expected, "sum", &[sum(&squares, Order::Pairwise)]) > 1.0, "{case}");
@@ -350,7 +347,7 @@ proptest! {
             .collect();
         let error = compare(&expected, "dx", &dx);
         prop_assert!(error <= 1.0, "{case}: {error}");
-        // Softplus without care for large logits loses everything.
+        // The naive softplus overflows for large logits.
         let wrong: f32 = logits.iter().map(|&x| (1.0 + x.exp()).ln()).sum::<f32>() / length as f32;
         prop_assert!(target == 0.0 || compare(&expected, "loss", &[wrong]) > 1.0);
     }

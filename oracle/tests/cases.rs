@@ -1,4 +1,4 @@
-//! Cases as text, and what the lists of cases hold.
+//! Cases as text, and the contents of the lists of cases.
 
 use cosmogan_oracle::cases::{Kind, Model};
 use cosmogan_oracle::{Case, Operator};
@@ -55,7 +55,7 @@ fn the_papers_model_has_these_convolutions() {
             "{expected}"
         );
     }
-    // 5.1 GFLOP a generated map: the paper's generator, counted without inserted zeros.
+    // 5.1 GFLOP per generated map: the paper's generator, counted without multiplications by inserted zeros.
     let transposed: f64 = cases
         .iter()
         .filter(|case| matches!(case.operator, Operator::ConvTranspose2d(_)))
@@ -80,7 +80,7 @@ fn nonsense_is_refused_with_a_reason() {
         ),
         (
             "conv2d n=1 h=1 w=1 c=1 k=1 kernel=5x5 stride=1x1 pad=0,0,0,0 seed=0",
-            "nothing",
+            "output is empty",
         ),
         (
             "conv2d n=1 h=9 w=9 c=1 k=1 kernel=5 stride=1x1 pad=0,0,0,0 seed=0",
@@ -88,7 +88,7 @@ fn nonsense_is_refused_with_a_reason() {
         ),
         (
             "conv2d n=1 h=9 w=9 c=1 k=1 kernel=5x5 stride=0x1 pad=0,0,0,0 seed=0",
-            "nothing",
+            "output is empty",
         ),
     ] {
         let error = line.parse::<Case>().unwrap_err();

@@ -1,4 +1,4 @@
-//! Values worked out by hand.
+//! Operator values checked against results worked out by hand.
 
 use approx::assert_relative_eq;
 use cosmogan_oracle::operators::activation::Activation;
@@ -37,7 +37,7 @@ fn linear() {
     assert_eq!(bias::gradient(&dy, 1, 0, &F32).value, 11.0);
 }
 
-/// A row of six pixels under a kernel of five at stride 2 with one zero before and two after, as the model has it.
+/// A row of six pixels, a kernel of five, stride 2, one zero before and two after, as in the model.
 fn row() -> Convolution {
     Convolution {
         batch: 1,
@@ -57,14 +57,14 @@ fn convolution() {
     let y: Vec<f64> = (0..3)
         .map(|element| row().fprop(&x, &w, element, &F32).value)
         .collect();
-    // Windows: (0 1 2 3 4), (2 3 4 5 6), (4 5 6 0 0): the kernel is not flipped.
+    // Windows: (0 1 2 3 4), (2 3 4 5 6), (4 5 6 0 0). The kernel is not flipped.
     assert_eq!(y, [43_210.0, 65_432.0, 654.0]);
     assert_eq!(row().end(), [0, 2]);
 }
 
 #[test]
 fn transposed_convolution() {
-    // Each pixel of y lays down a kernel, two pixels apart; one is cropped before and two after.
+    // Each pixel of y adds a copy of the kernel, two pixels apart; one pixel is cropped before and two after.
     let (y, w) = ([1.0, 2.0, 3.0], [1.0, 10.0, 100.0, 1e3, 1e4]);
     let x: Vec<f64> = (0..6)
         .map(|element| row().dgrad(&y, &w, element, &F32).value)
@@ -147,7 +147,7 @@ fn binary_cross_entropy() {
         epsilon = 1e-15
     );
     assert_relative_eq!(bce::gradient(x[0], 1.0, 1, 2.0, &F32).value, -0.5);
-    // Far out neither overflows.
+    // Neither overflows for large logits.
     assert_eq!(bce::forward(&[-800.0, 800.0], 1.0, &F32).value, 400.0);
     assert_eq!(bce::gradient(-800.0, 1.0, 2, 1.0, &F32).value, -0.5);
 }
@@ -184,7 +184,7 @@ fn crops() {
         crops: 3,
         crop: [1, 2],
     };
-    // As it is; mirrored; and beyond the last map, row and column, which is moved inside.
+    // Unchanged; mirrored; and beyond the last map, row and column, which is clamped.
     let table = [
         [0.0, 1.0, 0.0, 0.0],
         [1.0, 0.0, 1.0, 1.0],

@@ -1,8 +1,5 @@
-//! Gradients against finite differences of the values, and the identities that tie the convolutions together.
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test that looks for what is not there has failed"
-)]
+//! Gradients compared with finite differences, and the identities that connect the three convolution GEMMs.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
 use cosmogan_oracle::cases::{EPSILON, Kind};
 use cosmogan_oracle::operators::convolution::Convolution;
@@ -11,7 +8,7 @@ use proptest::prelude::*;
 
 const F32: Arithmetic = Arithmetic::f32();
 
-/// Operands that have a gradient, and what it is called.
+/// Operands with a gradient, and the name of the gradient.
 const GRADIENTS: [(&str, &str); 6] = [
     ("x", "dx"),
     ("other", "dother"),
@@ -45,7 +42,7 @@ fn projection(case: &Case, operands: &[Operand]) -> f64 {
     }
 }
 
-/// Σ |upstream|·|value|, with the values' own bounds for the size of what cancelled inside them.
+/// Σ |upstream|·|value|; the values' own bounds account for cancellation inside them.
 fn projection_size(case: &Case, operands: &[Operand]) -> f64 {
     let outputs = case.expected_from(operands, &F32, usize::MAX);
     let (upstream, value) = match output(&outputs, "loss") {
@@ -84,11 +81,11 @@ fn difference(case: &Case, operands: &[Operand], name: &str, direction: &[f64], 
     (moved(1.0) - moved(-1.0)) / (2.0 * step)
 }
 
-/// A step, as a share of the scale on which an operator bends.
+/// Step of the differences, as a fraction of the scale on which an operator varies.
 const STEP: f64 = 1e-3;
 
-/// Every operator bends on a scale of about 1, except batch normalisation, where it is √(variance + ε): two values
-/// per channel that happen to be close make it steep.
+/// Every operator varies on a scale of about 1, except batch normalisation, where the scale is √(variance + ε): it is
+/// steep when two values of a channel happen to be close.
 fn step(case: &Case, outputs: &[Expected]) -> f64 {
     let Operator::BatchNormTraining { .. } = case.operator else {
         return STEP;
@@ -98,7 +95,7 @@ fn step(case: &Case, outputs: &[Expected]) -> f64 {
     STEP * (least + EPSILON).sqrt()
 }
 
-/// The case without its kink, if it has one that nothing can steer clear of.
+/// The case without its rectifier, if it has a kink that random operands cannot avoid.
 fn smooth(case: &Case) -> Case {
     let mut case = *case;
     if let Operator::BatchNormTraining { slope, .. } = &mut case.operator {
@@ -107,7 +104,7 @@ fn smooth(case: &Case) -> Case {
     case
 }
 
-/// Compares one gradient with differences along a random direction.
+/// Compares one gradient with finite differences along a random direction.
 fn check(case: &Case, name: &str, gradient: &str) {
     let case = &smooth(case);
     let operands = case.operands();
@@ -126,7 +123,7 @@ fn check(case: &Case, name: &str, gradient: &str) {
         .iter()
         .map(|value| {
             let direction = random.normal();
-            // Nothing is moved across a kink: there the difference is no derivative.
+            // No value moves across a kink: a difference across it does not approximate the derivative.
             let crosses = has_kink && value.abs() <= 8.0 * step;
             if crosses {
                 0.0
@@ -136,13 +133,13 @@ fn check(case: &Case, name: &str, gradient: &str) {
         })
         .collect();
     let exact = dot(&gradient.values, &direction);
-    // The error of a central difference is a·h² + b·h⁴ + …: two of them combine to cancel a·h². As h is a thousandth of
-    // the scale on which the function bends, what is left is smaller than what was cancelled by a factor of a million,
-    // of which a thousand is claimed here.
+    // The error of a central difference is a·h² + b·h⁴ + …; two of them combine to cancel a·h². With h a thousandth of
+    // the scale on which the function varies, the remainder is a million times smaller than the cancelled term; the
+    // test relies on a factor of a thousand.
     let fine = difference(case, &operands, name, &direction, step);
     let coarse = difference(case, &operands, name, &direction, 2.0 * step);
     let extrapolated = fine + (fine - coarse) / 3.0;
-    // Rounding: fewer than 1e4 operations in a row on terms of this size, divided by the step.
+    // Rounding: fewer than 1e4 consecutive operations on terms of this size, divided by the step.
     let terms = projection_size(case, &operands);
     let tolerance = STEP * (fine - coarse).abs() + 1e4 * f64::EPSILON * terms / step;
     assert!(
@@ -191,7 +188,9 @@ fn all(length: usize, element: impl Fn(usize) -> f64) -> Vec<f64> {
     (0..length).map(element).collect()
 }
 
-/// Σ|x·w·y|: what rounding errors of the form are proportional to; there are at most 1e4 additions in a row.
+/// Σ|x·w·y|, to which the rounding errors of the form are proportional.
+///
+/// At most 1e4 additions follow one another.
 fn trilinear_size(shape: &Convolution, x: &[f64], w: &[f64], y: &[f64]) -> f64 {
     let absolute =
         |values: &[f64]| -> Vec<f64> { values.iter().map(|value| value.abs()).collect() };
@@ -208,7 +207,8 @@ fn two_values_that_are_almost_equal() {
     check(&line.parse().unwrap(), "x", "dx");
 }
 
-/// A rectifier behind a batch normalisation is a factor of the upstream gradient, by the sign of what comes out.
+/// A rectifier after batch normalisation multiplies the upstream gradient by a factor that depends on the output's
+/// sign.
 #[test]
 fn a_rectifier_behind_batch_normalisation() {
     for seed in 0..60 {

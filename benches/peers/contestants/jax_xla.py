@@ -1,4 +1,4 @@
-"""JAX on XLA's CPU backend: each transposed convolution is a convolution over inputs with zeros between them."""
+"""JAX on XLA's CPU backend: each transposed convolution is a convolution with dilated inputs."""
 
 import jax
 import jax.numpy as jnp

@@ -1,14 +1,13 @@
-"""The generator as arrays: random weights for it, its weight file, and its batch normalisations folded into the layers.
+"""The generator as NumPy arrays: random weights, weight files, and folding of batch normalisation into the layers.
 
-Transposed convolutions have 5 x 5 kernels and stride 2. Of the 2n + 3 rows and columns that n make, the first and the
-last two are dropped: padding 1 before and 2 after. PyTorch's padding=2, output_padding=1 drops two before and one after
-instead, which is the same network only if kernels and maps are mirrored.
+Transposed convolutions have 5 x 5 kernels and stride 2. Of the 2n + 3 rows and columns of the full result, the first and
+the last two are cropped: padding 1 before and 2 after. PyTorch's padding=2, output_padding=1 crops two before and one
+after instead, which is the same network only if kernels and maps are mirrored.
 """
 
 import json
 
 import numpy as np
-from safetensors.numpy import save_file
 
 KERNEL, STRIDE, EPSILON = 5, 2, 1e-5
 CONFIG_KEY = "cosmogan.config"
@@ -22,7 +21,7 @@ def channels(config, layer):
 
 
 def transposed_convolution(values, weight):
-    """What `deconv` does without its bias, in plain NumPy: values (N, C, H, W), weight (C, D, 5, 5)."""
+    """Transposed convolution without bias in plain NumPy: values (N, C, H, W), weight (C, D, 5, 5)."""
     n, c, h, w = values.shape
     outputs = weight.shape[1]
     taps = values.transpose(0, 2, 3, 1).reshape(-1, c) @ weight.reshape(c, -1)
@@ -35,7 +34,7 @@ def transposed_convolution(values, weight):
 
 
 def random_weights(config, seed, samples=4):
-    """Weights as training begins with, with biases, and running statistics as `samples` maps have them."""
+    """Random weights as at the start of training, random biases, and running statistics of `samples` maps."""
     draw = np.random.default_rng(seed)
 
     def normal(*shape, mean=0.0, deviation=0.02):
@@ -69,13 +68,16 @@ def random_weights(config, seed, samples=4):
 
 
 def write(path, config, tensors):
-    """Writes a weight file as our program and PyTorch read it."""
+    """Writes a weight file for our program and PyTorch."""
     tensors = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
+    # torch_gpu.py runs where this package may be missing, and writes nothing.
+    from safetensors.numpy import save_file
+
     save_file(tensors, path, metadata={CONFIG_KEY: json.dumps(config), "format": "pt"})
 
 
 def read(path):
-    """The configuration and the tensors of a weight file."""
+    """Reads the configuration and the tensors of a weight file."""
     from safetensors import safe_open
 
     with safe_open(path, "numpy") as file:
@@ -83,9 +85,9 @@ def read(path):
 
 
 def folded(config, tensors):
-    """Weight and bias of `fc` and of each `deconv`, each having taken in the batch normalisation that follows it.
+    """Weight and bias of `fc` and of each `deconv`, with the following batch normalisation folded in.
 
-    Every framework may do so where statistics are fixed, and exporters do; the arithmetic here is in f64.
+    Frameworks may fold because statistics are fixed at inference, and exporters do; the arithmetic here is in f64.
     """
     side = config["output_size"] >> config["layers"]
     pairs = []
@@ -108,10 +110,10 @@ def folded(config, tensors):
 
 
 def of_phases(weight):
-    """The 3 x 3 kernel (row, column, input, output) of a plain convolution that makes a transposed one's output.
+    """The 3 x 3 kernel (row, column, input, output) of a plain convolution equivalent to a transposed convolution.
 
-    Its output channels are those of even and odd rows, times those of even and odd columns, times the layer's own. Some
-    taps are zero: it costs 36 products where the transposed convolution needs 25.
+    Its output channels are the four phases (even and odd rows times even and odd columns) times the channels of the
+    layer. Some taps are zero: it costs 36 multiplications instead of 25.
     """
     inputs, outputs = weight.shape[:2]
     phases = np.zeros((3, 3, inputs, 2, 2, outputs), np.float32)
@@ -124,7 +126,7 @@ def of_phases(weight):
 
 
 def in_two_forms(config, tensors):
-    """The folded layers by name: `fc` and each `deconv`, and as `phases` the plain convolution that takes its place."""
+    """The folded layers by name: `fc`, each `deconv`, and as `phases` the plain convolution equivalent to it."""
     found = {}
     for layer, (weight, bias) in enumerate(folded(config, tensors)):
         name = f"deconv{layer}" if layer else "fc"

@@ -1,6 +1,6 @@
-"""The folded network as an ONNX model with any number of maps, for the frameworks that read such models.
+"""The folded network as an ONNX model with a dynamic batch size, for the frameworks that read ONNX.
 
-Either with transposed convolutions, or with a plain convolution for the four phases of each one's output.
+Layers are transposed convolutions, or plain convolutions that compute the four phases of their output.
 """
 
 import onnx
@@ -12,7 +12,7 @@ OPSET, IR = 17, 8
 
 
 def write(path, config, tensors, phases):
-    """Writes the model: `latents` (N, z) to `maps` (N, c, S, S)."""
+    """Writes the model from `latents` (N, z) to `maps` (N, c, S, S); layers in `phases` are plain convolutions."""
     side, size = config["output_size"] >> config["layers"], config["output_size"]
     nodes, constants = [], []
 

@@ -1,4 +1,4 @@
-"""ONNX Runtime on its CPU provider, all graph optimisations on, for a fixed batch."""
+"""ONNX Runtime with its CPU provider, all graph optimisations, and a fixed batch size."""
 
 import onnxruntime
 

@@ -1,7 +1,7 @@
-"""OpenVINO on the CPU with its latency hint, in f32 or bf16, for a fixed batch.
+"""OpenVINO on the CPU with its latency hint, in f32 or bf16, for a fixed batch size.
 
-Asked for bf16 on a processor that has AVX-512's bf16 but no AMX, it still computes transposed convolutions in f32 (its
-profile says so); plain convolutions it computes in bf16.
+In bf16 on a CPU with AVX-512 BF16 but without AMX, it still computes transposed convolutions in f32, as its profile
+shows; plain convolutions run in bf16.
 """
 
 import openvino
@@ -22,7 +22,7 @@ def prepare(arguments):
     compiled = core.compile_model(model, "CPU", settings)
     kind = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
     if kind != arguments.variant:
-        raise RuntimeError(f"asked for {arguments.variant}, OpenVINO computes in {kind}")
+        raise RuntimeError(f"OpenVINO computes in {kind} instead of {arguments.variant}")
     request = compiled.create_infer_request()
     return openvino.__version__, lambda latents: request.infer({0: latents})[0][:, 0]
 

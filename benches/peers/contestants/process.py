@@ -1,4 +1,4 @@
-"""Starts contestants, each in a process of its own bound to some cores, and asks them for rounds."""
+"""Runs contestants, each in its own process bound to some cores, and requests rounds from them."""
 
 import json
 import os
@@ -8,17 +8,17 @@ import tempfile
 import threading
 import time
 
-# Longest that a contestant may take to its first map, or for its rounds, unless its contest allows more.
+# Time limit for the first map and for each request, unless the comparison allows more.
 PATIENCE_SECONDS = 240
 THREAD_SETTINGS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS", "NPROC")
 
 
 class Failure(Exception):
-    """Why a contestant cannot take part."""
+    """A contestant cannot be measured."""
 
 
 def confined(threads):
-    """Arguments of Popen with which a process gets `threads` cores and is told so in every known way."""
+    """Arguments of Popen that bind a process to `threads` cores and set all known thread variables."""
     cores = sorted(os.sched_getaffinity(0))[:threads]
     settings = {name: str(threads) for name in THREAD_SETTINGS}
     settings["TORCHINDUCTOR_COMPILE_THREADS"] = str(threads)
@@ -28,14 +28,14 @@ def confined(threads):
 
 
 def last_words(log):
-    """The end of what a process wrote to standard error."""
+    """The last lines that a process wrote to standard error."""
     log.seek(0)
     lines = [line.strip() for line in log.read().decode(errors="replace").splitlines()]
-    return " / ".join([line for line in lines if line.strip("^ ~")][-3:]) or "it said nothing"
+    return " / ".join([line for line in lines if line.strip("^ ~")][-3:]) or "no message"
 
 
 class Process:
-    """A process that lives until closed; it says what it is when it is ready, then answers requests line by line."""
+    """A long-running process that reports its version when it is ready, then answers requests line by line."""
 
     def __init__(self, command, threads, patience=PATIENCE_SECONDS):
         self.peak_bytes, self.patience = None, patience
@@ -70,7 +70,7 @@ class Process:
         return json.loads(line)
 
     def ask(self, request):
-        """The answer to a request that makes the process work."""
+        """Sends a request and returns the answer."""
         try:
             self.process.stdin.write(json.dumps(request) + "\n")
         except BrokenPipeError:
@@ -89,7 +89,7 @@ class Process:
 
 
 class Peer(Process):
-    """A framework's generator, which is ready when it has made its first batch."""
+    """A framework's generator, which is ready when it has generated its first batch."""
 
     def __init__(self, contestant, threads, batch, files):
         self.maps = files["folder"] / "maps.npy"
@@ -98,7 +98,7 @@ class Peer(Process):
         command += ["--onnx", files[contestant.get("onnx", "deconv")], "--latents", files["latents"]]
         super().__init__([*command, "--maps", self.maps], threads)
         self.first_map_seconds = self.ready_seconds
-        # It answers once more when the maps are written.
+        # A second answer follows when the maps are written.
         try:
             self.answer()
         except Failure:
@@ -106,12 +106,12 @@ class Peer(Process):
             raise
 
     def rounds(self, count):
-        """Seconds of each of `count` rounds."""
+        """Runs `count` rounds and returns the seconds of each."""
         return self.ask({"rounds": count})["seconds"]
 
 
 class Ours:
-    """Our program, which starts anew for each turn."""
+    """Our program, which is started again for each turn."""
 
     version = None
 
@@ -122,11 +122,11 @@ class Ours:
         self.command += ["--batch", batch, "--threads", threads]
         self.peak_bytes, self.firsts = 0, []
         self.run(1, "--out", self.maps)
-        # Writing maps and finding the file on disk count in neither.
+        # The first run, which writes maps and reads the program from disk, is not counted.
         self.peak_bytes, self.firsts = 0, []
 
     def run(self, count, *more):
-        # By the clock that two processes share, it can tell how long the first map took.
+        # The program computes the time to the first map from the wall clock time of its start.
         command = [*map(str, [*self.command, "--rounds", count, *more, "--started", time.time()])]
         with tempfile.TemporaryFile() as log:
             try:

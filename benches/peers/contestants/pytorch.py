@@ -1,4 +1,4 @@
-"""PyTorch: the network as one writes it, and three ways to make it faster."""
+"""PyTorch: a straightforward implementation of the network, and three faster variants."""
 
 import numpy as np
 import torch
@@ -9,7 +9,7 @@ import worker
 
 
 class AsWritten(nn.Module):
-    """Layer for layer, contiguous, with its batch normalisations."""
+    """Straightforward implementation, contiguous, with batch normalisation layers."""
 
     def __init__(self, config, tensors):
         super().__init__()
@@ -21,7 +21,7 @@ class AsWritten(nn.Module):
             self.add_module(f"deconv{layer}", nn.ConvTranspose2d(inputs, outputs, 5, stride=2, padding=1))
             if layer < self.layers:
                 self.add_module(f"bn{layer}", nn.BatchNorm2d(outputs, eps=network.EPSILON))
-        # Batches that BatchNorm2d has seen are the only thing that is missing.
+        # Not strict: the weights lack only num_batches_tracked.
         self.load_state_dict({name: torch.from_numpy(tensor) for name, tensor in tensors.items()}, strict=False)
 
     def forward(self, latents):
@@ -37,7 +37,7 @@ class AsWritten(nn.Module):
 class Rearranged(nn.Module):
     """Batch normalisations folded, channels last, the last layer in phases, the others mirrored.
 
-    Mirrored layers have no row or column to drop after the convolution, and a single channel is faster in phases.
+    Mirrored layers need no cropping after the convolution, and a single channel is faster in phases.
     """
 
     def __init__(self, config, tensors):

@@ -1,8 +1,8 @@
-"""Both networks as PyTorch has them, in training, and the gradients that a step needs.
+"""Both networks in PyTorch, for training, and the gradients of a step.
 
-D(G(z)) runs forward once and backward twice, once for the weights of D and once for the map; gradients are asked for by
-name, so that no others are computed. Biases in front of a batch normalisation that are the same for a whole channel,
-which have no effect while it takes its statistics from the batch, are left out in training.
+D(G(z)) runs forward once and backward twice, once for the weights of D and once for those of G. Gradients are requested
+explicitly, so that no others are computed. Biases per channel in front of a batch normalisation have no effect in
+training and are left out.
 """
 
 import numpy as np
@@ -16,7 +16,7 @@ SLOPE = 0.2
 
 
 class Generator(nn.Module):
-    """`mirrored` has latents go to mirrored maps, which leaves no row or column to drop after a layer."""
+    """The generator; `mirrored` generates mirrored maps, which need no cropping after a layer."""
 
     def __init__(self, config, mirrored, all_biases=False):
         super().__init__()
@@ -46,7 +46,7 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """`mirrored` takes mirrored maps, which leaves no row or column to add before a layer."""
+    """The discriminator; `mirrored` reads mirrored maps, which need no separate padding before a layer."""
 
     def __init__(self, config, mirrored):
         super().__init__()
@@ -77,7 +77,7 @@ KINDS = (Generator, Discriminator)
 
 
 def fill(model, config, tensors):
-    """Takes the tensors that the model has, mirrored if it is; fails where one is missing."""
+    """Loads the tensors into the model, mirrored if the model is; fails if one is missing."""
     tensors = dict(tensors)
     if model.mirrored:
         side = config["output_size"] >> config["layers"]
@@ -85,7 +85,7 @@ def fill(model, config, tensors):
             if tensor.ndim == 4:
                 tensors[name] = tensor[:, :, ::-1, ::-1]
             elif name.startswith("fc.") and tensor.size > 1:
-                # Either its rows are the pixels of a small image of each channel, or its columns are.
+                # Its rows (generator) or columns (discriminator) run over channels and pixels.
                 images = tensor.reshape(-1, side, side, tensor.size // len(tensor) if len(tensor) > 1 else 1)
                 tensors[name] = images[:, ::-1, ::-1].reshape(tensor.shape)
     wanted = model.state_dict()
@@ -97,7 +97,7 @@ def fill(model, config, tensors):
 
 
 def gradients(generator, discriminator, maps, latents):
-    """The three losses and the gradients of both networks, at the same parameters."""
+    """Computes the three losses and the gradients of both networks at the same parameters."""
     real = discriminator(maps)
     fake = generator(latents)
     logits = discriminator(fake)

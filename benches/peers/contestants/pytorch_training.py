@@ -1,6 +1,6 @@
-"""PyTorch's training step on a processor: both networks as one writes them, and three ways to make it faster.
+"""PyTorch's training step on a CPU: a straightforward implementation, and three faster variants.
 
-Every variant computes only what a step needs (pytorch_model.py). Adam is the fused one.
+Every variant computes only what a step needs (pytorch_model.py). All use the fused Adam.
 """
 
 import argparse
@@ -44,7 +44,7 @@ def main():
     if arguments.variant == "compile":
         import torch._dynamo.config as dynamo
 
-        # So that both backward passes are compiled with the forward passes, and without what nobody asks for.
+        # Compiles both backward passes together with the forward passes, without gradients that are not needed.
         dynamo.trace_autograd_ops = True
         compute = torch.compile(pytorch_model.gradients, dynamic=False, fullgraph=True)
 

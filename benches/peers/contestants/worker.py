@@ -1,6 +1,7 @@
-"""What every contestant's process does: one map or batch at once, then rounds on request, one JSON line for each.
+"""The main loop of every contestant in Python: generates one batch, then runs rounds on request.
 
-Its arguments name the variant, threads, batch, and files; its cores and thread variables are set before it starts.
+It answers each request with a line of JSON. Its arguments name the variant, threads, batch and files; its cores and
+thread variables are set before it starts.
 """
 
 import argparse
@@ -12,29 +13,29 @@ import time
 
 
 def peak_bytes():
-    """Most memory this process ever held; what getrusage tells would include the process that started this one."""
+    """Peak resident memory of this process; getrusage would include the parent process."""
     for line in pathlib.Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024
-    raise RuntimeError("the system does not tell the peak of resident memory")
+    raise RuntimeError("the system does not report the peak of resident memory")
 
 
 def separated_answers():
-    """Where answers go: to standard output as it was, while all that frameworks print goes to standard error."""
+    """Returns the original standard output, for answers, and redirects all other output to standard error."""
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     return answers
 
 
 def answer_rounds(answers, work):
-    """For each request one line: what `work(rounds)` says, and the peak of memory."""
+    """Answers each request with a line: the result of `work(rounds)`, and the peak of memory."""
     for line in sys.stdin:
         said = work(json.loads(line)["rounds"])
         print(json.dumps({**said, "peak_bytes": peak_bytes()}), file=answers)
 
 
 def serve(prepare):
-    """Answers for `prepare(arguments)`, which returns the framework's version and a function.
+    """Serves requests with the result of `prepare(arguments)`: the framework's version and a function.
 
     The function takes latents (B, z) in f32 and returns maps (B, S, S) in f32, both as NumPy arrays.
     """

@@ -1,7 +1,8 @@
-//! Times a generator and prints one line of JSON. Run by `benches/peers/generators.py`, beside its peers.
+//! Times the generator and prints one line of JSON. Run by `benches/peers/generators.py`.
 //!
-//! `generator WEIGHTS.safetensors LATENTS.npy --batch B --threads T --rounds R [--method direct|minimal] [--out MAPS.npy]
-//! [--started SECONDS]`, the last being when the caller started it, in seconds of Unix time, for the time to the first map.
+//! `generator WEIGHTS.safetensors LATENTS.npy --batch B --threads T --rounds R [--method direct|minimal] [--out
+//! MAPS.npy] [--started SECONDS]`. SECONDS is the Unix time at which the caller started this program, for the time to
+//! the first map.
 #![allow(clippy::unwrap_used, reason = "a bench that cannot prepare has failed")]
 
 use std::path::Path;
@@ -27,7 +28,7 @@ fn main() {
         threads: number("--threads"),
         method: flag("--method").map(|name| match name.as_str() {
             "direct" => Method::Direct,
-            _ => Method::Minimal,
+            _ => Method::Winograd,
         }),
         ..Options::default()
     };

@@ -1,8 +1,8 @@
-//! What each hidden layer of the paper's generator takes by the direct method and by minimal filtering, with every instruction
-//! set that the processor has. Writes `benches/results/generator-layers.json`.
+//! Time of each hidden layer of the paper's generator by the direct algorithm and by Winograd (minimal) filtering, with
+//! every instruction set of the CPU. Writes `benches/results/generator-layers.json`.
 //!
-//! Whole passes are timed in turns: all layers by minimal filtering, and the same with one layer direct. The difference of
-//! their medians is what minimal filtering saves in that layer.
+//! Whole passes are timed alternately: with all layers by Winograd, and with one layer by the direct algorithm. The
+//! difference of their medians is the time that Winograd saves in that layer.
 #![allow(clippy::unwrap_used, reason = "a bench that cannot prepare has failed")]
 
 use std::path::Path;
@@ -14,15 +14,15 @@ const LATENT: usize = 64;
 const COARSE: usize = 16;
 const CHANNELS: [usize; 4] = [512, 256, 128, 64];
 const TAPS: usize = 25;
-/// Passes of each kind for one map; fewer for more.
+/// Passes of each kind for one map; divided by the number of maps for several.
 const ROUNDS: usize = 24;
 
-/// Values between −1 and 1 over the square root of `terms`, as files hold them.
+/// Random values between ±1/√`terms`, as little-endian bytes.
 fn weights(count: usize, terms: usize) -> Vec<[u8; 4]> {
     let mut state = 1_u64;
     let scale = 1.0 / (terms as f32).sqrt();
     let mut next = || {
-        // The generator of Knuth's MMIX.
+        // The linear congruential generator of Knuth's MMIX.
         state = state
             .wrapping_mul(6_364_136_223_846_793_005)
             .wrapping_add(1_442_695_040_888_963_407);
@@ -66,7 +66,7 @@ fn main() {
     let latents: Vec<f32> = (0..8 * LATENT).map(|i| (i as f32).sin()).collect();
     let mut results = Vec::new();
     println!(
-        "| instructions | threads | maps | all minimal, ms | direct 512→256 | 256→128 | 128→64 |"
+        "| instructions | threads | maps | all Winograd, ms | direct 512→256 | 256→128 | 128→64 |"
     );
     println!("| --- | ---: | ---: | ---: | ---: | ---: | ---: |");
     for set in InstructionSet::available() {
@@ -75,7 +75,7 @@ fn main() {
             .map(|direct| {
                 let method = |inputs, _| match direct == Some(inputs) {
                     true => Method::Direct,
-                    false => Method::Minimal,
+                    false => Method::Winograd,
                 };
                 Stack::pack(&description, set, threads, method)
             })
@@ -86,7 +86,7 @@ fn main() {
                 let mut seconds = vec![Vec::new(); stacks.len()];
                 for _ in 0..ROUNDS / count + 1 {
                     for (stack, seconds) in stacks.iter().zip(&mut seconds) {
-                        // The first pass finds the caches full of the other weights.
+                        // Warm-up: the caches hold the weights of the previous stack.
                         stack.run(&latents[..count * LATENT], &mut maps, threads);
                         let started = Instant::now();
                         stack.run(&latents[..count * LATENT], &mut maps, threads);
@@ -94,14 +94,14 @@ fn main() {
                     }
                 }
                 let passes: Vec<f64> = seconds.into_iter().map(median).collect();
-                let [minimal, rest @ ..] = &passes[..] else {
+                let [winograd, rest @ ..] = &passes[..] else {
                     unreachable!("there are four stacks")
                 };
-                let saved: Vec<f64> = rest.iter().map(|direct| direct - minimal).collect();
+                let saved: Vec<f64> = rest.iter().map(|direct| direct - winograd).collect();
                 print!(
                     "| {} | {threads} | {count} | {:.2} |",
                     set.name(),
-                    1e3 * minimal
+                    1e3 * winograd
                 );
                 let columns = saved.iter().map(|saved| format!(" {:+.2} |", 1e3 * saved));
                 println!("{}", columns.collect::<String>());
@@ -109,7 +109,7 @@ fn main() {
                     "instructions": set.name(),
                     "threads": threads,
                     "maps": count,
-                    "all_minimal_seconds": minimal,
+                    "all_minimal_seconds": winograd,
                     "slower_with_one_layer_direct_seconds": {
                         "512→256": saved[0], "256→128": saved[1], "128→64": saved[2],
                     },

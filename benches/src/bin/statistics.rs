@@ -1,6 +1,6 @@
-//! Times the statistics of maps on one thread and prints them as JSON: milliseconds per map.
+//! Times the statistics of maps on one thread and prints milliseconds per map as JSON.
 //!
-//! `statistics MAPS.npy SIDE_DEGREES ROUNDS`. Run by `benches/peers/map_statistics.py`, beside LensTools.
+//! `statistics MAPS.npy SIDE_DEGREES ROUNDS`. Run by `benches/peers/map_statistics.py`.
 #![allow(clippy::unwrap_used, reason = "a bench that cannot prepare has failed")]
 
 use std::path::Path;
@@ -12,7 +12,7 @@ use cosmogan::stats::{Minkowski, Peaks, PowerSpectrum, Thresholds, linear_edges}
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     let [_, maps, side, rounds] = &arguments[..] else {
-        eprintln!("give MAPS.npy, SIDE_DEGREES and ROUNDS");
+        eprintln!("usage: statistics MAPS.npy SIDE_DEGREES ROUNDS");
         std::process::exit(2);
     };
     rayon::ThreadPoolBuilder::new()

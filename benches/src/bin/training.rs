@@ -1,9 +1,9 @@
-//! Takes training steps of given networks on given inputs. Run by `benches/peers/training.py`, beside its peers.
+//! Times training steps of given networks on given inputs. Run by `benches/peers/training.py`.
 //!
-//! `training init FOLDER` writes the paper's networks with their initial weights. Then
+//! `training init FOLDER` writes the paper's networks with initial weights. Then
 //! `training steps GENERATOR.safetensors DISCRIMINATOR.safetensors MAPS.npy LATENTS.npy RATE`
-//! answers each line `{"rounds": N}` with seconds and losses of N steps, all on the same maps and latents, with Adam's
-//! step size RATE.
+//! answers each line `{"rounds": N}` with seconds and losses of N steps, all on the same maps and latents, with the
+//! learning rate RATE.
 #![allow(clippy::unwrap_used, reason = "a bench that cannot prepare has failed")]
 
 use std::io::stdin;
@@ -45,7 +45,7 @@ fn main() {
             answer(trainer.unwrap(), maps.values(), latents.values());
         }
         _ => {
-            eprintln!("what to do is described in benches/src/bin/training.rs");
+            eprintln!("usage: see benches/src/bin/training.rs");
             std::process::exit(2);
         }
     }

@@ -1,8 +1,8 @@
-/* Maps of a seed, and their mean and standard deviation:
+/* Generates maps of a seed and prints their mean and standard deviation.
  *
  *     cargo build --release -p cosmogan-c
  *     cc cosmogan/c/examples/sample.c -Icosmogan/c/include -Ltarget/release -lcosmogan_c -lm -o sample
- *     LD_LIBRARY_PATH=target/release ./sample run/generator.safetensors 16 42
+ *     LD_LIBRARY_PATH=target/release ./sample cosmogan/generator/weights/generator.safetensors 16 42
  */
 #include <math.h>
 #include <stdio.h>
@@ -14,11 +14,11 @@ int main(int count, char **arguments) {
     char error[256];
     cosmogan_generator *generator = NULL;
     if (count != 4) {
-        fprintf(stderr, "give WEIGHTS.safetensors, COUNT and SEED\n");
+        fprintf(stderr, "usage: sample WEIGHTS.safetensors COUNT SEED\n");
         return 2;
     }
     if (cosmogan_abi_version() != COSMOGAN_ABI_VERSION) {
-        fprintf(stderr, "the library %s has another interface than this program\n", cosmogan_version());
+        fprintf(stderr, "library version %s has another interface than this program was built for\n", cosmogan_version());
         return 1;
     }
     if (cosmogan_load(arguments[1], 0, &generator, error, sizeof error) != COSMOGAN_OK) {

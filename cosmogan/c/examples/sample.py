@@ -1,7 +1,7 @@
-"""Maps of a seed as a NumPy array, through the C library:
+"""Generates maps of a seed as a NumPy array, through the C library.
 
     cargo build --release -p cosmogan-c
-    python3 cosmogan/c/examples/sample.py target/release/libcosmogan_c.so run/generator.safetensors 16 42
+    python3 cosmogan/c/examples/sample.py target/release/libcosmogan_c.so cosmogan/generator/weights/generator.safetensors 16 42
 """
 
 import ctypes
@@ -27,14 +27,14 @@ class Generator:
         self._library.cosmogan_free(self._handle)
 
     def sample(self, count, seed=0, first=0):
-        """Maps `first` to `first + count` of a seed."""
+        """Returns `count` maps of a seed, from map `first` on."""
         maps, room = self._room(count)
         seed, first, count = ctypes.c_uint64(seed), ctypes.c_uint64(first), ctypes.c_size_t(count)
         self._call("cosmogan_sample", self._handle, seed, first, count, *room)
         return maps
 
     def generate(self, latents):
-        """The maps of latent vectors (N, latent_width)."""
+        """Returns the maps of latent vectors (N, latent_width)."""
         latents = np.ascontiguousarray(latents, np.float32).reshape(-1, self.latent_width)
         maps, room = self._room(len(latents))
         pointer = latents.ctypes.data_as(ctypes.c_void_p)
@@ -53,7 +53,7 @@ class Generator:
 
 if __name__ == "__main__":
     if len(sys.argv) != 5:
-        sys.exit("give LIBRARY, WEIGHTS.safetensors, COUNT and SEED")
+        sys.exit("usage: sample.py LIBRARY WEIGHTS.safetensors COUNT SEED")
     generator = Generator(sys.argv[1], sys.argv[2])
     count, seed = int(sys.argv[3]), int(sys.argv[4])
     maps = generator.sample(count, seed).astype(np.float64)

@@ -1,32 +1,30 @@
-//! The generator behind `include/cosmogan.h`.
+//! Implementation of the C interface declared in `include/cosmogan.h`.
 //!
-//! Every function checks its pointers for null and its lengths, and catches panics, so that none crosses into C. What it
-//! cannot check is said as `# Safety`, and in the header.
+//! Every function checks its pointers for null, checks lengths, and catches panics, so that none crosses into C. The
+//! requirements that it cannot check are stated under `# Safety` and in the header.
 
 use std::ffi::{CStr, c_char, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::ptr;
 
-use cosmogan::Generator;
-use cosmogan::error::Error;
-use cosmogan::generator::Options;
+use cosmogan_generator::{Error, Generator, Options};
 
-/// What a call came to; the values are the header's.
+/// Status of a call; the values are those of the header.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
-    /// All went well.
+    /// Success.
     Ok = 0,
-    /// A pointer is null, a buffer has another length than asked for, or the processor lacks what is asked for.
+    /// A pointer is null, a buffer has the wrong length, or the CPU lacks the requested instruction set.
     BadArgument = 1,
     /// The weights cannot be read, or are not those of a generator.
     BadWeights = 2,
-    /// A defect of this library.
+    /// A bug in this library.
     Defect = 3,
 }
 
-/// A status and one line for people.
+/// A status and a message of one line.
 struct Failure(Status, String);
 
 impl Failure {
@@ -45,16 +43,16 @@ impl From<Error> for Failure {
     }
 }
 
-/// Grows when a function changes or goes.
+/// Version of the interface; increases when a function changes or is removed.
 const ABI_VERSION: u32 = 1;
 
-/// The header's `COSMOGAN_ABI_VERSION`.
+/// The `COSMOGAN_ABI_VERSION` of the header.
 #[unsafe(no_mangle)]
 pub extern "C" fn cosmogan_abi_version() -> u32 {
     ABI_VERSION
 }
 
-/// The version of this library, ending in a zero.
+/// The version of this library, terminated by NUL.
 #[unsafe(no_mangle)]
 pub extern "C" fn cosmogan_version() -> *const c_char {
     const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "\0");
@@ -64,7 +62,8 @@ pub extern "C" fn cosmogan_version() -> *const c_char {
 /// Loads weights from a file.
 ///
 /// # Safety
-/// `path` must be null or end in a zero; `generator` null or writable; `error` null or writable over `error_size` bytes.
+/// `path` must be null or terminated by NUL, `generator` null or writable, and `error` null or writable for
+/// `error_size` bytes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cosmogan_load(
     path: *const c_char,
@@ -73,7 +72,7 @@ pub unsafe extern "C" fn cosmogan_load(
     error: *mut c_char,
     error_size: usize,
 ) -> Status {
-    // SAFETY: the caller vouches for `error`.
+    // SAFETY: the caller guarantees it for `error`.
     unsafe {
         reported(error, error_size, || {
             construct(generator, || {
@@ -84,10 +83,10 @@ pub unsafe extern "C" fn cosmogan_load(
     }
 }
 
-/// Takes the bytes of a weight file.
+/// Loads weights from the bytes of a weight file.
 ///
 /// # Safety
-/// `bytes` must be null or readable over `size` bytes; the others as in [`cosmogan_load`].
+/// `bytes` must be null or readable for `size` bytes; the other pointers as in [`cosmogan_load`].
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cosmogan_from_bytes(
     bytes: *const c_void,
@@ -97,7 +96,7 @@ pub unsafe extern "C" fn cosmogan_from_bytes(
     error: *mut c_char,
     error_size: usize,
 ) -> Status {
-    // SAFETY: the caller vouches for `bytes` and `error`.
+    // SAFETY: the caller guarantees it for `bytes` and `error`.
     unsafe {
         reported(error, error_size, || {
             construct(generator, || {
@@ -108,10 +107,10 @@ pub unsafe extern "C" fn cosmogan_from_bytes(
     }
 }
 
-/// The generator that the library was built with.
+/// Loads the weights embedded in the library.
 ///
 /// # Safety
-/// As of [`cosmogan_load`].
+/// As [`cosmogan_load`].
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cosmogan_shipped(
     threads: usize,
@@ -119,7 +118,7 @@ pub unsafe extern "C" fn cosmogan_shipped(
     error: *mut c_char,
     error_size: usize,
 ) -> Status {
-    // SAFETY: the caller vouches for all of them.
+    // SAFETY: the caller guarantees it for all pointers.
     unsafe {
         reported(error, error_size, || {
             construct(generator, || shipped(options(threads)))
@@ -142,28 +141,28 @@ fn shipped(_: Options) -> Result<Generator, Failure> {
 /// Rows and columns of a map; 0 for null.
 ///
 /// # Safety
-/// `generator` must be null or come from this library, and not be freed.
+/// `generator` must be null or come from this library and not have been freed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cosmogan_map_size(generator: *const Generator) -> usize {
-    // SAFETY: the caller vouches for it.
+    // SAFETY: the caller guarantees it.
     unsafe { generator.as_ref() }.map_or(0, Generator::size)
 }
 
 /// Width of a latent vector; 0 for null.
 ///
 /// # Safety
-/// As of [`cosmogan_map_size`].
+/// As [`cosmogan_map_size`].
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cosmogan_latent_width(generator: *const Generator) -> usize {
-    // SAFETY: the caller vouches for it.
+    // SAFETY: the caller guarantees it.
     unsafe { generator.as_ref() }.map_or(0, Generator::latent_width)
 }
 
-/// Maps of a seed.
+/// Generates maps of a seed.
 ///
 /// # Safety
-/// `generator` as in [`cosmogan_map_size`]; `maps` must be null or writable over `room` floats and nobody else's
-/// meanwhile; `error` as in [`cosmogan_load`].
+/// `generator` as in [`cosmogan_map_size`]; `maps` must be null or writable for `room` floats, and not accessed by
+/// others during the call; `error` as in [`cosmogan_load`].
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cosmogan_sample(
     generator: *const Generator,
@@ -175,7 +174,7 @@ pub unsafe extern "C" fn cosmogan_sample(
     error: *mut c_char,
     error_size: usize,
 ) -> Status {
-    // SAFETY: the caller vouches for all of them.
+    // SAFETY: the caller guarantees it for all pointers.
     unsafe {
         reported(error, error_size, || {
             let (generator, maps) = destination(generator, maps, room, count)?;
@@ -185,10 +184,10 @@ pub unsafe extern "C" fn cosmogan_sample(
     }
 }
 
-/// Maps of latent vectors.
+/// Generates maps of latent vectors.
 ///
 /// # Safety
-/// `latents` must be null or readable over `count` vectors; the others as in [`cosmogan_sample`].
+/// `latents` must be null or readable for `count` vectors; the other pointers as in [`cosmogan_sample`].
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cosmogan_generate(
     generator: *const Generator,
@@ -199,11 +198,11 @@ pub unsafe extern "C" fn cosmogan_generate(
     error: *mut c_char,
     error_size: usize,
 ) -> Status {
-    // SAFETY: the caller vouches for all of them.
+    // SAFETY: the caller guarantees it for all pointers.
     unsafe {
         reported(error, error_size, || {
             let (generator, maps) = destination(generator, maps, room, count)?;
-            // `count` maps fit into memory, and a vector is at most 64 kB.
+            // Only an overflow check: `count` maps fit into memory, and a vector is at most 64 kB.
             let length = count.checked_mul(generator.latent_width());
             let length =
                 length.ok_or_else(|| Failure::argument("latents: too many; ask for fewer"))?;
@@ -217,11 +216,11 @@ pub unsafe extern "C" fn cosmogan_generate(
 /// Frees a generator.
 ///
 /// # Safety
-/// `generator` must be null, or come from this library, and nobody may use it any more.
+/// `generator` must be null, or come from this library and not be in use by any thread; it must not be used afterwards.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cosmogan_free(generator: *mut Generator) {
     if !generator.is_null() {
-        // SAFETY: it was made by `Box::into_raw` in `construct`, and is freed once.
+        // SAFETY: it comes from `Box::into_raw` in `construct`, and is freed once.
         drop(unsafe { Box::from_raw(generator) });
     }
 }
@@ -238,7 +237,7 @@ fn options(threads: usize) -> Options {
     }
 }
 
-/// Makes a generator where `place` says.
+/// Creates a generator and writes its address to `place`; writes null on failure.
 ///
 /// # Safety
 /// `place` must be null or writable.
@@ -251,7 +250,7 @@ unsafe fn construct(
             "generator: null; give the address of a pointer",
         ));
     }
-    // SAFETY: not null, and the caller vouches for the rest.
+    // SAFETY: not null, and the caller guarantees the rest.
     unsafe { place.write(ptr::null_mut()) };
     let generator = Box::new(make()?);
     // SAFETY: as above.
@@ -259,23 +258,23 @@ unsafe fn construct(
     Ok(())
 }
 
-/// A generator and room for exactly `count` maps.
+/// Checks the arguments: a generator, and room for exactly `count` maps.
 ///
 /// # Safety
-/// `generator` must be null or come from this library; `maps` null or writable over `room` floats.
+/// `generator` must be null or come from this library; `maps` must be null or writable for `room` floats.
 unsafe fn destination<'a>(
     generator: *const Generator,
     maps: *mut f32,
     room: usize,
     count: usize,
 ) -> Result<(&'a Generator, &'a mut [f32]), Failure> {
-    // SAFETY: the caller vouches for it.
+    // SAFETY: the caller guarantees it.
     let generator = unsafe { generator.as_ref() }
         .ok_or_else(|| Failure::argument("generator: null; load one first"))?;
     let needed = generator.size().pow(2).checked_mul(count);
     if needed != Some(room) {
         return Err(Failure::argument(format!(
-            "maps: room for {room} floats; {count} maps need {} for each",
+            "maps: room for {room} floats; {count} maps need {} each",
             generator.size().pow(2)
         )));
     }
@@ -284,16 +283,16 @@ unsafe fn destination<'a>(
     }
     let maps = match room {
         0 => &mut [],
-        // SAFETY: not null, and the caller vouches for `room` floats.
+        // SAFETY: not null, and the caller guarantees `room` floats.
         _ => unsafe { std::slice::from_raw_parts_mut(maps, room) },
     };
     Ok((generator, maps))
 }
 
-/// A slice from C.
+/// Checks a pointer from C and converts it to a slice.
 ///
 /// # Safety
-/// `start` must be null or readable over `length` values.
+/// `start` must be null or readable for `length` values.
 unsafe fn slice<'a, T>(name: &str, start: *const T, length: usize) -> Result<&'a [T], Failure> {
     if length == 0 {
         return Ok(&[]);
@@ -301,41 +300,41 @@ unsafe fn slice<'a, T>(name: &str, start: *const T, length: usize) -> Result<&'a
     if start.is_null() {
         return Err(Failure::argument(format!("{name}: null; give a buffer")));
     }
-    // SAFETY: not null, and the caller vouches for the rest.
+    // SAFETY: not null, and the caller guarantees the rest.
     Ok(unsafe { std::slice::from_raw_parts(start, length) })
 }
 
-/// A path from C.
+/// Checks a path from C and converts it to a string.
 ///
 /// # Safety
-/// `start` must be null or end in a zero.
+/// `start` must be null or terminated by NUL.
 unsafe fn text<'a>(start: *const c_char) -> Result<&'a str, Failure> {
     if start.is_null() {
         return Err(Failure::argument("path: null; name a file"));
     }
-    // SAFETY: not null, and the caller vouches for the ending zero.
+    // SAFETY: not null, and the caller guarantees the terminating NUL.
     let text = unsafe { CStr::from_ptr(start) };
     text.to_str()
-        .map_err(|_| Failure::argument("path: no UTF-8; rename the file"))
+        .map_err(|_| Failure::argument("path: not UTF-8; rename the file"))
 }
 
-/// Runs `work`, and tells `error` what went wrong.
+/// Runs `work`, and writes the message of a failure to `error`.
 ///
 /// # Safety
-/// `error` must be null or writable over `size` bytes.
+/// `error` must be null or writable for `size` bytes.
 unsafe fn reported(
     error: *mut c_char,
     size: usize,
     work: impl FnOnce() -> Result<(), Failure>,
 ) -> Status {
-    // What a panic leaves behind is a generator's memory of a call, which is written anew by the next.
+    // Unwind-safe: a panic leaves behind at most the scratch memory of a call, which the next call overwrites.
     let outcome = catch_unwind(AssertUnwindSafe(work));
     let Failure(status, message) = match outcome {
         Ok(Ok(())) => return Status::Ok,
         Ok(Err(failure)) => failure,
         Err(_) => Failure(
             Status::Defect,
-            "a defect of this library; report it".to_owned(),
+            "a bug in this library; report it".to_owned(),
         ),
     };
     if !error.is_null() && size > 0 {
@@ -343,7 +342,7 @@ unsafe fn reported(
         while !message.is_char_boundary(length) {
             length -= 1;
         }
-        // SAFETY: `length` bytes and a zero fit into `size`, for which the caller vouches.
+        // SAFETY: `length` bytes and a NUL fit into `size` bytes, which the caller guarantees.
         unsafe {
             ptr::copy_nonoverlapping(message.as_ptr().cast(), error, length);
             error.add(length).write(0);

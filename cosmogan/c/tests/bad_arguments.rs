@@ -1,13 +1,13 @@
-//! Every function of the C interface with every pointer null and every length wrong: a status, one line that names the
-//! argument, and nothing written elsewhere.
+//! Every function of the C interface with each pointer null and each length wrong returns a status and one line that
+//! names the argument, and writes nothing elsewhere.
 #![allow(clippy::unwrap_used, reason = "a test that cannot prepare has failed")]
 
 use std::ffi::{CStr, CString, c_char};
 use std::path::Path;
 use std::ptr::{null, null_mut};
 
-use cosmogan::Generator;
 use cosmogan_c::*;
+use cosmogan_generator::Generator;
 
 fn golden() -> CString {
     let path = concat!(
@@ -17,7 +17,7 @@ fn golden() -> CString {
     CString::new(path).unwrap()
 }
 
-/// What a call came to that was given room for its message.
+/// Status and message of a call.
 struct Told {
     status: Status,
     message: String,
@@ -27,10 +27,10 @@ impl Told {
     fn of(call: impl Fn(*mut c_char, usize) -> Status) -> Self {
         let mut error = [0 as c_char; 300];
         let status = call(error.as_mut_ptr(), error.len());
-        // Without room for a message the same happens.
+        // The status does not depend on room for a message.
         assert_eq!(call(null_mut(), 0), status);
         assert_eq!(call(null_mut(), 300), status);
-        // Cut where there is little room, and still ended by a zero; nothing is written behind it.
+        // In a small buffer the message is truncated, terminated by NUL, and nothing is written behind the buffer.
         for room in [1, 2, 12] {
             let mut little = [99 as c_char; 20];
             assert_eq!(call(little.as_mut_ptr(), room), status);
@@ -42,7 +42,7 @@ impl Told {
         let mut untouched = [99 as c_char; 4];
         assert_eq!(call(untouched.as_mut_ptr(), 0), status);
         assert_eq!(untouched, [99; 4]);
-        // SAFETY: the library ends its messages in a zero, and the buffer was zero before.
+        // SAFETY: the library terminates its messages by NUL, and the buffer was zero before.
         let message = unsafe { CStr::from_ptr(error.as_ptr()) };
         let message = message.to_str().unwrap().to_owned();
         Self { status, message }
@@ -59,10 +59,10 @@ impl Told {
     }
 }
 
-/// A way to make a generator, as `(place, error, error_size)`.
+/// A function that creates a generator, with arguments `(place, error, error_size)`.
 type Maker<'a> = &'a dyn Fn(*mut *mut Generator, *mut c_char, usize) -> Status;
 
-/// Refused: a null place where `good`, and with a place `bad`, which leaves null there.
+/// Checks that `good` rejects a null place, and that each of `bad` fails and writes null to its place.
 fn refuses_to_make(good: Maker<'_>, bad: &[(Maker<'_>, Status, &str)]) {
     Told::of(|error, size| good(null_mut(), error, size))
         .refused(Status::BadArgument, "generator: null");
@@ -80,7 +80,7 @@ fn refuses_to_make(good: Maker<'_>, bad: &[(Maker<'_>, Status, &str)]) {
 #[test]
 fn a_path_that_leads_nowhere() {
     let load = |path: *const c_char| {
-        // SAFETY: every path below is null or a live string; places and messages are the helpers'.
+        // SAFETY: every path below is null or a live string; the helpers pass valid places and messages.
         move |place, error, size| unsafe { cosmogan_load(path, 1, place, error, size) }
     };
     let whole = golden();
@@ -94,7 +94,7 @@ fn a_path_that_leads_nowhere() {
             (
                 &load(no_text.as_ptr()),
                 Status::BadArgument,
-                "path: no UTF-8",
+                "path: not UTF-8",
             ),
             (&load(c"".as_ptr()), Status::BadWeights, "readable"),
             (
@@ -111,7 +111,7 @@ fn a_path_that_leads_nowhere() {
 fn bytes_of_something_else() {
     let whole = std::fs::read(Path::new(golden().to_str().unwrap())).unwrap();
     let from = |start: *const u8, size: usize| {
-        // SAFETY: every start below is null or readable over so many bytes.
+        // SAFETY: every start below is null or readable for `size` bytes.
         move |place, error, length| unsafe {
             cosmogan_from_bytes(start.cast(), size, 1, place, error, length)
         }
@@ -135,13 +135,13 @@ fn bytes_of_something_else() {
 
 #[test]
 fn shipped_weights_are_there_or_missed() {
-    // SAFETY: places and messages are those of live variables.
+    // SAFETY: places and messages belong to live variables.
     let shipped = |place, error, size| unsafe { cosmogan_shipped(1, place, error, size) };
     refuses_to_make(&shipped, &[]);
     if cfg!(feature = "embed-weights") {
         let mut place = null_mut();
         assert_eq!(shipped(&mut place, null_mut(), 0), Status::Ok);
-        // SAFETY: made above, and freed once.
+        // SAFETY: created above and freed once.
         unsafe {
             assert_eq!(cosmogan_map_size(place), 128);
             cosmogan_free(place);
@@ -155,7 +155,7 @@ fn shipped_weights_are_there_or_missed() {
 #[test]
 fn maps_without_a_place_or_a_generator() {
     let mut made = null_mut();
-    // SAFETY: all pointers here and below are null or those of live variables of the lengths given; the generator is
+    // SAFETY: all pointers here and below are null or belong to live variables of the given lengths; the generator is
     // freed once, at the end.
     let status = unsafe { cosmogan_load(golden().as_ptr(), 1, &mut made, null_mut(), 0) };
     assert_eq!(status, Status::Ok);
@@ -189,7 +189,7 @@ fn maps_without_a_place_or_a_generator() {
         (good, 1, to, 0, "maps: room for"),
         (good, 0, to, size, "maps: room for"),
         (good, usize::MAX, to, size, "maps: room for"),
-        // So many maps that their size wraps around to what is there.
+        // So many maps that their size would wrap around to 0.
         (good, 1 << 63, to, 0, "maps: room for"),
     ] {
         sample(generator, count, to, room).refused(Status::BadArgument, needle);
@@ -199,7 +199,7 @@ fn maps_without_a_place_or_a_generator() {
     generate(good, undefined.as_ptr(), 1, to, size).refused(Status::BadArgument, "NaN");
     assert!(
         maps.iter().all(|&value| value == 7.0),
-        "written all the same"
+        "a failed call wrote to maps"
     );
     assert_eq!(sample(good, 0, null_mut(), 0).status, Status::Ok);
     assert_eq!(generate(good, null(), 0, null_mut(), 0).status, Status::Ok);

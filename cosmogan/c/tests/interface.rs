@@ -1,12 +1,12 @@
-//! The C interface called as C calls it.
+//! The C interface, called as from C.
 #![allow(clippy::unwrap_used, reason = "a test that cannot prepare has failed")]
 
 use std::ffi::{CStr, CString, c_char};
 use std::path::{Path, PathBuf};
 use std::ptr;
 
-use cosmogan::Generator;
 use cosmogan_c::*;
+use cosmogan_generator::Generator;
 
 fn golden() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../oracle/golden/two_generator0.safetensors")
@@ -16,7 +16,7 @@ fn load(path: &Path) -> (*mut Generator, Status, String) {
     let path = CString::new(path.to_str().unwrap()).unwrap();
     let mut generator = ptr::null_mut();
     let mut error = [0 as c_char; 300];
-    // SAFETY: all pointers are those of live variables of the lengths given.
+    // SAFETY: all pointers belong to live variables of the given lengths.
     let status = unsafe {
         cosmogan_load(
             path.as_ptr(),
@@ -26,7 +26,7 @@ fn load(path: &Path) -> (*mut Generator, Status, String) {
             error.len(),
         )
     };
-    // SAFETY: the library ends its messages in a zero, and the buffer was zero before.
+    // SAFETY: the library terminates its messages by NUL, and the buffer was zero before.
     let message = unsafe { CStr::from_ptr(error.as_ptr()) };
     (generator, status, message.to_str().unwrap().to_owned())
 }

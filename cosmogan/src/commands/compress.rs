@@ -1,4 +1,4 @@
-//! `cosmogan compress`: a generator's file at half its size.
+//! `cosmogan compress`: stores a generator's weights as float16, at half the size.
 
 use std::path::{Path, PathBuf};
 
@@ -6,21 +6,23 @@ use clap::Args;
 
 use crate::error::{Error, Result};
 use crate::generator::Generator;
+use crate::help::examples;
 use crate::model::tensor_file::{CONFIG_KEY, TensorFile, refuse_strangers};
 use crate::model::weights::{Storage, read_file, write_stored};
 use crate::model::{NetworkKind, tensors};
 use crate::stats::Moments;
 
-/// Maps by which the loss is measured.
+/// Maps by which the loss of precision is measured.
 const MAPS: usize = 64;
 
-/// Store a generator's weights as float16, and say what that does to its maps
+/// Store a generator's weights as float16, and report how much its maps change
 #[derive(Debug, Args)]
+#[command(after_help = examples(&["cosmogan compress --weights run/average.safetensors --out small.safetensors"]))]
 pub(super) struct CompressArguments {
     /// Generator weights
     #[arg(long, value_name = "G.safetensors")]
     weights: PathBuf,
-    /// Where to write
+    /// Output file
     #[arg(long, value_name = "SMALL.safetensors")]
     out: PathBuf,
 }
@@ -38,11 +40,11 @@ impl CompressArguments {
         if is_one_file(path, &self.out) {
             return Err(Error::usage(
                 "--out",
-                "is the file that --weights names, whose precision would be lost",
+                "is the file that --weights names, and would lose its precision",
                 "choose another name",
             ));
         }
-        // Maps are made first: what no maps can be made of is not worth storing.
+        // Generate maps first, so that unusable weights are rejected before anything is written.
         let before = Generator::load(path)?.sample(MAPS, 0)?;
         let bytes = read_file(path)?;
         let file = TensorFile::parse(path, &bytes)?;
@@ -63,10 +65,10 @@ impl CompressArguments {
                 return Err(Error::file(
                     path,
                     format!(
-                        "tensor `{}` has values beyond the largest of float16, 65,504",
+                        "tensor `{}` has values beyond 65,504, the largest of float16",
                         tensor.name
                     ),
-                    "keep it as it is",
+                    "keep the weights in float32",
                 ));
             }
             values.push((tensor.name, tensor.file_dims, narrowed));
@@ -86,7 +88,7 @@ impl CompressArguments {
                 largest.max((before - after).abs())
             });
         println!(
-            "{}: in {MAPS} maps no pixel differs by more than {:.4} standard deviations",
+            "wrote {}: in {MAPS} maps no pixel differs by more than {:.4} standard deviations",
             self.out.display(),
             f64::from(largest) / Moments::of(&before).standard_deviation()
         );

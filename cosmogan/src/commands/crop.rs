@@ -1,4 +1,4 @@
-//! `cosmogan crop`: large maps in, random pieces of the model's size out.
+//! `cosmogan crop`: random crops of larger maps.
 
 use std::path::{Path, PathBuf};
 
@@ -6,27 +6,29 @@ use clap::Args;
 
 use crate::data::{MapFile, MapWriter, crops, require_finite};
 use crate::error::{Error, Result};
+use crate::help::examples;
 use crate::progress::Progress;
 
 /// Cut maps into random crops of one size
 #[derive(Debug, Args)]
+#[command(after_help = examples(&["cosmogan crop big.fits --size 128 --per-map 200 --out crops.npy"]))]
 pub(super) struct CropArguments {
-    /// Maps: .npy or FITS files, each with one map or many
+    /// Maps: .npy or FITS files with one or more maps each
     #[arg(required = true, value_name = "INPUT")]
     inputs: Vec<PathBuf>,
-    /// Where to write: crops.npy, or crops.fits
+    /// Output file: crops.npy or crops.fits
     #[arg(long, value_name = "CROPS")]
     out: PathBuf,
     /// Pixels on a side of a crop
     #[arg(long, default_value_t = 256)]
     size: usize,
-    /// Crops of each map
+    /// Crops per map
     #[arg(long, default_value_t = 200)]
     per_map: usize,
-    /// Replace blocks of this many pixels squared by their mean first; 1 for none
+    /// First average blocks of this many pixels squared; 1 for none
     #[arg(long, default_value_t = 2)]
     downsample: usize,
-    /// Seed of the positions
+    /// Random seed of the crop positions
     #[arg(long, default_value_t = 0)]
     seed: u64,
 }
@@ -43,7 +45,7 @@ impl CropArguments {
                 return Err(Error::usage(flag, "0", "give 1 or more"));
             }
         }
-        // Everything is looked at before anything is written.
+        // All inputs are checked before anything is written.
         let mut maps = 0;
         let mut sides = Vec::new();
         for input in &self.inputs {
@@ -66,7 +68,7 @@ impl CropArguments {
             .ok_or_else(|| {
                 Error::usage(
                     "--per-map",
-                    "so many crops fit no disk",
+                    "the number of crops is too large for any disk",
                     "give a smaller number",
                 )
             })?;
@@ -97,7 +99,10 @@ impl CropArguments {
         Ok(())
     }
 
-    /// Rows and columns after downsampling, if they are whole and hold a crop.
+    /// Rows and columns after downsampling.
+    ///
+    /// # Errors
+    /// If blocks do not divide the map, or no crop fits.
     fn reduced(&self, path: &Path, file: &MapFile) -> Result<(usize, usize)> {
         let (height, width) = (file.height(), file.width());
         let factor = self.downsample;
@@ -105,9 +110,9 @@ impl CropArguments {
             return Err(Error::file(
                 path,
                 format!(
-                    "its maps of {height}×{width} pixels cannot be divided into blocks of {factor}×{factor}"
+                    "its maps of {height}×{width} pixels are not divisible into blocks of {factor}×{factor}"
                 ),
-                "choose another --downsample; 1 leaves maps as they are",
+                "choose another --downsample (1 for none)",
             ));
         }
         let (rows, columns) = (height / factor, width / factor);
@@ -115,7 +120,7 @@ impl CropArguments {
             return Err(Error::file(
                 path,
                 format!(
-                    "its maps have {rows}×{columns} pixels after --downsample {factor}, less than a crop of {0}×{0}",
+                    "its maps have {rows}×{columns} pixels after --downsample {factor}, fewer than a crop of {0}×{0}",
                     self.size
                 ),
                 "choose a smaller --size, or --downsample 1",
@@ -125,14 +130,14 @@ impl CropArguments {
     }
 }
 
-/// The side of all crops, where all inputs agree on it.
+/// Side of a crop in degrees, if all inputs agree.
 fn common_side(sides: &[Option<f64>]) -> Option<f64> {
     let first = sides.first().copied().flatten()?;
     let agree = |side: &Option<f64>| side.is_some_and(|side| (side / first - 1.0).abs() < 1e-6);
     sides.iter().all(agree).then_some(first)
 }
 
-/// Means over blocks of `factor`×`factor` pixels.
+/// Averages blocks of `factor`×`factor` pixels.
 fn downsampled(map: &[f32], width: usize, factor: usize) -> Vec<f32> {
     if factor == 1 {
         return map.to_vec();

@@ -1,26 +1,29 @@
-//! `cosmogan dataset`: crops of simulated boxes, in sets that share no matter.
+//! `cosmogan dataset`: training and test sets from disjoint N-body boxes.
 
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use clap::Args;
 
-use super::write_json;
 use crate::data::{MapWriter, crops};
 use crate::error::{Error, Result};
-use crate::files::{cannot_write, create_folder, lock, refuse_foreign, require_space, sha256_of};
+use crate::files::{
+    cannot_write, create_folder, lock, refuse_foreign, require_space, sha256_of, write_json,
+};
+use crate::help::examples;
 use crate::interrupt;
 use crate::progress::Progress;
 use crate::provenance::{BoxRecord, DatasetManifest, MANIFEST, SetRecord};
 use crate::simulate::nbody::{BoxSettings, NBodyBox};
 
-/// Held by the process that writes the sets.
+/// Lock file of the process that writes the sets.
 const LOCK: &str = "lock";
-/// The names of sets, and of their files.
+/// Names of the sets and, with .npy, of their files.
 const SETS: [&str; 4] = ["training", "validation", "development", "auxiliary"];
 
 /// Cut boxes of `simulate --method nbody` into training, validation, development and auxiliary sets
 #[derive(Debug, Args)]
+#[command(after_help = examples(&["cosmogan simulate --method nbody --maps 64 --seed 1 --out 1.npy     # and seeds 2, 3", "cosmogan dataset --training 1.box 2.box --validation 3.box --out data"]))]
 pub(super) struct DatasetArguments {
     /// Boxes of the training set
     #[arg(long, required = true, num_args = 1.., value_name = "BOX")]
@@ -28,16 +31,16 @@ pub(super) struct DatasetArguments {
     /// Boxes of the validation set, none of them in another set
     #[arg(long, num_args = 1.., value_name = "BOX")]
     validation: Vec<PathBuf>,
-    /// Boxes of the development set, by which generators are chosen
+    /// Boxes of the development set, used to select a generator
     #[arg(long, num_args = 1.., value_name = "BOX")]
     development: Vec<PathBuf>,
-    /// Boxes of the auxiliary set, by which the validation set itself is judged
+    /// Boxes of the auxiliary set, used as a baseline for the validation set
     #[arg(long, num_args = 1.., value_name = "BOX")]
     auxiliary: Vec<PathBuf>,
-    /// Folder for training.npy and the others, and for dataset.json
+    /// Output folder for training.npy, the other sets and dataset.json
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Maps of each box
+    /// Maps per box
     #[arg(long, default_value_t = 64, value_name = "N")]
     maps_per_box: u64,
     /// Pixels on a side of a map
@@ -49,13 +52,13 @@ pub(super) struct DatasetArguments {
     /// Pixels on a side of a crop
     #[arg(long, default_value_t = 256)]
     size: usize,
-    /// Crops of each map
+    /// Crops per map
     #[arg(long, default_value_t = 200)]
     per_map: usize,
-    /// Seed of the crops' positions
+    /// Random seed of the crop positions
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Leave the maps of the training set whole, for `cosmogan train --crops` to cut
+    /// Keep the maps of the training set whole, for `cosmogan train --crops`
     #[arg(long)]
     whole_training: bool,
 }
@@ -112,15 +115,19 @@ impl DatasetArguments {
             seed: self.seed,
             sets: records,
         };
-        write_json(&self.out.join(MANIFEST), &manifest)?;
+        write_json(self.out.join(MANIFEST), &manifest)?;
         progress.finish(format_args!("written to {}", self.out.display()));
         for record in &manifest.sets {
             let (what, side) = match record.whole {
                 true => ("whole maps", manifest.map_side_degrees),
                 false => ("crops", manifest.crop_side_degrees),
             };
+            let boxes = match record.boxes.len() {
+                1 => "box",
+                _ => "boxes",
+            };
             println!(
-                "{}: {} {what} of {side:.4}° a side from {} boxes",
+                "{}: {} {what} of {side:.4}° a side from {} {boxes}",
                 record.file,
                 record.crops,
                 record.boxes.len()
@@ -151,7 +158,7 @@ impl DatasetArguments {
             return Err(Error::usage(
                 "--size",
                 format!(
-                    "crops of {0}² do not fit maps of {1}²",
+                    "crops of {0}² pixels do not fit into maps of {1}²",
                     self.size, self.pixels
                 ),
                 "choose a smaller --size or more --pixels",
@@ -160,12 +167,12 @@ impl DatasetArguments {
         Ok(())
     }
 
-    /// Whether the maps of a set are left whole.
+    /// Whether the maps of a set are kept whole.
     fn is_whole(&self, set: &str) -> bool {
         self.whole_training && set == SETS[0]
     }
 
-    /// Images of each map in a set, and their pixels on a side.
+    /// Number of images per map in a set, and pixels on a side of each.
     fn images(&self, set: &str) -> [u64; 2] {
         match self.is_whole(set) {
             true => [1, self.pixels as u64],
@@ -177,7 +184,10 @@ impl DatasetArguments {
         self.side_degrees * self.size as f64 / self.pixels as f64
     }
 
-    /// Opens all boxes, and refuses those that do not belong together, or belong together too well.
+    /// Opens all boxes.
+    ///
+    /// # Errors
+    /// If a box is incomplete, has other settings than the rest, or has the seed of another.
     fn open(&self) -> Result<Vec<Set>> {
         let all = [
             &self.training,
@@ -197,8 +207,8 @@ impl DatasetArguments {
                 if !opened.is_complete() {
                     return Err(Error::file(
                         folder,
-                        "is not simulated to its end",
-                        "run its `cosmogan simulate` again, which goes on where it stopped",
+                        "is not complete",
+                        "run its `cosmogan simulate` command again to continue it",
                     ));
                 }
                 known.push((folder, settings));
@@ -211,14 +221,16 @@ impl DatasetArguments {
         Ok(sets)
     }
 
-    /// Removes what an earlier run left, the manifest first: at no moment does it name sets that are not its own, and no
-    /// set stays beside sets that may hold the same matter.
+    /// Removes the files of an earlier run, the manifest first.
+    ///
+    /// So the manifest never lists sets that it does not describe. All sets are removed, since old and new sets could
+    /// share boxes.
     fn remove_earlier(&self) -> Result<()> {
         let names = [MANIFEST.to_owned()].into_iter().chain(SETS.map(file_name));
         for path in names.map(|name| self.out.join(name)) {
             match fs::remove_file(&path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(cannot_write(&path, &error));
+                    return Err(cannot_write(&path, &error).into());
                 }
                 _ => {}
             }
@@ -260,7 +272,7 @@ impl DatasetArguments {
                 let last = (first + at_once).min(self.maps_per_box);
                 for map in simulated.maps(first..last, self.pixels, self.side_degrees)? {
                     let of_map = (self.seed, *index);
-                    // Whole maps are counted as well: the other sets have the same crops either way.
+                    // Whole maps are counted too, so that the other sets have the same crops either way.
                     *index += 1;
                     if whole {
                         writer.push(&map)?;
@@ -291,7 +303,9 @@ impl DatasetArguments {
     }
 }
 
-/// Refuses damaged boxes before the first crop. Maps check what they read, but the last box is read last.
+/// Rejects damaged boxes before cropping starts.
+///
+/// Reading maps also checks the planes, but the last box is read last.
 fn verify(sets: &[Set], boxes: u64) -> Result<()> {
     let mut progress = Progress::new("checking boxes", boxes);
     for (folder, simulated) in sets.iter().flat_map(|(_, boxes)| boxes) {
@@ -299,14 +313,14 @@ fn verify(sets: &[Set], boxes: u64) -> Result<()> {
         simulated.verify()?;
         progress.advance(1, folder.display());
     }
-    progress.finish("all whole");
+    progress.finish("no damage found");
     Ok(())
 }
 
 fn stop_if_asked() -> Result<()> {
     if interrupt::requested() {
-        return Err(Error::Interrupted(
-            "run the same command again; it makes the sets anew".to_owned(),
+        return Err(Error::interrupted(
+            "run the same command again: the sets are created from the start".to_owned(),
         ));
     }
     Ok(())
@@ -316,7 +330,7 @@ fn file_name(set: &str) -> String {
     format!("{set}.npy")
 }
 
-/// Refuses a box with the same initial field as another, and one that differs from the others in anything but its seed.
+/// Rejects a box with the seed of another, or with other settings.
 fn check_beside(
     folder: &Path,
     settings: &BoxSettings,
@@ -325,11 +339,14 @@ fn check_beside(
     if let Some((other, _)) = known.iter().find(|(_, other)| other.seed == settings.seed) {
         return Err(Error::file(
             folder,
-            format!("has the seed of {}, so the same matter", other.display()),
-            "simulate a box with another --seed for it",
+            format!(
+                "has the same seed as {}, and so the same matter",
+                other.display()
+            ),
+            "simulate a box with another --seed",
         ));
     }
-    // Those that are known are alike.
+    // All known boxes have equal settings except for the seed.
     let Some((first, alike)) = known.first() else {
         return Ok(());
     };
@@ -341,8 +358,8 @@ fn check_beside(
         None => Ok(()),
         Some((flag, here, there)) => Err(Error::file(
             folder,
-            format!("has {flag} {here}, {} has {there}", first.display()),
-            "leave it out, or make a data set of its own of it",
+            format!("has {flag} {here}, but {} has {there}", first.display()),
+            "omit it, or create a separate data set from it",
         )),
     }
 }

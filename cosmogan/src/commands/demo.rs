@@ -1,4 +1,4 @@
-//! `cosmogan demo`: the whole way in a few minutes, from simulated maps to a report.
+//! `cosmogan demo`: a complete run in a few minutes, from simulated maps to a report.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,10 +13,11 @@ use cosmogan_engine::backend::Backend;
 use super::evaluate::{Samples, Setting, compare};
 use super::figures::{interpolations, nearest_neighbours};
 use super::generate::{Latents, write_maps};
-use crate::data::{DataPrecision, MapFile, MapSet, MapWriter, Survey};
+use crate::data::{MapFile, MapSet, MapWriter, Survey};
 use crate::device::DeviceArguments;
 use crate::error::{Error, Result};
 use crate::files::{create_folder, refuse_foreign};
+use crate::help::examples;
 use crate::interrupt;
 use crate::model::network::Network;
 use crate::model::{ModelConfig, NetworkKind, Preset, weights};
@@ -25,6 +26,7 @@ use crate::report::{self, TrainingCurve, TrainingPoint};
 use crate::simulate::{Cosmology, Simulation};
 use crate::stats::Edges;
 use crate::stats::two_sample::Bootstrap;
+use crate::train::DataPrecision;
 use crate::train::checkpoint::{self, DataIdentity, RunIdentity};
 use crate::train::log;
 use crate::train::run::{self, Length, RunFolder, RunOptions};
@@ -32,22 +34,25 @@ use crate::train::{Selected, Selection, SelectionOptions};
 
 const SEED: u64 = 1;
 const TRAINING_MAPS: usize = 4000;
-/// Of these the best generator is chosen; what it is compared with has no part in that.
+/// Maps by which the best generator is selected; not used in the comparison.
 const DEVELOPMENT_MAPS: usize = 500;
 const HELD_OUT_MAPS: usize = 1000;
 const STEPS: u64 = 5000;
-/// Training is unstable from step to step. Generators of the second half are scored, one in so many steps.
+/// Steps between scores of the generator, in the second half of the run.
+/// Training is unstable from step to step, so the best of many generators is kept.
 const SCORE_EVERY: u64 = 50;
-/// On a slow machine training ends here, wherever it is; the report says how far it came.
+/// Training stops after this time on a slow machine; the report gives the number of steps.
 const TIME_LIMIT: Duration = Duration::from_secs(200);
-/// Side of a map. 64 pixels across it are coarse, but hold more than one structure.
+/// Side of a map in degrees.
+/// At 64 pixels the maps are coarse, but contain several structures.
 const SIDE_DEGREES: f64 = 0.866;
 const SOURCE_REDSHIFT: f64 = 1.0;
 
-/// Simulate maps, train a small generator, generate, and compare: a few minutes, one report
+/// Simulate maps, train a small generator, generate and compare: a few minutes, one report
 #[derive(Debug, Args)]
+#[command(after_help = examples(&["cosmogan demo", "cosmogan demo --out trial"]))]
 pub(super) struct DemoArguments {
-    /// Folder for the report and everything behind it
+    /// Output folder for the report and all intermediate files
     #[arg(long, value_name = "DIR", default_value = "cosmogan-demo")]
     out: PathBuf,
 }
@@ -111,12 +116,12 @@ impl DemoArguments {
             &folder,
         )?;
         println!("{summary}");
-        println!("\nThe report: {}", folder.join("report.html").display());
+        println!("\nReport: {}", folder.join("report.html").display());
         Ok(())
     }
 }
 
-/// Whether an earlier demonstration left this.
+/// Whether a file of this name belongs to an earlier demonstration.
 fn is_own(name: &str) -> bool {
     const MAPS: [&str; 5] = [
         "training.npy",
@@ -128,9 +133,9 @@ fn is_own(name: &str) -> bool {
     name == "run" || MAPS.contains(&name) || report::is_own_file(name)
 }
 
-/// Simulates the maps of a range of indices, and leaves them on disk as well.
+/// Simulates maps of a range of indices and writes them to `path`.
 fn simulated(simulation: &Simulation, range: Range<usize>, path: &Path) -> Result<MapFile> {
-    /// Maps between two updates of the progress bar.
+    /// Maps between two progress updates.
     const CHUNK: usize = 200;
     let size = Preset::Tiny.model().output_size;
     let mut writer = MapWriter::create(path, range.len(), size, size, Some(SIDE_DEGREES))?;
@@ -147,14 +152,14 @@ fn simulated(simulation: &Simulation, range: Range<usize>, path: &Path) -> Resul
     }
     writer.finish()?;
     progress.finish("");
-    MapFile::open(path)
+    Ok(MapFile::open(path)?)
 }
 
-/// What training leaves.
+/// Result of the training.
 struct Trained {
-    /// The best of those that were scored; the last one where time was over before any was.
+    /// Generator with the best score, or the last one if none was scored in time.
     generator: Network,
-    /// After which step it was scored.
+    /// Step at which it was scored.
     selected_step: Option<u64>,
     steps: u64,
 }
@@ -174,13 +179,13 @@ fn trained(
         crops: None,
         data_precision: DataPrecision::F32,
     };
-    // A demonstration starts anew every time; what is removed is an earlier demonstration's and no other run's.
+    // A demonstration always starts from the beginning. Only files of an earlier demonstration are removed.
     let checkpoint = run.checkpoint();
     if checkpoint.exists() {
         if checkpoint::identity(&checkpoint)? != identity {
             return Err(Error::file(
                 run.path(),
-                "holds another run",
+                "contains another run",
                 "choose an empty folder for --out",
             ));
         }
@@ -206,6 +211,7 @@ fn trained(
         length: Length::Steps(STEPS),
         log_every: 10,
         preview_every: 250,
+        may_record: true,
         time_limit: Some(TIME_LIMIT),
     };
     let trainer = run::train(&options, maps, Some(selection), backend)?;
@@ -226,7 +232,7 @@ fn generated(generator: &Network, path: &Path) -> Result<MapSet> {
         count: HELD_OUT_MAPS as u64,
     };
     write_maps(generator, &latents, 50, path, Some(SIDE_DEGREES))?;
-    MapSet::read(path)
+    Ok(MapSet::read(path)?)
 }
 
 fn curve(run: &RunFolder, selected_step: Option<u64>) -> TrainingCurve {
@@ -253,7 +259,7 @@ fn provenance(trained: &Trained, started: Instant) -> Vec<(String, String)> {
         pair(
             "Real maps",
             format!(
-                "shifted-lognormal fields with the convergence power spectrum of the default cosmology, sources at redshift {SOURCE_REDSHIFT}: {TRAINING_MAPS} for training, {DEVELOPMENT_MAPS} to choose the best generator by and {HELD_OUT_MAPS} to compare it with"
+                "shifted-lognormal fields with the convergence power spectrum of the default cosmology, sources at redshift {SOURCE_REDSHIFT}: {TRAINING_MAPS} for training, {DEVELOPMENT_MAPS} to select the best generator and {HELD_OUT_MAPS} to compare it with"
             ),
         ),
         pair("Model", config.to_json()),
@@ -268,7 +274,7 @@ fn provenance(trained: &Trained, started: Instant) -> Vec<(String, String)> {
         ),
         pair("Device", trained.generator.backend().description()),
         pair(
-            "Time, all steps together",
+            "Total time",
             format!("{:.0} s", started.elapsed().as_secs_f64()),
         ),
     ]
@@ -276,7 +282,9 @@ fn provenance(trained: &Trained, started: Instant) -> Vec<(String, String)> {
 
 fn stop_if_interrupted() -> Result<()> {
     if interrupt::requested() {
-        return Err(Error::Interrupted("a demonstration starts anew".to_owned()));
+        return Err(Error::interrupted(
+            "a demonstration starts from the beginning".to_owned(),
+        ));
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! `cosmogan doctor`: what is on this machine, and what is missing.
+//! `cosmogan doctor`: reports what this machine offers and what is missing.
 
 use std::thread;
 
@@ -14,10 +14,12 @@ use cosmogan_kernels::Tier;
 
 use crate::device::DeviceArguments;
 use crate::error::Result;
+use crate::help::examples;
 use crate::tune::lookup::{describe, look_up};
 
-/// Say what is on this machine, and what is missing
+/// Report the CPU, GPUs, driver and compiler of this machine, and what is missing
 #[derive(Debug, Args)]
+#[command(after_help = examples(&["cosmogan doctor"]))]
 pub(super) struct DoctorArguments {}
 
 impl DoctorArguments {
@@ -43,7 +45,7 @@ impl DoctorArguments {
             Ok(launcher) => println!("simt       {}", launcher.description()),
             Err(error) => println!("simt       {error}"),
         }
-        let auto = DeviceArguments::default().open()?;
+        let auto = DeviceArguments::default().open_checked(false)?;
         println!("device     --device auto means {}", auto.description());
         Ok(())
     }
@@ -73,7 +75,7 @@ fn print_driver(inventory: &cosmogan_engine::Result<CudaInventory>, nvrtc: Optio
     }
 }
 
-/// Which tiers of kernels a GPU runs, and why not the next one.
+/// The kernel tiers that a GPU runs, and why it does not run the next one.
 fn tiers(device: &CudaDevice, nvrtc: &Nvrtc) -> String {
     let target = match nvrtc.target(device.capability) {
         Ok(target) => target,
@@ -114,7 +116,7 @@ fn print_nvrtc(found: &cosmogan_engine::Result<Nvrtc>) {
     }
 }
 
-/// How products are cut on each GPU, and by whom that was chosen.
+/// Prints the origin of the tile configurations of each GPU.
 fn print_tuning(inventory: &CudaInventory) {
     for device in &inventory.devices {
         let number = usize::try_from(device.number).ok();

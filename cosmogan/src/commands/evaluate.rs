@@ -1,7 +1,8 @@
-//! `cosmogan evaluate`: generated maps against real ones, as a page and as numbers.
+//! `cosmogan evaluate`: comparison of generated maps with real ones.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use clap::Args;
 
@@ -13,13 +14,16 @@ use crate::data::MapSet;
 use crate::device::DeviceArguments;
 use crate::error::{Error, Result};
 use crate::files::refuse_foreign;
-use crate::provenance::Provenance;
-use crate::report::{self, Comparison, MapFigure, Sample, Summary, TrainingCurve};
+use crate::help::{ADVANCED, examples};
+use crate::progress::Progress;
+use crate::provenance::{MapRecord, Provenance};
+use crate::report::{self, Comparison, MapFigure, Sample, Stage, Summary, TrainingCurve};
 use crate::stats::Edges;
 use crate::stats::two_sample::Bootstrap;
 
 /// Compare generated maps with real ones: report.html and metrics.json
 #[derive(Debug, Args)]
+#[command(after_help = examples(&["cosmogan evaluate --real held-out.npy --fake maps.npy --side-degrees 0.866 --out report", "cosmogan evaluate --real data/validation.npy --weights run/best.safetensors --out report"]))]
 pub(super) struct EvaluateArguments {
     /// Real maps: .npy or FITS
     #[arg(long, value_name = "real.npy")]
@@ -27,28 +31,28 @@ pub(super) struct EvaluateArguments {
     /// Generated maps: .npy or FITS
     #[arg(long, value_name = "fake.npy", required_unless_present = "weights")]
     fake: Option<PathBuf>,
-    /// Generator weights; as many maps are generated as there are real ones
+    /// Generator weights; generates as many maps as there are real ones
     #[arg(long, value_name = "G.safetensors", conflicts_with = "fake")]
     weights: Option<PathBuf>,
-    /// Real maps of independent simulations: shows how far apart equals are [default: two halves of the real maps]
+    /// Independent real maps, as a baseline [default: halves of the real maps]
     #[arg(long, value_name = "auxiliary.npy")]
     auxiliary: Option<PathBuf>,
-    /// The maps that the generator was trained on: the report shows those nearest to generated ones
+    /// Training maps of the generator: the report shows the nearest ones
     #[arg(long, value_name = "MAPS")]
     training: Option<PathBuf>,
-    /// Resamples of the bootstrapped tests; p-values come in steps of one in so many
-    #[arg(long, value_name = "B", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    /// Bootstrap resamples B; p-values are multiples of 1/(B + 1)
+    #[arg(long, value_name = "B", default_value_t = 1000, help_heading = ADVANCED, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     resamples: u32,
-    /// Seed of the maps that are generated and of the resamples
+    /// Random seed of the generated maps and of the resamples
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// JSON file with l_edges or nu_edges, lists of bin edges
-    #[arg(long, value_name = "EDGES.json")]
+    /// JSON file with l_edges or nu_edges (lists of bin edges)
+    #[arg(long, value_name = "EDGES.json", help_heading = ADVANCED)]
     edges: Option<PathBuf>,
-    /// Side of a map in degrees [default: what the real maps' FITS header or dataset.json says]
+    /// Side of a map in degrees [default: as recorded with the real maps]
     #[arg(long, value_name = "DEGREES", allow_negative_numbers = true)]
     side_degrees: Option<f64>,
-    /// Folder for report.html, metrics.json, pictures and plots
+    /// Output folder for report.html, metrics.json, images and plots
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     #[command(flatten)]
@@ -70,6 +74,7 @@ impl EvaluateArguments {
             auxiliary.as_ref(),
             self.training.as_deref(),
             self.weights.as_deref(),
+            self.fake.as_deref(),
         )?;
         origins.require_apart(&self.real)?;
         let generated = match (&self.fake, &generator) {
@@ -114,7 +119,7 @@ impl EvaluateArguments {
         };
         let summary = compare(samples, setting, &self.out)?;
         println!("{summary}");
-        println!("\nThe report: {}", self.out.join("report.html").display());
+        println!("\nReport: {}", self.out.join("report.html").display());
         Ok(())
     }
 
@@ -160,7 +165,7 @@ impl EvaluateArguments {
     }
 }
 
-/// The side that the user gave, or else the one in the file.
+/// Returns the side given by the user, or else the one in the file or in the record beside it.
 pub(super) fn side_degrees(flag: Option<f64>, maps: &MapSet) -> Result<f64> {
     let refused = |problem| {
         Error::usage(
@@ -169,21 +174,22 @@ pub(super) fn side_degrees(flag: Option<f64>, maps: &MapSet) -> Result<f64> {
             "give the side of a map in degrees, e.g. 0.866",
         )
     };
-    match flag.or(maps.side_degrees()) {
+    let recorded = || MapRecord::of(maps.path()).side_degrees;
+    match flag.or(maps.side_degrees()).or_else(recorded) {
         Some(side) if side.is_finite() && side > 0.0 => Ok(side),
-        Some(side) => Err(refused(format!("{side} is no angle"))),
+        Some(side) => Err(refused(format!("{side} is not a positive angle"))),
         None => Err(refused(format!(
-            "{} does not say how large its maps are",
+            "{} does not give the side of its maps",
             maps.path().display()
         ))),
     }
 }
 
-/// What is to be compared.
+/// Samples of a comparison.
 pub(super) struct Samples<'a> {
-    /// The yardstick.
+    /// Real maps, the reference.
     pub(super) real: &'a MapSet,
-    /// What is measured by it.
+    /// Generated maps, to be compared with the reference.
     pub(super) generated: &'a MapSet,
     /// Real maps of independent simulations.
     pub(super) auxiliary: Option<&'a MapSet>,
@@ -192,8 +198,10 @@ pub(super) struct Samples<'a> {
 }
 
 impl Samples<'_> {
+    /// Checks that all maps can be compared with the real ones.
+    ///
     /// # Errors
-    /// Where maps are not square, not of one size or angle, constant or not finite.
+    /// If maps are not square, not of one size or angle, constant or not finite.
     pub(super) fn require_comparable(&self, side_degrees: f64) -> Result<()> {
         let size = self.real.width();
         let all = [
@@ -207,7 +215,7 @@ impl Samples<'_> {
                 return Err(Error::file(
                     maps.path(),
                     format!(
-                        "holds maps of {}×{} pixels where {size}×{size} are expected",
+                        "contains maps of {}×{} pixels, but {size}×{size} are expected",
                         maps.height(),
                         maps.width()
                     ),
@@ -219,8 +227,10 @@ impl Samples<'_> {
             {
                 return Err(Error::file(
                     maps.path(),
-                    format!("holds maps with a side of {side}° where {side_degrees}° is expected"),
-                    "compare maps of one angle; --side-degrees must be that of the files",
+                    format!(
+                        "contains maps with a side of {side}°, but {side_degrees}° is expected"
+                    ),
+                    "compare maps of one side; --side-degrees must agree with the files",
                 ));
             }
             maps.require_varied()?;
@@ -229,33 +239,35 @@ impl Samples<'_> {
     }
 }
 
-/// How it is to be compared, and what else the report is to say.
+/// Settings of a comparison and additional content of the report.
 pub(super) struct Setting<'a> {
     pub(super) title: &'a str,
-    /// Side of a map.
+    /// Side of a map in degrees.
     pub(super) side_degrees: f64,
     pub(super) edges: Edges,
     pub(super) bootstrap: Bootstrap,
-    /// The course of the training.
+    /// Losses of the training run.
     pub(super) training: Option<TrainingCurve>,
-    /// More maps to show.
+    /// Additional figures of maps.
     pub(super) figures: Vec<MapFigure>,
-    /// What is known of the boxes behind the maps.
+    /// Provenance of the maps, by role.
     pub(super) origins: BTreeMap<String, Provenance>,
     pub(super) provenance: Vec<(String, String)>,
 }
 
-/// Measures, draws and writes the report of a comparison of samples that [can be compared](Samples::require_comparable).
+/// Measures the samples and writes the report; shows the progress.
+///
+/// The samples must be [comparable](Samples::require_comparable).
 ///
 /// # Errors
-/// Where there are too few maps, or the folder cannot be written.
+/// If there are too few maps, or the folder cannot be written.
 pub(super) fn compare(
     samples: Samples<'_>,
     setting: Setting<'_>,
     folder: &Path,
 ) -> Result<Summary> {
     let size = samples.real.width();
-    Comparison {
+    let comparison = Comparison {
         title: setting.title.to_owned(),
         pixels: size,
         side_degrees: setting.side_degrees,
@@ -269,8 +281,26 @@ pub(super) fn compare(
         figures: setting.figures,
         origins: setting.origins,
         provenance: setting.provenance,
+    };
+    let shown: Mutex<Option<(Stage, Progress)>> = Mutex::new(None);
+    let summary = comparison.write_with(folder, &|work| {
+        let mut shown = shown.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, finished)) = shown.take_if(|(stage, _)| *stage != work.stage) {
+            finished.finish("");
+        }
+        let start = || {
+            let job = match work.stage {
+                Stage::Measuring => "measuring",
+                Stage::Resampling => "resampling",
+            };
+            (work.stage, Progress::new(job, work.total))
+        };
+        shown.get_or_insert_with(start).1.advance(work.units, "");
+    })?;
+    if let Some((_, finished)) = shown.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        finished.finish("");
     }
-    .write(folder)
+    Ok(summary)
 }
 
 fn sample<'a>(name: &str, maps: &'a MapSet) -> Sample<'a> {

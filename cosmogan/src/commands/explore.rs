@@ -1,4 +1,4 @@
-//! `cosmogan explore`: does a generator repeat its training maps, change smoothly, and make many different maps?
+//! `cosmogan explore`: nearest training maps, latent interpolation, and the birthday test.
 
 use std::path::PathBuf;
 
@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::generate::{Latents, generate};
 use super::maker::{self, MapMaker};
-use super::write_json;
+use super::output::print_written;
 use crate::data::MapSet;
 use crate::device::{self, DeviceArguments};
 use crate::error::{Error, Result};
@@ -18,14 +18,15 @@ use crate::explore::features::{FeatureFile, LogSpectrum, Metric};
 use crate::explore::interpolate::{Smoothness, spherical};
 use crate::explore::nearest::{Match, matches};
 use crate::explore::pairs::{Pair, PairDistances};
-use crate::files::{create_folder, write_atomically};
+use crate::files::{create_folder, write_atomically, write_json};
+use crate::help::{ADVANCED, examples};
 use crate::interrupt;
 use crate::model::latents::latents;
 use crate::model::network::{Mode, Network};
 use crate::model::{NetworkKind, discriminator, weights};
 use crate::report::{ColourRange, animation_png, map_grid_png};
 
-/// Is it novel? Nearest training maps, interpolations, and the birthday test
+/// Test novelty: nearest training maps, latent interpolation, and the birthday test
 #[derive(Debug, Subcommand)]
 pub(super) enum ExploreCommand {
     Nearest(NearestArguments),
@@ -43,32 +44,33 @@ impl ExploreCommand {
     }
 }
 
-/// Show the training maps that are nearest to generated ones, in pixels and in power spectra
+/// Find the training maps nearest to generated ones, in pixels and in power spectra
 #[derive(Debug, Args)]
+#[command(after_help = examples(&["cosmogan explore nearest --weights run/average.safetensors --training maps.npy --out nearest"]))]
 pub(super) struct NearestArguments {
     /// Generator weights
     #[arg(long, value_name = "G.safetensors", required_unless_present = "fake")]
     weights: Option<PathBuf>,
-    /// Generated maps instead of weights: .npy or FITS; the first of them are taken
+    /// Generated maps instead of weights: .npy or FITS; the first --count maps are used
     #[arg(long, value_name = "fake.npy", conflicts_with = "weights")]
     fake: Option<PathBuf>,
-    /// The maps that the generator was trained on: .npy or FITS
+    /// Training maps of the generator: .npy or FITS
     #[arg(long, value_name = "MAPS")]
     training: PathBuf,
-    /// Generated maps whose neighbours are sought
+    /// Number of generated maps
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=64))]
     count: u64,
-    /// Seed of the generated maps
+    /// Random seed of the generated maps
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Folder for pictures and numbers
+    /// Output folder for images and JSON
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     #[command(flatten)]
     device: DeviceArguments,
 }
 
-/// What `nearest.json` says of one generated map.
+/// Entry of `nearest.json` for one generated map.
 #[derive(Serialize)]
 struct NearestEntry {
     metric: Metric,
@@ -92,7 +94,7 @@ impl NearestArguments {
             let name = format!("nearest_{}.png", metric.name());
             write_atomically(self.out.join(name), &png)?;
             println!(
-                "in {}: generated map, nearest training map, distance, distance between that and its own nearest",
+                "{}: generated map, nearest training map, distance, distance from the training map to its own nearest",
                 metric.name()
             );
             for (generated, found) in found.into_iter().enumerate() {
@@ -107,7 +109,9 @@ impl NearestArguments {
                 });
             }
         }
-        write_json(&self.out.join("nearest.json"), &entries)
+        write_json(self.out.join("nearest.json"), &entries)?;
+        print_written(&self.out, "nearest.json and an image per metric");
+        Ok(())
     }
 
     fn generated(&self) -> Result<(Vec<Vec<f32>>, usize)> {
@@ -117,8 +121,8 @@ impl NearestArguments {
             if maps.height() != maps.width() {
                 return Err(Error::file(
                     path,
-                    format!("holds maps of {}×{} pixels", maps.height(), maps.width()),
-                    "give square maps; `cosmogan crop` cuts them",
+                    format!("contains maps of {}×{} pixels", maps.height(), maps.width()),
+                    "use square maps; `cosmogan crop` cuts them",
                 ));
             }
             let first = maps.iter().take(self.count as usize);
@@ -127,7 +131,7 @@ impl NearestArguments {
         let Some(path) = &self.weights else {
             return Err(Error::usage(
                 "--weights",
-                "there is no generator to explore",
+                "neither a generator nor generated maps were given",
                 "give --weights G.safetensors or --fake maps.npy",
             ));
         };
@@ -145,25 +149,26 @@ impl NearestArguments {
     }
 }
 
-/// Walk between latent vectors: strips of maps, and an animation
+/// Interpolate between latent vectors: rows of maps and an animation
 #[derive(Debug, Args)]
+#[command(after_help = examples(&["cosmogan explore interpolate --weights run/average.safetensors --out paths"]))]
 pub(super) struct InterpolateArguments {
     /// Generator weights
     #[arg(long, value_name = "G.safetensors")]
     weights: PathBuf,
-    /// Pairs of latent vectors, one row of maps each
+    /// Pairs of latent vectors; one row of maps each
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=32))]
     rows: u64,
-    /// Maps in a row, ends included
+    /// Maps per row, including the ends
     #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u64).range(2..=64))]
     steps: u64,
-    /// Pictures of the animation for each row
-    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(2..=1000))]
+    /// Animation frames per row
+    #[arg(long, default_value_t = 30, help_heading = ADVANCED, value_parser = clap::value_parser!(u64).range(2..=1000))]
     frames: u64,
-    /// Seed of the latent vectors
+    /// Random seed of the latent vectors
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Folder for pictures and numbers
+    /// Output folder for images and JSON
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     #[command(flatten)]
@@ -186,26 +191,33 @@ impl InterpolateArguments {
             .collect();
         for (row, smoothness) in smoothness.iter().enumerate() {
             println!(
-                "row {row}: largest step {:.2} of the mean step (1: even, {}: one jump)",
+                "row {row}: largest step {:.2} times the mean step (1: even, {}: one jump)",
                 smoothness.largest_over_mean,
                 self.steps - 1
             );
         }
-        write_json(&self.out.join("interpolations.json"), &smoothness)?;
+        write_json(self.out.join("interpolations.json"), &smoothness)?;
 
         let mut frames = paths(&*generator, self.seed, self.rows, self.frames)?;
-        // There and back again, so that the loop has no jump.
+        // Forwards and backwards, so that the loop has no jump.
         frames = frames
             .chunks(self.frames as usize)
             .flat_map(|row| row.iter().chain(row.iter().rev()).cloned())
             .collect();
         let slices: Vec<&[f32]> = frames.iter().map(Vec::as_slice).collect();
         let animation = animation_png(&slices, size, size, range)?;
-        write_atomically(self.out.join("animation.png"), &animation)
+        write_atomically(self.out.join("animation.png"), &animation)?;
+        print_written(
+            &self.out,
+            "interpolations.png, interpolations.json and animation.png",
+        );
+        Ok(())
     }
 }
 
-/// Maps along `rows` paths between the latent vectors 2i and 2i + 1 of a seed, `steps` in each.
+/// Generates maps along `rows` paths of `steps` points between latent vectors.
+///
+/// Path i runs between the latent vectors 2i and 2i + 1 of `seed`.
 pub(super) fn paths(
     generator: &dyn MapMaker,
     seed: u64,
@@ -234,35 +246,36 @@ pub(super) fn paths(
     Ok(maps)
 }
 
-/// Estimate how many distinct maps a generator makes, from all pairwise distances of many
+/// Estimate the number of distinct maps of a generator, from all pairwise distances of many maps
 #[derive(Debug, Args)]
+#[command(after_help = examples(&["cosmogan explore birthday --weights run/average.safetensors --count 4096 --out birthday"]))]
 pub(super) struct BirthdayArguments {
     /// Generator weights
     #[arg(long, value_name = "G.safetensors")]
     weights: PathBuf,
-    /// Discriminator weights: distances in the activations of its last convolution as well
+    /// Discriminator weights: also measure distances in the activations of its last convolution
     #[arg(long, value_name = "D.safetensors")]
     discriminator: Option<PathBuf>,
-    /// Maps to generate and compare
+    /// Number of maps to generate and compare
     #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u64).range(2..=32_768))]
     count: u64,
-    /// Seed of the maps
+    /// Random seed of the maps
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Two maps count as duplicates when closer than this share of the median distance
-    #[arg(long, default_value_t = 0.1, value_name = "SHARE")]
+    /// Two maps closer than this fraction of the median distance count as duplicates
+    #[arg(long, default_value_t = 0.1, value_name = "SHARE", help_heading = ADVANCED)]
     duplicate: f64,
-    /// Most memory for the comparison, in MiB
-    #[arg(long, default_value_t = 1024, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..=1_048_576))]
+    /// Memory limit of the comparison in MiB
+    #[arg(long, default_value_t = 1024, value_name = "MIB", help_heading = ADVANCED, value_parser = clap::value_parser!(u64).range(1..=1_048_576))]
     memory: u64,
-    /// Folder for pictures and numbers; holds all features while the program runs
+    /// Output folder for images and JSON; also holds all features while the program runs
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     #[command(flatten)]
     device: DeviceArguments,
 }
 
-/// What `birthday.json` says of one metric.
+/// Entry of `birthday.json` for one metric.
 #[derive(Serialize)]
 struct BirthdayEntry {
     metric: Metric,
@@ -273,7 +286,7 @@ struct BirthdayEntry {
     nearest: Vec<Pair>,
 }
 
-/// Closest pairs that are shown.
+/// Number of closest pairs that are shown.
 const SHOWN: usize = 8;
 
 impl BirthdayArguments {
@@ -281,7 +294,7 @@ impl BirthdayArguments {
         if !(self.duplicate > 0.0 && self.duplicate < 1.0) {
             return Err(Error::usage(
                 "--duplicate",
-                format!("{} is no share of a distance", self.duplicate),
+                format!("{} is out of range", self.duplicate),
                 "give a number between 0 and 1, e.g. 0.1",
             ));
         }
@@ -326,11 +339,13 @@ impl BirthdayArguments {
             });
         }
         println!(
-            "Looks decide what a duplicate is: see the nearest pairs in {}. A shifted or mirrored copy is far away in\n\
-             pixels and in activations, not in power spectra.",
+            "Inspect the nearest pairs in {} to judge what is a duplicate. A shifted or mirrored copy is far away in\n\
+             pixels and activations, but not in power spectra.",
             self.out.display()
         );
-        write_json(&self.out.join("birthday.json"), &entries)
+        write_json(self.out.join("birthday.json"), &entries)?;
+        print_written(&self.out, "birthday.json and an image per metric");
+        Ok(())
     }
 
     fn critic(
@@ -347,7 +362,7 @@ impl BirthdayArguments {
             return Err(Error::file(
                 path,
                 format!(
-                    "judges maps of {judged}×{judged} pixels; the generator makes {made}×{made}"
+                    "takes maps of {judged}×{judged} pixels, but the generator makes {made}×{made}"
                 ),
                 "give the discriminator of the same run",
             ));
@@ -355,13 +370,13 @@ impl BirthdayArguments {
         Ok(Some(critic))
     }
 
-    /// The features of all maps by every metric, pixels first.
+    /// Computes the features of all maps for every metric, pixels first.
     fn features(
         &self,
         generator: &dyn MapMaker,
         critic: Option<&Network>,
     ) -> Result<Vec<(Metric, FeatureFile)>> {
-        /// Maps between two looks at whether to stop.
+        /// Maps between two checks for an interrupt.
         const BATCH: usize = 16;
         let size = generator.config().output_size;
         let spectrum = LogSpectrum::new(size)?;
@@ -379,7 +394,9 @@ impl BirthdayArguments {
                 return Ok(());
             }
             if interrupt::requested() {
-                return Err(Error::Interrupted("nothing was compared yet".to_owned()));
+                return Err(Error::interrupted(
+                    "no maps have been compared yet".to_owned(),
+                ));
             }
             let maps: Vec<&[f32]> = waiting.chunks_exact(size * size).collect();
             let mut measured = vec![
@@ -408,7 +425,7 @@ impl BirthdayArguments {
     }
 }
 
-/// What the discriminator's last convolution makes of maps, one row for each.
+/// Activations of the discriminator's last convolution, one row per map.
 fn activations(critic: &Network, maps: &[f32], size: usize) -> Result<Vec<Vec<f32>>> {
     let backend = critic.backend();
     let tape = Tape::new(backend.clone());
@@ -425,18 +442,40 @@ fn in_words(metric: Metric, distinct: &DistinctMaps, median: f64, nearest: &[Pai
     let closest = nearest.first().map_or(0.0, |pair| pair.distance / median);
     let many = match (distinct.estimate, distinct.high) {
         (Some(estimate), Some(high)) => format!(
-            "about {estimate:.3e} distinct maps ({:.3e} to {high:.3e} with 95 % confidence)",
-            distinct.low
+            "about {} distinct maps ({} to {} with 95 % confidence)",
+            rounded(estimate),
+            rounded(distinct.low),
+            rounded(high)
         ),
         _ => format!(
-            "at least {:.3e} distinct maps with 95 % confidence",
-            distinct.low
+            "at least {} distinct maps with 95 % confidence",
+            rounded(distinct.low)
         ),
     };
     format!(
-        "{}: {} duplicates among {} pairs, {many}; the nearest pair is {closest:.3} of the median distance apart",
+        "{}: {} duplicates among {} pairs, {many}; the distance of the nearest pair is {closest:.3} of the median",
         metric.name(),
         distinct.duplicates,
         distinct.pairs
     )
+}
+
+/// A number with three significant digits and thousands separators: 673, 2,800,000.
+fn rounded(number: f64) -> String {
+    let unit = 10_f64.powf(number.max(1.0).log10().floor() - 2.0).max(1.0);
+    let digits = format!("{:.0}", (number / unit).round() * unit);
+    let groups = digits.as_bytes().rchunks(3).rev();
+    let groups: Vec<_> = groups.map(String::from_utf8_lossy).collect();
+    groups.join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::rounded;
+
+    #[test]
+    fn counts_read_as_counts() {
+        let texts = [0.4, 7.0, 673.0, 1234.0, 2_797_654.0, 999_600.0].map(rounded);
+        assert_eq!(texts, ["0", "7", "673", "1,230", "2,800,000", "1,000,000"]);
+    }
 }

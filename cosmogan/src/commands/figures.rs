@@ -1,4 +1,4 @@
-//! Figures of a report that need more than two sets of maps: nearest training maps and interpolations.
+//! Additional report figures: nearest training maps and interpolations.
 
 use std::path::Path;
 
@@ -11,10 +11,12 @@ use crate::explore::interpolate::Smoothness;
 use crate::explore::nearest::{Match, matches};
 use crate::report::{MapFigure, Zoom};
 
-/// Generated maps above their nearest maps in the file `training`, in power spectrum and in pixels.
+/// Shows generated maps above their nearest maps in the file `training`.
+///
+/// The nearest maps are found in power spectrum and in pixels.
 ///
 /// # Errors
-/// Where the file cannot be read, holds fewer than two maps, or maps of another size.
+/// If the file cannot be read, has fewer than two maps, or maps of another size.
 pub(super) fn nearest_neighbours(generated: &MapSet, training: &Path) -> Result<MapFigure> {
     let pixels = generated.width();
     let columns = Zoom::for_maps(pixels, pixels)
@@ -34,10 +36,10 @@ pub(super) fn nearest_neighbours(generated: &MapSet, training: &Path) -> Result<
         file_name: "nearest_neighbours".to_owned(),
         caption: format!(
             "Upper row: the first {columns} generated maps. Middle row: for each the training map whose logarithmic \
-             power spectrum is nearest; lower row: the one whose pixels are. The generated map is {} times as far from \
-             it, in spectrum, as that training map is from its own nearest, and {} times in pixels (median of these \
-             {columns}). A copy of a training map would be at a small fraction; a shifted or mirrored copy only in \
-             spectrum.",
+             power spectrum is nearest; lower row: the one whose pixels are nearest. In spectrum, the generated \
+             map is {} times as far from that training map as that map is from its own nearest; in pixels, {} times \
+             (median of these {columns}). For a copy of a training map the factor would be close to 0; for a \
+             shifted or mirrored copy, only in spectrum.",
             median_ratio(&in_spectrum),
             median_ratio(&in_pixels)
         ),
@@ -54,15 +56,15 @@ fn median_ratio(matches: &[Match]) -> String {
     ratios.sort_by(f64::total_cmp);
     match ratios.get(ratios.len() / 2) {
         Some(ratio) if ratio.is_finite() => format!("{ratio:.2}"),
-        // Training maps that occur twice are at no distance from each other.
+        // If a training map occurs twice, its distance to its nearest is 0.
         _ => "infinitely many".to_owned(),
     }
 }
 
-/// Three paths between latent vectors of `seed`, a row each.
+/// Shows three paths between latent vectors of `seed`, one per row.
 ///
 /// # Errors
-/// Where the device fails.
+/// If the device fails.
 pub(super) fn interpolations(generator: &dyn MapMaker, seed: u64) -> Result<MapFigure> {
     const ROWS: usize = 3;
     let pixels = generator.config().output_size;
@@ -77,9 +79,9 @@ pub(super) fn interpolations(generator: &dyn MapMaker, seed: u64) -> Result<MapF
         heading: "Interpolations".to_owned(),
         file_name: "interpolations".to_owned(),
         caption: format!(
-            "Each row: maps along the great circle between two latent vectors, in even steps. The largest change from \
-             one map to the next is {largest:.2} times the mean change of its row; one jump among alike maps would be \
-             {} times.",
+            "Each row: maps along the great circle between two latent vectors, in equal steps. The largest change from \
+             one map to the next is {largest:.2} times the mean change of its row; a single jump between two maps \
+             would give {}.",
             columns - 1
         ),
         columns,

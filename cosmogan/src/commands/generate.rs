@@ -1,4 +1,4 @@
-//! `cosmogan generate`: a trained generator in, maps out.
+//! `cosmogan generate`: generates maps from trained weights.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -6,38 +6,45 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::maker::{self, MapMaker};
+use super::output::{confirm_overwrite, number_of_maps, print_written};
 use crate::data::{MapSet, MapWriter};
 use crate::device::DeviceArguments;
 use crate::error::{Error, Result};
+use crate::help::{ADVANCED, examples};
 use crate::model::latents::latents;
 use crate::progress::Progress;
+use crate::provenance::{MapRecord, Method};
 
 /// Generate convergence maps from trained weights
 #[derive(Debug, Args)]
+#[command(after_help = examples(&["cosmogan generate --count 16 --out maps.npy", "cosmogan generate --weights run/average.safetensors --count 1000 --seed 7 --out maps.fits"]))]
 pub(super) struct GenerateArguments {
-    /// Generator weights: safetensors in PyTorch's layout [default: those inside the program]
+    /// Generator weights in PyTorch's layout [default: those in the program]
     #[arg(long, value_name = "G.safetensors")]
     weights: Option<PathBuf>,
     /// Number of maps
     #[arg(long, required_unless_present = "latents", conflicts_with = "latents")]
     count: Option<u64>,
-    /// Seed of the latents; map i of a seed is the same map whatever --count and --batch
+    /// Seed of the latents; map i of a seed does not depend on --count
     #[arg(long, default_value_t = 0, conflicts_with = "latents")]
     seed: u64,
-    /// Latent vectors instead of random ones: .npy, (N, z_dim)
+    /// Latent vectors to use instead of random ones: .npy, (N, z_dim)
     #[arg(long, value_name = "z.npy")]
     latents: Option<PathBuf>,
-    /// Where to write: maps.npy, or maps.fits
+    /// Output file, .npy or .fits
     #[arg(long, value_name = "MAPS")]
     out: PathBuf,
     #[command(flatten)]
     device: DeviceArguments,
-    /// Maps computed at a time; no effect on the result [default: 16 on a processor in f32, 64 otherwise]
-    #[arg(long, value_name = "N")]
-    batch: Option<usize>,
-    /// Side of a map in degrees, for the FITS header
+    /// Side of a map in degrees, for the FITS header [default: that of the training maps, if known]
     #[arg(long, value_name = "DEGREES")]
     side_degrees: Option<f64>,
+    /// Overwrite --out without asking
+    #[arg(long)]
+    force: bool,
+    /// Maps computed at a time, with the same result [default: 16 on a CPU in f32, else 64]
+    #[arg(long, value_name = "N", help_heading = ADVANCED)]
+    batch: Option<usize>,
 }
 
 impl GenerateArguments {
@@ -48,18 +55,48 @@ impl GenerateArguments {
         if self.batch == Some(0) {
             return Err(Error::usage("--batch", "0 maps", "give 1 or more"));
         }
+        confirm_overwrite(&self.out, self.force)?;
         let generator = match &self.weights {
             Some(path) => maker::load(path, self.device.launched()?)?,
             None => maker::shipped(self.device)?,
         };
         let latents = self.latents_source(&*generator)?;
+        let trained_on = maker::training_maps(self.weights.as_deref());
+        let size = generator.config().output_size;
+        let record = MapRecord {
+            method: trained_on.as_ref().map(|_| Method::Nbody),
+            side_degrees: self.side_degrees.or_else(|| {
+                let maps = trained_on.as_ref()?;
+                // Training may have cropped larger maps.
+                Some(maps.side_degrees * size as f64 / maps.pixels as f64)
+            }),
+        };
         write_maps(
             &*generator,
             &latents,
             self.batch.unwrap_or(generator.batch()),
             &self.out,
-            self.side_degrees,
-        )
+            record.side_degrees,
+        )?;
+        if record != MapRecord::default() {
+            record.write(&self.out)?;
+        }
+        let side = match record.side_degrees {
+            Some(side) => format!("{side:.4}° a side"),
+            None => "side unknown (--side-degrees)".to_owned(),
+        };
+        let source = match &self.latents {
+            Some(path) => format!("latents {}", path.display()),
+            None => format!("seed {}", self.seed),
+        };
+        print_written(
+            &self.out,
+            format_args!(
+                "{} of {size}×{size}, float32, {side}, {source}",
+                number_of_maps(latents.count())
+            ),
+        );
+        Ok(())
     }
 
     fn latents_source(&self, generator: &dyn MapMaker) -> Result<Latents> {
@@ -76,7 +113,7 @@ impl GenerateArguments {
             return Err(Error::file(
                 path,
                 format!(
-                    "latents of shape ({}, {}, {}) do not fit the generator",
+                    "latents of shape ({}, {}, {}) do not match the generator",
                     matrix.count(),
                     matrix.height(),
                     matrix.width()
@@ -91,20 +128,20 @@ impl GenerateArguments {
     }
 }
 
-/// Where latent vectors come from.
+/// Source of latent vectors.
 pub(super) enum Latents {
-    /// A seed.
+    /// Drawn from a seed.
     Seeded {
         /// The seed.
         seed: u64,
-        /// How many.
+        /// Number of vectors.
         count: u64,
     },
-    /// A file.
+    /// Read from a file.
     Given {
-        /// How many.
+        /// Number of vectors.
         count: u64,
-        /// One after the other.
+        /// The vectors, one after the other.
         values: Vec<f32>,
     },
 }
@@ -126,7 +163,7 @@ impl Latents {
     }
 }
 
-/// Generates batch by batch and writes as it goes, so that any number of maps fits in memory.
+/// Generates and writes maps batch by batch, so that memory does not limit their number.
 pub(super) fn write_maps(
     generator: &dyn MapMaker,
     latents: &Latents,
@@ -137,11 +174,11 @@ pub(super) fn write_maps(
     let size = generator.config().output_size;
     let count = latents.count() as usize;
     let mut writer = MapWriter::create(out, count, size, size, side_degrees)?;
-    generate(generator, latents, batch, |map| writer.push(map))?;
-    writer.finish()
+    generate(generator, latents, batch, |map| Ok(writer.push(map)?))?;
+    Ok(writer.finish()?)
 }
 
-/// Generates batch by batch and hands on map by map.
+/// Generates maps batch by batch and passes each map to `take`.
 pub(super) fn generate(
     generator: &dyn MapMaker,
     latents: &Latents,

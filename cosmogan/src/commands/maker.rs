@@ -1,4 +1,4 @@
-//! Trained weights that make maps: on a processor in f32 the generator alone, elsewhere the network on the tape.
+//! Map generation behind one interface: [`Generator`] on a CPU in f32, the network on the tape elsewhere.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,17 +9,19 @@ use crate::device::DeviceArguments;
 use crate::error::{Error, Result};
 use crate::generator::{Generator, Options};
 use crate::model::network::Network;
+use crate::model::weights::DATA_ENTRY;
 use crate::model::{ModelConfig, NetworkKind, sampler, weights};
+use crate::provenance::Provenance;
 
-/// Makes maps of latent vectors, each of its own vector alone.
+/// Generator of maps from latent vectors; each map depends only on its own vector.
 pub(super) trait MapMaker {
-    /// What the generator is made of.
+    /// The model's configuration.
     fn config(&self) -> &ModelConfig;
 
-    /// How many are made at a time where nobody says.
+    /// Default number of maps computed at a time.
     fn batch(&self) -> usize;
 
-    /// Maps, one after the other.
+    /// Generates the maps of `latents`, one after the other.
     fn make(&self, latents: &[f32]) -> Result<Vec<f32>>;
 }
 
@@ -28,13 +30,13 @@ impl MapMaker for Generator {
         self.config()
     }
 
-    /// A few groups of maps that go through the layers together.
+    /// A few of the groups of maps that pass through the layers together.
     fn batch(&self) -> usize {
         16
     }
 
     fn make(&self, latents: &[f32]) -> Result<Vec<f32>> {
-        self.generate(latents)
+        Ok(self.generate(latents)?)
     }
 }
 
@@ -43,7 +45,7 @@ impl MapMaker for Network {
         self.config()
     }
 
-    /// Weights are packed once for each batch: with so many maps that is an eighth of what the paper's model moves.
+    /// Weights are packed once per batch: with 64 maps that is an eighth of the memory traffic of the paper's model.
     fn batch(&self) -> usize {
         64
     }
@@ -53,11 +55,10 @@ impl MapMaker for Network {
     }
 }
 
-/// Loads weights for a device on which [networks run on the tape](DeviceArguments::launched), or for the processor where there is
-/// none.
+/// Loads weights for the device that [`DeviceArguments::launched`] returns; for the CPU in f32 if it is `None`.
 ///
 /// # Errors
-/// Where the file cannot be read, or is not that of a generator of maps.
+/// If the file cannot be read, or does not hold a generator of one-channel maps.
 pub(super) fn load(path: &Path, launched: Option<Arc<dyn Backend>>) -> Result<Box<dyn MapMaker>> {
     let Some(backend) = launched else {
         return Ok(Box::new(Generator::load_with(path, options())?));
@@ -73,10 +74,10 @@ pub(super) fn load(path: &Path, launched: Option<Arc<dyn Backend>>) -> Result<Bo
     }
 }
 
-/// The weights that this program was built with.
+/// Loads the weights embedded in this program.
 ///
 /// # Errors
-/// Where the device cannot be opened.
+/// If the device cannot be opened.
 #[cfg(feature = "embed-weights")]
 pub(super) fn shipped(device: DeviceArguments) -> Result<Box<dyn MapMaker>> {
     use crate::generator::shipped;
@@ -88,7 +89,7 @@ pub(super) fn shipped(device: DeviceArguments) -> Result<Box<dyn MapMaker>> {
     Ok(Box::new(network))
 }
 
-/// No weights: this program was built without.
+/// Fails: this program was built without weights.
 ///
 /// # Errors
 /// Always.
@@ -96,12 +97,34 @@ pub(super) fn shipped(device: DeviceArguments) -> Result<Box<dyn MapMaker>> {
 pub(super) fn shipped(_: DeviceArguments) -> Result<Box<dyn MapMaker>> {
     Err(Error::usage(
         "--weights",
-        "there are none, and none inside this program",
+        "not given, and this program was built without weights",
         "name a file, or build the program with --features embed-weights",
     ))
 }
 
-/// As many threads as the rest of the program works on.
+/// Provenance of the training maps of these weights, or of those embedded in the program, if recorded.
+pub(super) fn training_maps(file: Option<&Path>) -> Option<Provenance> {
+    match file {
+        // A pipe cannot be read a second time.
+        Some(path) if !path.is_file() => None,
+        Some(path) => weights::entry(path, DATA_ENTRY).ok().flatten(),
+        None => shipped_training_maps(),
+    }
+}
+
+#[cfg(feature = "embed-weights")]
+fn shipped_training_maps() -> Option<Provenance> {
+    use crate::generator::shipped;
+    let found = weights::entry_in(Path::new(shipped::NAME), shipped::WEIGHTS, DATA_ENTRY);
+    found.ok().flatten()
+}
+
+#[cfg(not(feature = "embed-weights"))]
+fn shipped_training_maps() -> Option<Provenance> {
+    None
+}
+
+/// Options with the number of threads of the rest of the program.
 fn options() -> Options {
     Options {
         threads: rayon::current_num_threads(),

@@ -1,5 +1,6 @@
-//! The command line: one file per subcommand, each thin.
+//! The command line: one file per subcommand.
 
+mod completions;
 mod compress;
 mod crop;
 mod dataset;
@@ -12,6 +13,7 @@ mod generate;
 mod kernels;
 mod maker;
 mod origins;
+mod output;
 mod profile;
 mod shapes;
 mod simulate;
@@ -20,23 +22,27 @@ mod train;
 mod tune;
 mod verify;
 
-use std::path::Path;
+use std::ffi::OsString;
 
-use clap::{Parser, Subcommand};
-use serde::Serialize;
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::error::{Error, Result};
-use crate::files::write_atomically;
+use crate::error::Result;
+use crate::help::{examples, with_short_help};
 
 /// Weak-lensing convergence maps from a generative adversarial network
 #[derive(Debug, Parser)]
 #[command(name = "cosmogan", version, max_term_width = 100)]
+#[command(after_help = examples(&[
+    "cosmogan generate --count 16 --out maps.npy",
+    "cosmogan demo",
+    "cosmogan generate --help",
+]))]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
 }
 
-/// What the program can do.
+/// The subcommands.
 #[derive(Debug, Subcommand)]
 enum Command {
     Demo(demo::DemoArguments),
@@ -56,13 +62,32 @@ enum Command {
     Tune(tune::TuneArguments),
     Kernels(kernels::KernelsArguments),
     Doctor(doctor::DoctorArguments),
+    Completions(completions::CompletionsArguments),
 }
 
 impl Cli {
-    /// Runs the subcommand to its end.
+    /// Parses a command line, which starts with the name of the program.
+    ///
+    /// `-h` shows the common flags of a command, `--help` all flags, in one layout.
     ///
     /// # Errors
-    /// Whatever the subcommand reports.
+    /// If the arguments are wrong, or ask for help or the version.
+    pub fn read(
+        arguments: impl IntoIterator<Item = OsString>,
+    ) -> std::result::Result<Self, clap::Error> {
+        let arguments: Vec<OsString> = arguments.into_iter().collect();
+        let mut command = Self::command();
+        if arguments.iter().any(|argument| argument == "-h") {
+            command = with_short_help(command);
+        }
+        let matches = command.try_get_matches_from_mut(arguments)?;
+        Self::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+    }
+
+    /// Runs the subcommand.
+    ///
+    /// # Errors
+    /// Those of the subcommand.
     pub fn run(self) -> Result<()> {
         match self.command {
             Command::Demo(arguments) => arguments.run(),
@@ -81,14 +106,7 @@ impl Cli {
             Command::Tune(arguments) => arguments.run(),
             Command::Kernels(arguments) => arguments.run(),
             Command::Doctor(arguments) => arguments.run(),
+            Command::Completions(arguments) => arguments.run(),
         }
     }
-}
-
-/// Writes `value` for programs.
-fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
-    let mut json = serde_json::to_vec_pretty(value)
-        .map_err(|error| Error::file(path, error, "report this as a bug"))?;
-    json.push(b'\n');
-    write_atomically(path, &json)
 }

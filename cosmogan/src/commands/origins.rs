@@ -1,4 +1,4 @@
-//! Where the maps of an evaluation came from, and whether they are as independent as they have to be.
+//! Provenance of the maps in an evaluation, and checks that they are independent.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -6,32 +6,35 @@ use std::path::Path;
 use crate::data::{MapFile, MapSet};
 use crate::error::{Error, Result};
 use crate::model::weights::{self, DATA_ENTRY};
-use crate::provenance::Provenance;
+use crate::provenance::{MapRecord, Method, Provenance};
 use crate::train::Selected;
 use crate::train::selection::SELECTION_ENTRY;
 
-/// What manifests say of each set of maps; nothing of those without.
+/// Provenance of each set of maps, if known.
 pub(super) struct Origins {
     real: Option<Provenance>,
     auxiliary: Option<Provenance>,
-    /// Of the maps that are given as those of the training.
+    /// Maps given as --training.
     training: Option<Provenance>,
-    /// Of the maps that the weights themselves name.
+    /// Training maps recorded in the weights.
     weights: Option<Provenance>,
-    /// Of the maps that the weights were chosen by.
+    /// Maps by which the weights were selected, recorded in the weights.
     development: Option<Provenance>,
+    /// Simulation methods behind the real and the generated maps.
+    methods: [Option<Method>; 2],
 }
 
 impl Origins {
-    /// Reads manifests beside files of maps, and what the weights remember of theirs.
+    /// Reads the manifests beside the files of maps and the provenance recorded in the weights.
     ///
     /// # Errors
-    /// Where a manifest is damaged or belongs to another file than the one it lies beside.
+    /// If a manifest is damaged, or a file differs from its description in a manifest.
     pub(super) fn read(
         real: &MapSet,
         auxiliary: Option<&MapSet>,
         training: Option<&Path>,
         weights: Option<&Path>,
+        fake: Option<&Path>,
     ) -> Result<Self> {
         let of = |maps: &MapSet| {
             Provenance::of(maps.path(), [maps.count(), maps.height(), maps.width()])
@@ -40,15 +43,24 @@ impl Origins {
             let maps = MapFile::open(path)?;
             Provenance::of(path, [maps.count(), maps.height(), maps.width()])
         };
-        // What came through a pipe cannot be read again.
+        // A pipe cannot be read a second time.
         let weights = weights.filter(|path| path.is_file());
         let entry = |path| weights::entry(path, DATA_ENTRY);
         let selected = |path| weights::entry::<Selected>(path, SELECTION_ENTRY);
+        let real_maps = of(real)?;
+        let weights_maps: Option<Provenance> = weights.map(entry).transpose()?.flatten();
+        // Boxes of a data set are those of N-body simulations.
+        let of_boxes = |maps: &Option<Provenance>| maps.as_ref().map(|_| Method::Nbody);
+        let methods = [
+            of_boxes(&real_maps).or_else(|| MapRecord::of(real.path()).method),
+            of_boxes(&weights_maps).or_else(|| MapRecord::of(fake?).method),
+        ];
         Ok(Self {
-            real: of(real)?,
+            methods,
+            real: real_maps,
             auxiliary: auxiliary.map(of).transpose()?.flatten(),
             training: training.map(of_file).transpose()?.flatten(),
-            weights: weights.map(entry).transpose()?.flatten(),
+            weights: weights_maps,
             development: weights
                 .map(selected)
                 .transpose()?
@@ -57,15 +69,15 @@ impl Origins {
         })
     }
 
-    /// Side of a real map in degrees.
+    /// Side of a real map in degrees, if known.
     pub(super) fn side_degrees(&self) -> Option<f64> {
         self.real.as_ref().map(|real| real.side_degrees)
     }
 
-    /// Refuses a side that is not that of the real and the auxiliary maps.
+    /// Checks that the side is that of the real and the auxiliary maps.
     ///
     /// # Errors
-    /// Naming the flag.
+    /// If it is not; the error names the flag.
     pub(super) fn require_side(&self, side_degrees: f64) -> Result<()> {
         let known = [&self.real, &self.auxiliary].into_iter().flatten();
         let other = known
@@ -75,36 +87,45 @@ impl Origins {
             None => Ok(()),
             Some(side) => Err(Error::usage(
                 "--side-degrees",
-                format!("{side_degrees} where dataset.json has maps with a side of {side}°"),
-                "leave it out, and compare maps of one angle",
+                format!("{side_degrees} given, but dataset.json has maps with a side of {side}°"),
+                "omit the flag, and compare maps of one side",
             )),
         }
     }
 
-    /// Refuses real maps, those of the file at `path`, of a box that the generator was trained on: they are no test of it.
-    /// Warns of what is less than that.
+    /// Rejects real maps from a box that the generator was trained on.
+    ///
+    /// Such maps (of the file at `path`) cannot test the generator. Weaker dependences cause warnings.
     ///
     /// # Errors
-    /// Naming the box.
+    /// If there is such a box; the error names it.
     pub(super) fn require_apart(&self, path: &Path) -> Result<()> {
         let shared = |other: &Option<Provenance>| self.real.as_ref()?.shared_box(other.as_ref()?);
         if let Some(seed) = shared(&self.weights).or(shared(&self.training)) {
             return Err(Error::file(
                 path,
-                format!("has maps of the box of seed {seed}, which the generator was trained on"),
-                "evaluate with maps of other boxes, such as the validation set's",
+                format!("has maps of the box with seed {seed}, on which the generator was trained"),
+                "evaluate with maps of other boxes, such as the validation set",
             ));
         }
         let path = path.display();
         if let Some(seed) = shared(&self.development) {
             eprintln!(
-                "warning: {path} has maps of the box of seed {seed}, by which the generator was chosen"
+                "warning: {path} has maps of the box with seed {seed}, by which the generator was selected"
             );
         }
         if let Some(seed) = shared(&self.auxiliary) {
             eprintln!(
-                "warning: {path} and the auxiliary maps are of one box, that of seed {seed}: they are closer to each other \
-                 than independent maps are"
+                "warning: {path} and the auxiliary maps share the box with seed {seed}: they are more similar than \
+                 independent maps"
+            );
+        }
+        if let [Some(real), Some(generated)] = self.methods
+            && real != generated
+        {
+            eprintln!(
+                "warning: {path} has {real} maps, but the generated maps come from {generated} simulations: part of \
+                 their difference is that of the methods"
             );
         }
         if let (Some(given), Some(trained)) = (&self.training, &self.weights)
@@ -117,7 +138,7 @@ impl Origins {
         Ok(())
     }
 
-    /// By what they are the origins of.
+    /// Returns the known records by role of the maps.
     pub(super) fn named(self) -> BTreeMap<String, Provenance> {
         [
             ("real maps", self.real),

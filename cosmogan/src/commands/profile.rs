@@ -1,4 +1,4 @@
-//! `cosmogan profile`: where the time goes, beside what the device could do.
+//! `cosmogan profile`: times of operators and kernels, compared with the limits of the device.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use cosmogan_oracle::Case;
 
 use crate::device::{Device, DeviceArguments};
 use crate::error::{Error, Result};
+use crate::help::{ADVANCED, examples};
 use crate::model::preset::{TrainingConfig, with_overrides};
 use crate::model::{ModelConfig, Preset};
 use crate::profile::{
@@ -17,62 +18,64 @@ use crate::profile::{
     dump, measure, mismatch, table, verify, words,
 };
 
-/// Measure every operator or kernel beside the limits of the device
+/// Time every operator or kernel and compare it with the limits of the device
 #[derive(Debug, Args)]
+#[command(after_help = examples(&["cosmogan profile generator --preset small", "cosmogan profile --kernel dgrad --shape \"n=8 h=64 w=64 c=128 k=256\""]))]
 pub(super) struct ProfileArguments {
-    /// What to run
-    #[arg(value_enum, default_value_t = Target::Step)]
+    /// What to measure: generator, discriminator or step (a training step)
+    #[arg(value_enum, default_value_t = Target::Step, hide_possible_values = true)]
     what: Target,
-    /// The model
-    #[arg(long, value_enum, default_value_t = Preset::Paper)]
+    /// Model: paper, small or tiny
+    #[arg(long, value_enum, default_value_t = Preset::Paper, hide_possible_values = true)]
     preset: Preset,
-    /// A TOML file with parts of the model that replace the preset's
-    #[arg(long, value_name = "FILE.toml")]
+    /// TOML file with settings that replace the preset's
+    #[arg(long, value_name = "FILE.toml", help_heading = ADVANCED)]
     config: Option<PathBuf>,
-    /// Maps at a time
+    /// Batch size
     #[arg(long, default_value_t = 8, value_name = "N")]
     batch: usize,
     #[command(flatten)]
     device: DeviceArguments,
-    /// Passes that are timed, after a few that are not
-    #[arg(long, default_value_t = 10, value_name = "N")]
+    /// Timed passes, after a warm-up
+    #[arg(long, default_value_t = 10, value_name = "N", help_heading = ADVANCED)]
     repeats: usize,
     /// Empty the caches before every operator or launch
-    #[arg(long)]
+    #[arg(long, help_heading = ADVANCED)]
     cold: bool,
-    /// Do not check the operators against the oracle first, for perf and ncu to see nothing else
-    #[arg(long)]
+    /// Skip the check against the oracle, for perf and ncu to see nothing else
+    #[arg(long, help_heading = ADVANCED)]
     no_verify: bool,
-    /// Write everything that was measured, for --compare and for programs
+    /// Write all measurements, for --compare and for programs
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// Write one pass as a trace for ui.perfetto.dev
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
-    /// Draw the roofline: roofline.png, or roofline.svg
+    /// Draw the roofline, as .png or .svg
     #[arg(long, value_name = "FILE")]
     plot: Option<PathBuf>,
-    /// Say what became slower and faster than in the file that --json wrote earlier
+    /// Show what became slower and faster than in this file of --json
     #[arg(long, value_name = "OLD.json")]
     compare: Option<PathBuf>,
-    /// Run one operator alone, as dgrad, or on a GPU one kernel, as conv_dgrad_tiled
+    /// Measure one operator, e.g. dgrad, or on a GPU one kernel, e.g. conv_dgrad_tiled
     #[arg(long, value_name = "NAME", conflicts_with_all = ["what", "preset", "config", "batch"])]
     kernel: Option<String>,
-    /// Its extents, as in "n=8 h=64 w=64 c=128 k=256"; left out, what they should be is said
+    /// Extents for --kernel; without them, the command lists those it needs
     #[arg(long, value_name = "EXTENTS", requires = "kernel")]
     shape: Option<String>,
-    /// Write what NVIDIA's compilers make of the kernels, or of --kernel, instead; needs NVRTC but no GPU
-    #[arg(long, value_enum, value_name = "FORM", conflicts_with_all = ["json", "trace", "plot", "compare", "shape", "cold"])]
+    /// Write the kernels, or --kernel, as ptx, cubin or sass instead; needs NVRTC, no GPU
+    #[arg(long, value_enum, value_name = "FORM", help_heading = ADVANCED, hide_possible_values = true, conflicts_with_all = ["json", "trace", "plot", "compare", "shape", "cold"])]
     dump: Option<Form>,
     /// Compute capability to compile for, with --dump
-    #[arg(long, default_value_t = 90, value_name = "NUMBER", requires = "dump")]
+    #[arg(long, default_value_t = 90, value_name = "NUMBER", requires = "dump", help_heading = ADVANCED)]
     architecture: i32,
     /// Folder to write to, with --dump
     #[arg(
         long,
         default_value = "listing",
         value_name = "FOLDER",
-        requires = "dump"
+        requires = "dump",
+        help_heading = ADVANCED
     )]
     out: PathBuf,
 }
@@ -111,6 +114,9 @@ impl ProfileArguments {
         print!("{}", table(&measured.profile));
         print!("{}", words(&measured.profile));
         outputs.write(&measured)?;
+        for path in [&self.json, &self.trace, &self.plot].into_iter().flatten() {
+            println!("wrote {}", path.display());
+        }
         if let (Some(path), Some(old)) = (&self.compare, old) {
             let comparison =
                 compare(&old, &measured.profile).map_err(|problem| incomparable(path, &problem))?;
@@ -136,8 +142,8 @@ impl ProfileArguments {
         if is_alone && self.cold {
             return Err(Error::usage(
                 "--cold",
-                "the generator goes depth first through its layers so that caches are warm",
-                "leave it out, or choose step",
+                "the generator runs its layers depth first to keep caches warm",
+                "omit it, or choose step",
             ));
         }
         let cases = self.what.cases(&model, self.batch);
@@ -182,7 +188,10 @@ impl ProfileArguments {
             return Err(Error::usage(
                 "--kernel",
                 format!("{name} does not run at this shape in this precision"),
-                format!("--kernel {} shows which do", single.operator.kind.name()),
+                format!(
+                    "--kernel {} shows which kernels do",
+                    single.operator.kind.name()
+                ),
             ));
         }
         Ok(measured)
@@ -199,7 +208,7 @@ impl ProfileArguments {
         }
     }
 
-    /// Checks what is about to be timed; where nothing is timed there is nothing to check.
+    /// Checks the operators that will be timed; `None` if nothing is timed or with `--no-verify`.
     fn verified(&self, cases: &[Case], device: &Arc<Profiled>) -> Result<Option<Verified>> {
         if self.no_verify || !device.has_clock() {
             return Ok(None);
@@ -208,7 +217,7 @@ impl ProfileArguments {
         verify(cases, &backend, device.precision()).map(Some)
     }
 
-    /// Refuses an earlier profile that is about something else, before the work begins.
+    /// Rejects an earlier profile of another subject before the work begins.
     fn refuse_other(&self, old: Option<&Profile>, new: &Profile) -> Result<()> {
         let problem = old.and_then(|old| mismatch(old, new));
         match (&self.compare, problem) {
@@ -228,7 +237,7 @@ impl ProfileArguments {
             None => Ok(()),
             Some((flag, _)) => Err(Error::usage(
                 flag,
-                "the time that simt takes says nothing about a GPU, so that launches are counted and not timed",
+                "the speed of simt says nothing about a GPU, so launches are counted but not timed",
                 "use --device cuda or cpu",
             )),
         }
@@ -238,8 +247,8 @@ impl ProfileArguments {
         if !matches!(self.device.device, Device::Auto | Device::Cuda(_)) {
             return Err(Error::usage(
                 "--dump",
-                "only the kernels of GPUs are compiled by NVRTC",
-                "leave --device out",
+                "only GPU kernels are compiled by NVRTC",
+                "omit --device",
             ));
         }
         let files = dump(
@@ -257,5 +266,5 @@ impl ProfileArguments {
 }
 
 fn incomparable(path: &Path, problem: &str) -> Error {
-    Error::file(path, problem, "compare with a profile of the same thing")
+    Error::file(path, problem, "compare with a profile of the same subject")
 }

@@ -1,4 +1,4 @@
-//! `cosmogan shapes`: maps of different origin beside each other, in units of their standard deviation.
+//! `cosmogan shapes`: shape statistics of maps of different origin.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -7,20 +7,23 @@ use clap::Args;
 use rayon::prelude::*;
 use serde::Serialize;
 
-use super::write_json;
+use super::output::print_written;
 use crate::data::MapSet;
 use crate::error::{Error, Result};
-use crate::files::{create_folder, write_atomically};
+use crate::files::{create_folder, write_atomically, write_json};
+use crate::help::examples;
 use crate::report::{Band, ThresholdBands, ThresholdPanel};
 use crate::stats::{Shape, ShapeEstimator};
 
-/// Compare maps of different cosmology, redshift or pixels: smoothed alike, in units of their standard deviation
+/// Compare maps of different cosmology, redshift or pixel size: smoothed to one scale, in units of their standard
+/// deviation
 #[derive(Debug, Args)]
+#[command(after_help = examples(&["cosmogan shapes simulated=maps.npy@0.866 generated=generated.npy@0.866 --out shapes"]))]
 pub(super) struct ShapesArguments {
-    /// A sample's name, a file of maps, and a map's side: NAME=maps.npy@DEGREES. Files of one name are one sample
+    /// Sample name, file of maps, and side of a map: NAME=maps.npy@DEGREES. Files with equal names form one sample
     #[arg(required = true, value_name = "SAMPLE", value_parser = parse)]
     inputs: Vec<Input>,
-    /// Standard deviation of the smoothing Gaussian in arcminutes
+    /// Standard deviation of the Gaussian smoothing kernel in arcminutes
     #[arg(
         long,
         default_value_t = 2.0,
@@ -28,12 +31,12 @@ pub(super) struct ShapesArguments {
         allow_negative_numbers = true
     )]
     smoothing: f64,
-    /// Folder for shapes.png, shapes.svg and shapes.json
+    /// Output folder for shapes.png, shapes.svg and shapes.json
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
 }
 
-/// One argument.
+/// One SAMPLE argument.
 #[derive(Clone, Debug)]
 struct Input {
     name: String,
@@ -55,7 +58,7 @@ fn parse(text: &str) -> std::result::Result<Input, String> {
     })
 }
 
-/// One row of the table.
+/// One row of the table: means over the maps of a file.
 #[derive(Serialize)]
 struct Row {
     sample: String,
@@ -70,7 +73,7 @@ struct Row {
     smoothed_minimum_over_sigma: f64,
 }
 
-/// What `shapes.json` holds.
+/// Content of `shapes.json`.
 #[derive(Serialize)]
 struct Shapes<'a> {
     smoothing_arcminutes: f64,
@@ -84,11 +87,8 @@ impl ShapesArguments {
         if names.len() > 3 {
             return Err(Error::usage(
                 "SAMPLE",
-                format!(
-                    "{} samples are more than a figure can tell apart",
-                    names.len()
-                ),
-                "give up to three names",
+                format!("a figure can show three samples, not {}", names.len()),
+                "use up to three names",
             ));
         }
         let estimator = ShapeEstimator::new(self.smoothing)?;
@@ -108,7 +108,7 @@ impl ShapesArguments {
         write_atomically(self.out.join("shapes.png"), &plot.png)?;
         write_atomically(self.out.join("shapes.svg"), plot.svg.as_bytes())?;
         write_json(
-            &self.out.join("shapes.json"),
+            self.out.join("shapes.json"),
             &Shapes {
                 smoothing_arcminutes: self.smoothing,
                 files: &rows,
@@ -116,6 +116,7 @@ impl ShapesArguments {
             },
         )?;
         print(&rows, self.smoothing);
+        print_written(&self.out, "shapes.png, shapes.svg and shapes.json");
         Ok(())
     }
 }
@@ -127,8 +128,8 @@ fn measure(estimator: &ShapeEstimator, input: &Input) -> Result<(usize, Vec<Shap
     if maps.height() != pixels {
         return Err(Error::file(
             &input.path,
-            format!("holds maps of {}×{pixels} pixels", maps.height()),
-            "give square maps; `cosmogan crop` cuts them",
+            format!("contains maps of {}×{pixels} pixels", maps.height()),
+            "use square maps; `cosmogan crop` cuts them",
         ));
     }
     let slices: Vec<&[f32]> = maps.iter().collect();
@@ -140,10 +141,10 @@ fn measure(estimator: &ShapeEstimator, input: &Input) -> Result<(usize, Vec<Shap
         Error::file(
             &input.path,
             format!(
-                "has a constant map, or its {pixels} pixels on {} degrees are too few or too coarse for this smoothing",
+                "contains a constant map, or its {pixels} pixels on {} degrees are too few or too coarse for this smoothing",
                 input.side_degrees
             ),
-            "choose another --smoothing, of more than a pixel and much less than the map",
+            "choose a --smoothing of more than a pixel and much less than the map",
         )
     })?;
     Ok((pixels, shapes))
@@ -193,7 +194,7 @@ fn figure(estimator: &ShapeEstimator, samples: &[(String, Vec<Shape>)]) -> Thres
                     .map(|value| value.max(floor).log10())
                     .collect()
             }),
-            panel("V₀ (share of the area)", &|shape| {
+            panel("V₀ (area fraction)", &|shape| {
                 shape.functionals[0].clone()
             }),
             panel("V₁ (1/scale/σ)", &|shape| shape.functionals[1].clone()),
@@ -204,7 +205,7 @@ fn figure(estimator: &ShapeEstimator, samples: &[(String, Vec<Shape>)]) -> Thres
 
 fn print(rows: &[Row], smoothing: f64) {
     println!(
-        "as they are, then smoothed with a Gaussian of {smoothing}′ standard deviation; means over maps"
+        "first unsmoothed, then smoothed with a Gaussian of {smoothing}′ standard deviation; means over maps"
     );
     println!(
         "{:<16} {:>4} {:>8} {:>8} {:>6}   {:>8} {:>6} {:>8} {:>8}  file",

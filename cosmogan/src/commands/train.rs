@@ -1,80 +1,92 @@
-//! `cosmogan train`: maps in, a generator out.
+//! `cosmogan train`: trains a generator on maps.
 
 use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
-use crate::data::{DataPrecision, MapFile, Survey};
+use crate::data::{MapFile, Survey};
 use crate::device::DeviceArguments;
 use crate::error::{Error, Result};
+use crate::help::{ADVANCED, examples};
 use crate::interrupt;
 use crate::model::preset::{TrainingConfig, with_overrides};
 use crate::model::{ModelConfig, Preset};
+use crate::train::DataPrecision;
 use crate::train::checkpoint::{self, DataIdentity, RunIdentity};
 use crate::train::run::{self, Length, RunFolder, RunOptions};
 use crate::train::{Selection, SelectionOptions};
 
 /// Train a generator on convergence maps
 #[derive(Debug, Args)]
+#[command(after_help = examples(&["cosmogan train --data maps.npy --preset small --epochs 20 --out run", "cosmogan train --data maps.npy --preset small --epochs 40 --out run --resume"]))]
 pub(super) struct TrainArguments {
-    /// Training maps: .npy or FITS, (N, H, W) with H = W = the model's output_size, or larger with --crops
+    /// Training maps, .npy or FITS; of the model's size, or larger with --crops
     #[arg(long, value_name = "MAPS")]
     data: PathBuf,
-    /// Run folder for weights, checkpoint, log and pictures
+    /// Run folder for weights, checkpoint, log and preview images
     #[arg(long, value_name = "RUN")]
     out: PathBuf,
-    /// Model and training settings by name [default: paper, or those of the run that is resumed]
-    #[arg(long, value_enum)]
+    /// paper (256² maps), small (128²) or tiny (64²) [default: paper]
+    #[arg(long, value_enum, hide_possible_values = true)]
     preset: Option<Preset>,
     /// TOML file with settings that replace the preset's
     #[arg(long, value_name = "FILE.toml")]
     config: Option<PathBuf>,
-    /// Crops of each map in an epoch, at places and in mirror images that every epoch draws anew
+    /// Random crops of each map, new ones in every epoch [default: whole maps]
     #[arg(long, value_name = "N", value_parser = at_least_one())]
     crops: Option<u64>,
-    /// What the training maps are rounded to: f16 halves what they take on a GPU [default: f32]
-    #[arg(long, value_enum, value_name = "FORMAT")]
+    /// Training maps in f32 or f16, half the memory [default: f32]
+    #[arg(long, value_enum, value_name = "FORMAT", help_heading = ADVANCED, hide_possible_values = true)]
     data_precision: Option<DataPrecision>,
-    /// Total passes over the data, counted from the run's first step
-    #[arg(long, conflicts_with = "steps")]
+    /// Total passes over the data, including those before a resume
+    #[arg(long, value_name = "N", conflicts_with = "steps")]
     epochs: Option<u64>,
-    /// Total steps, counted from the run's first
-    #[arg(long)]
+    /// Total steps, including those before a resume
+    #[arg(long, value_name = "N")]
     steps: Option<u64>,
-    /// Maps per step [default: the preset's, 64; tiny has 16]
-    #[arg(long)]
+    /// Maps per step [default: the preset's: 64, or 16 for tiny]
+    #[arg(long, value_name = "N")]
     batch: Option<usize>,
-    /// Keep a moving average of the generator with this decay per step, as average.safetensors; it is what pictures show
-    /// and --select scores [default: the preset's, 0: none]
-    #[arg(long, value_name = "DECAY", allow_negative_numbers = true)]
+    /// Decay of average.safetensors, the generator's moving average [default: paper 0, else 0.99]
+    #[arg(long, value_name = "DECAY", allow_negative_numbers = true, help_heading = ADVANCED)]
     average: Option<f64>,
-    /// Seed of weights, order, latents and label flips [default: 0]
-    #[arg(long)]
+    /// Seed of weights, shuffling, crops, latents and label flips [default: 0]
+    #[arg(long, value_name = "N")]
     seed: Option<u64>,
     #[command(flatten)]
     device: DeviceArguments,
-    /// Go on with the run in --out, bit for bit as if it had never stopped
+    /// Continue the run in --out, bit for bit
     #[arg(long)]
     resume: bool,
-    /// Steps between lines of log.jsonl; a GPU does not wait for its processor in between
-    #[arg(long, default_value_t = 1, value_name = "STEPS")]
+    /// Steps between lines of log.jsonl
+    #[arg(long, default_value_t = 1, value_name = "STEPS", help_heading = ADVANCED)]
     log_every: u64,
-    /// Steps between pictures of the same 16 latents; 0 for one per epoch
-    #[arg(long, default_value_t = 0, value_name = "STEPS")]
+    /// Steps between preview images; 0 for one per epoch
+    #[arg(long, default_value_t = 0, value_name = "STEPS", help_heading = ADVANCED)]
     preview_every: u64,
-    /// Development maps: near the end of the run generators are scored by the χ² distance of their power spectra to
-    /// those of these maps, and the best is kept as best.safetensors
+    /// Replay training steps as a CUDA graph: on or off
+    #[arg(long, value_enum, default_value_t, help_heading = ADVANCED, hide_possible_values = true)]
+    graphs: Graphs,
+    /// Development maps: keep the generator with the nearest spectra
     #[arg(long, value_name = "MAPS")]
     select: Option<PathBuf>,
-    /// Passes over the data, at the end of the run, in which generators are scored
-    #[arg(long, default_value_t = 2, value_name = "EPOCHS", requires = "select", value_parser = at_least_one())]
+    /// Last epochs, in which generators are scored
+    #[arg(long, default_value_t = 2, value_name = "EPOCHS", help_heading = ADVANCED, requires = "select", value_parser = at_least_one())]
     select_epochs: u64,
     /// Steps between scores
-    #[arg(long, default_value_t = 1, value_name = "STEPS", requires = "select", value_parser = at_least_one())]
+    #[arg(long, default_value_t = 1, value_name = "STEPS", help_heading = ADVANCED, requires = "select", value_parser = at_least_one())]
     select_every: u64,
-    /// Maps that each generator is judged by
-    #[arg(long, default_value_t = 6400, value_name = "MAPS", requires = "select", value_parser = at_least_one())]
+    /// Maps generated for each score
+    #[arg(long, default_value_t = 6400, value_name = "MAPS", help_heading = ADVANCED, requires = "select", value_parser = at_least_one())]
     select_maps: u64,
+}
+
+/// The values of `--graphs`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Graphs {
+    #[default]
+    On,
+    Off,
 }
 
 fn at_least_one() -> clap::builder::RangedU64ValueParser {
@@ -118,20 +130,17 @@ impl TrainArguments {
             crops,
             data_precision,
         };
+        let size = model.output_size;
         let taken = match crops {
-            None => format!("{} maps", maps.count()),
+            None => format!("{} maps of {size}×{size}", maps.count()),
             Some(crops) => format!(
-                "{crops} crops an epoch of each of {} maps of {}×{},",
+                "{} maps of {}×{}, each with {crops} crops of {size}×{size} per epoch,",
                 maps.count(),
                 maps.height(),
                 maps.width()
             ),
         };
-        eprintln!(
-            "training on {taken} of {size}×{size} on {}",
-            backend.description(),
-            size = model.output_size,
-        );
+        eprintln!("training on {taken} on {}", backend.description());
         if let Some(provenance) = &identity.data.provenance {
             eprintln!("{}: {provenance}", self.data.display());
         }
@@ -143,6 +152,7 @@ impl TrainArguments {
             length: length.unwrap_or(Length::Epochs(training.epochs)),
             log_every: self.log_every,
             preview_every: self.preview_every,
+            may_record: self.graphs == Graphs::On,
             time_limit: None,
         };
         let selection = match &self.select {
@@ -153,7 +163,7 @@ impl TrainArguments {
         Ok(())
     }
 
-    /// Scores by the maps at `path`, which must not show the matter that the networks of `run` are trained on.
+    /// Prepares the scoring by the maps at `path`, which must not come from the simulation boxes of the training maps.
     fn selection(&self, path: &Path, run: &RunIdentity, folder: &RunFolder) -> Result<Selection> {
         let selection = Selection::new(
             SelectionOptions {
@@ -173,7 +183,7 @@ impl TrainArguments {
             return Err(Error::file(
                 path,
                 format!(
-                    "has maps of the box of seed {seed}, as has {}",
+                    "holds maps of the box of seed {seed}, and so does {}",
                     self.data.display()
                 ),
                 "give --select maps of other boxes",
@@ -182,7 +192,7 @@ impl TrainArguments {
         Ok(selection)
     }
 
-    /// What the flags say, if anything.
+    /// The length that the flags give, if any.
     fn length(&self) -> Result<Option<Length>> {
         match (self.steps, self.epochs) {
             (Some(0), _) => Err(Error::usage("--steps", "0 steps", "give 1 or more")),
@@ -191,15 +201,15 @@ impl TrainArguments {
         }
     }
 
-    /// The run that is to be resumed, if there is one; a run that is not to be resumed is protected.
+    /// The run to resume, if there is one. Without --resume, an existing run is an error.
     fn earlier_run(&self, folder: &RunFolder) -> Result<Option<RunIdentity>> {
         let path = folder.checkpoint();
         match (path.exists(), self.resume) {
             (true, true) => Ok(Some(checkpoint::identity(&path)?)),
             (true, false) => Err(Error::file(
                 folder.path(),
-                "holds a run already",
-                "add --resume to go on with it, or choose another --out",
+                "already holds a run",
+                "add --resume to continue it, or choose another --out",
             )),
             (false, true) => {
                 eprintln!(
@@ -212,7 +222,7 @@ impl TrainArguments {
         }
     }
 
-    /// What the flags say; where they say nothing, the run to be resumed; where there is none, the paper.
+    /// The configuration of the flags; without flags, that of the run to resume; without a run, the paper preset.
     fn configuration(
         &self,
         earlier: Option<&RunIdentity>,
@@ -231,13 +241,17 @@ impl TrainArguments {
         } else if let Some(earlier) = earlier
             && self.config.is_none()
         {
-            // A preset repeated at a resume does not mean its batch, which an earlier --batch may have replaced.
+            // A --preset repeated on --resume keeps the run's batch, which an earlier --batch may have set.
             training.batch = earlier.training.batch;
         }
         if let Some(decay) = self.average {
             training.average = decay;
             if let Some(problem) = training.problem() {
-                return Err(Error::usage("--average", problem, "give 0.999, say"));
+                return Err(Error::usage(
+                    "--average",
+                    problem,
+                    "give a decay such as 0.999",
+                ));
             }
         } else if let Some(earlier) = earlier
             && self.config.is_none()

@@ -1,4 +1,4 @@
-//! `cosmogan tune`: the fastest way to cut each matrix product on this GPU, searched for and kept.
+//! `cosmogan tune`: finds and stores the fastest tile configuration of each GEMM on this GPU.
 
 use std::path::PathBuf;
 
@@ -6,51 +6,46 @@ use clap::Args;
 use cosmogan_engine::backend::Backend;
 use cosmogan_engine::backend::launch::{Gpu, Launcher};
 use cosmogan_engine::profile::{Extents, Kind, Operator, Profiled};
+use cosmogan_kernels::ConvProduct;
 use cosmogan_kernels::Tier;
-use cosmogan_kernels::pack::Operand;
-use cosmogan_kernels::tuning::model::{DEVICES, choose};
-use cosmogan_kernels::tuning::{Problem, Product};
+use cosmogan_kernels::convolution::ConvShape;
+use cosmogan_kernels::tuning::Problem;
 
 use crate::device::{Autotune, DeviceArguments, KernelTier};
 use crate::error::{Error, Result};
-use crate::files::write_atomically;
+use crate::help::{ADVANCED, examples};
 use crate::interrupt;
 use crate::model::preset::with_overrides;
 use crate::model::{ModelConfig, Preset};
-use crate::tune::{Entry, Found, Settings, Table, Time, operand_of, problems_of, search, shape_of};
+use crate::tune::{Entry, Found, Settings, Table, Time, problems_of, search};
 
-/// Search for the fastest way to cut each matrix product on this GPU, and keep it for later runs
+/// Find the fastest tile configuration of each GEMM on this GPU, and store it for later runs
 #[derive(Debug, Args)]
+#[command(after_help = examples(&["cosmogan tune --device cuda --precision bf16"]))]
 pub(super) struct TuneArguments {
-    /// The model whose products are searched for
-    #[arg(long, value_enum, default_value_t = Preset::Paper)]
+    /// Model whose GEMMs are tuned: paper, small or tiny
+    #[arg(long, value_enum, default_value_t = Preset::Paper, hide_possible_values = true)]
     preset: Preset,
-    /// A TOML file with parts of the model that replace the preset's
+    /// TOML file with settings that replace the preset's
     #[arg(long, value_name = "FILE.toml")]
     config: Option<PathBuf>,
-    /// Maps at a time: a choice holds for one batch size
+    /// Batch size; a tile configuration holds for one batch size only
     #[arg(long, default_value_t = 64, value_name = "N")]
     batch: usize,
     #[command(flatten)]
     device: DeviceArguments,
-    /// One product instead of a model's: fprop, dgrad or wgrad
+    /// Tune one GEMM instead of a model's: fprop, dgrad or wgrad
     #[arg(long, value_name = "NAME", requires = "shape", conflicts_with_all = ["preset", "config", "batch"])]
     product: Option<Kind>,
-    /// Its extents, as in "n=64 h=64 w=64 c=128 k=256"
+    /// Extents of that GEMM, as in "n=64 h=64 w=64 c=128 k=256"
     #[arg(long, value_name = "EXTENTS", requires = "product")]
     shape: Option<String>,
-    /// Passes that are timed of every candidate
-    #[arg(long, default_value_t = 15, value_name = "N")]
+    /// Timed passes per candidate
+    #[arg(long, default_value_t = 15, value_name = "N", help_heading = ADVANCED)]
     repeats: usize,
-    /// Search again for what was found before
+    /// Tune GEMMs again that were tuned before
     #[arg(long)]
     again: bool,
-    /// Choose by a model of an architecture's cost instead, without measuring: 80 or 90; how the shipped tables are made
-    #[arg(long, value_name = "ARCHITECTURE", conflicts_with_all = ["device", "precision", "tier", "autotune", "product", "again", "repeats"])]
-    model: Option<i32>,
-    /// Where to write what --model chooses
-    #[arg(long, value_name = "FILE", requires = "model")]
-    out: Option<PathBuf>,
 }
 
 impl TuneArguments {
@@ -60,17 +55,14 @@ impl TuneArguments {
                 return Err(Error::usage(flag, "0 is too few", "give 1 or more"));
             }
         }
-        if let Some(architecture) = self.model {
-            return self.by_model(architecture);
-        }
         if self.device.tier == KernelTier::Plain {
             return Err(Error::usage(
                 "--tier",
-                "plain kernels leave nothing to choose",
+                "plain kernels have no tile configurations to choose from",
                 "leave it out, or use --tier tiled",
             ));
         }
-        // What is looked up plays no part in a search.
+        // A search does not use earlier results.
         let device = DeviceArguments {
             autotune: Autotune::Off,
             ..self.device
@@ -81,10 +73,7 @@ impl TuneArguments {
         let (Some(launcher), Some(gpu)) = (&launcher, gpu) else {
             return Err(Error::usage(
                 "--device",
-                format!(
-                    "{} has no clock that says anything about a GPU",
-                    device.description()
-                ),
+                format!("{} cannot measure times of a GPU", device.description()),
                 "use --device cuda on a machine with one",
             ));
         };
@@ -100,7 +89,7 @@ impl TuneArguments {
     }
 
     fn problems(&self, device: &Profiled, launcher: &dyn Launcher) -> Result<Vec<Problem>> {
-        let operand = operand_of(device.precision());
+        let operand = device.precision();
         launcher.tiled_kernels().map_err(|lack| {
             let (problem, remedy) = lack.split_once("; ").unwrap_or((&lack, ""));
             Error::usage("--device", problem, remedy)
@@ -114,13 +103,13 @@ impl TuneArguments {
                 has_hopper,
             ));
         };
-        let product = Product::ALL
+        let product = ConvProduct::ALL
             .into_iter()
             .find(|product| product.name() == kind.name())
             .ok_or_else(|| {
                 Error::usage(
                     "--product",
-                    format!("{} leaves nothing to choose", kind.name()),
+                    format!("{} has no tile configurations to choose from", kind.name()),
                     "choose from fprop, dgrad, wgrad",
                 )
             })?;
@@ -133,12 +122,12 @@ impl TuneArguments {
             Extents::Convolution(geometry)
                 if geometry.input_channels > 1 && geometry.output_channels > 1 =>
             {
-                let shape = shape_of(&geometry);
+                let shape = ConvShape::from(&geometry);
                 Ok(vec![Problem::new(product, operand, &shape, has_hopper)])
             }
             _ => Err(Error::usage(
                 "--shape",
-                "single channels have kernels of their own, which leave nothing to choose",
+                "single channels have kernels of their own, without tile configurations",
                 "give c and k of 2 or more",
             )),
         }
@@ -150,11 +139,11 @@ impl TuneArguments {
         let mut table = match Table::read(&path, gpu) {
             Ok(table) => table.unwrap_or_else(|| Table::on(gpu)),
             Err(problem) => {
-                eprintln!("{}: {problem}; it is begun anew", path.display());
+                eprintln!("{}: {problem}; starting a new table", path.display());
                 Table::on(gpu)
             }
         };
-        println!("searching on {}", device.description());
+        println!("tuning on {}", device.description());
         for problem in problems {
             let name = describe(problem);
             if table.has(problem) && !self.again {
@@ -166,56 +155,26 @@ impl TuneArguments {
                 ..Settings::default()
             };
             let Some(found) = search(problem, device, settings, &interrupt::requested)? else {
-                return Err(Error::Interrupted(format!(
-                    "what was found is in {}; run the same command again to go on",
+                return Err(Error::interrupted(format!(
+                    "results so far are in {}; run the same command again to continue",
                     path.display()
                 )));
             };
             report(&name, problem, &found);
             let time = Time::from(&found);
-            table.set(Entry::new(problem, &found.choice, Some(time)));
-            // A search that is killed loses the product that it is at, and no other.
+            table.set(Entry::new(problem, &found.choice, time));
+            // Written after every GEMM: a killed search loses only the current one.
             table.write(&path)?;
         }
-        println!("choices are in {}", path.display());
+        println!("tile configurations are in {}", path.display());
         Ok(())
-    }
-
-    /// The table that is shipped for an architecture.
-    fn by_model(&self, architecture: i32) -> Result<()> {
-        let known =
-            |device: &&cosmogan_kernels::tuning::model::Device| device.architecture == architecture;
-        let Some(device) = DEVICES.iter().find(known) else {
-            return Err(Error::usage(
-                "--model",
-                format!("there is no model of sm_{architecture}"),
-                "choose from 80 and 90",
-            ));
-        };
-        let mut table = Table::unmeasured(format!(
-            "unmeasured: chosen by a model of an {} (cosmogan tune --model {architecture}); see docs/tuning.md",
-            device.name
-        ));
-        let model = self.model_config()?;
-        for operand in [Operand::F32, Operand::Tf32, Operand::Bf16] {
-            for problem in problems_of(&model, self.batch, operand, architecture == 90) {
-                table.set(Entry::new(&problem, &choose(&problem, device), None));
-            }
-        }
-        match &self.out {
-            Some(path) => write_atomically(path, table.text()?.as_bytes()),
-            None => {
-                print!("{}", table.text()?);
-                Ok(())
-            }
-        }
     }
 }
 
 fn describe(problem: &Problem) -> String {
     let s = &problem.shape;
     let (from, to) = match problem.product {
-        Product::Dgrad => (s.outputs, s.channels),
+        ConvProduct::Dgrad => (s.outputs, s.channels),
         _ => (s.channels, s.outputs),
     };
     let tier = if problem.tier == Tier::Hopper {
@@ -237,7 +196,7 @@ fn report(name: &str, problem: &Problem, found: &Found) {
         "the default".to_owned()
     } else {
         format!(
-            "{:.1} % less than the default",
+            "{:.1} % less time than the default",
             100.0 * (1.0 - found.seconds / found.default_seconds)
         )
     };

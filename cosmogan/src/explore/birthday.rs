@@ -1,28 +1,32 @@
-//! How many different maps can a generator make? The birthday test of S. Arora and Y. Zhang (2017), arXiv:1706.08224.
+//! Birthday test: the number of distinct maps of a generator.
+//!
+//! S. Arora and Y. Zhang (2017), arXiv:1706.08224.
 
 use serde::{Deserialize, Serialize};
 
-/// An estimate of the number of distinct maps from the number of near duplicates among some of them.
+/// Estimated number of distinct maps, from near duplicates among many.
 ///
-/// If a generator made each of K maps equally often, a pair would be twice the same with probability 1/K, so that P
-/// pairs with C duplicates suggest K = P/C. Uneven frequencies make K smaller than the number of distinct maps: it is
-/// the number of maps that matter.
+/// If a generator produced K maps with equal frequency, two maps would be equal with probability 1/K, so P pairs with C
+/// duplicates give K = P/C. Unequal frequencies make K smaller than the number of distinct maps: K is an effective
+/// number.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DistinctMaps {
-    /// Pairs that were compared.
+    /// Number of pairs P that were compared.
     pub pairs: u64,
-    /// Pairs that count as duplicates.
+    /// Number of pairs C that count as duplicates.
     pub duplicates: u64,
-    /// P/C; absent without a duplicate.
+    /// Estimate P/C; absent without duplicates.
     pub estimate: Option<f64>,
-    /// At least so many: the lower end of the 95 % interval; without a duplicate the one-sided bound P/2.996.
+    /// Lower end of the 95 % interval; without duplicates, the one-sided bound P/2.996.
     pub low: f64,
-    /// At most so many: the upper end of the 95 % interval; absent without a duplicate.
+    /// Upper end of the 95 % interval; absent without duplicates.
     pub high: Option<f64>,
 }
 
 impl DistinctMaps {
-    /// From `duplicates` among `pairs`, whose number follows a Poisson distribution; its interval is F. Garwood's (1936).
+    /// Computes the estimate from `duplicates` among `pairs`.
+    ///
+    /// Their number follows a Poisson distribution, whose exact interval is from F. Garwood (1936).
     pub fn new(pairs: u64, duplicates: u64) -> Self {
         let among = |mean: f64| pairs as f64 / mean;
         if duplicates == 0 {
@@ -44,17 +48,17 @@ impl DistinctMaps {
     }
 }
 
-/// The mean at which a Poisson number is at most `count` with probability `p`.
+/// Returns the mean at which a Poisson variable is at most `count` with probability `p`.
 fn upper_mean(count: u64, p: f64) -> f64 {
     bisect(count, |mean| at_most(count, mean) > p)
 }
 
-/// The mean at which a Poisson number is at least `count`, which is not 0, with probability `p`.
+/// Returns the mean at which P(Poisson variable ≥ `count`) is `p`, for `count` > 0.
 fn lower_mean(count: u64, p: f64) -> f64 {
     bisect(count, |mean| 1.0 - at_most(count - 1, mean) < p)
 }
 
-/// The mean at which `is_too_small` turns false.
+/// Returns the mean at which `is_too_small` turns false, by bisection.
 fn bisect(count: u64, is_too_small: impl Fn(f64) -> bool) -> f64 {
     let (mut low, mut high) = (0.0, 10.0 + 3.0 * count as f64);
     for _ in 0..100 {
@@ -68,12 +72,13 @@ fn bisect(count: u64, is_too_small: impl Fn(f64) -> bool) -> f64 {
     0.5 * (low + high)
 }
 
-/// P(a Poisson number ≤ `count`), summed from the largest terms' logarithms so that nothing underflows.
+/// P(X ≤ `count`) for a Poisson variable X.
+/// The first term is computed from its logarithm, so that nothing underflows.
 fn at_most(count: u64, mean: f64) -> f64 {
     if mean == 0.0 {
         return 1.0;
     }
-    // Terms more than 25 deviations below the mean are below 1e-130 of the largest, and yet no zeros.
+    // Terms more than 25 standard deviations below the mean are below 1e-130 of the largest and are skipped.
     let first = (mean - 25.0 * mean.sqrt() - 25.0).max(0.0) as u64;
     let log_factorial = |n: u64| -> f64 {
         if n < 20 {

@@ -1,4 +1,4 @@
-//! What distances between maps are measured in, and a matrix of such features that need not fit in memory.
+//! Feature vectors of maps, and a file-backed matrix of them.
 
 use std::fs::File;
 use std::io::Write;
@@ -12,21 +12,21 @@ use crate::error::{Error, Result};
 use crate::files::cannot_write;
 use crate::stats::PowerSpectrum;
 
-/// A notion of distance: the Euclidean one between features.
+/// Feature space in which Euclidean distances are measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Metric {
     /// κ of every pixel.
     Pixels,
-    /// ln C_ℓ of every bin with power, of unit weight: a common factor of all spectra, and so the angle of a map, does
-    /// not matter.
+    /// ln C_ℓ of every ℓ bin, equally weighted.
+    /// A common factor of all spectra, and therefore the side of the maps in degrees, does not matter.
     Spectrum,
-    /// What the discriminator's last convolution makes of a map, normalised and rectified.
+    /// Output of the discriminator's last convolutional layer after LeakyReLU.
     Activations,
 }
 
 impl Metric {
-    /// The name in files.
+    /// Name of the metric in files.
     pub fn name(self) -> &'static str {
         match self {
             Self::Pixels => "pixels",
@@ -36,22 +36,24 @@ impl Metric {
     }
 }
 
-/// Measures ln C_ℓ in the default bins.
+/// Estimator of ln C_ℓ in the default bins.
 #[derive(Debug)]
 pub struct LogSpectrum(PowerSpectrum);
 
 impl LogSpectrum {
-    /// For maps of `pixels`².
+    /// Creates an estimator for maps of `pixels`².
     ///
     /// # Errors
-    /// Where a map has fewer than two pixels on a side.
+    /// If a map has fewer than two pixels on a side.
     pub fn new(pixels: usize) -> Result<Self> {
         const ANY_SIDE: f64 = 1.0;
         let edges = PowerSpectrum::default_edges(pixels, ANY_SIDE);
         Ok(Self(PowerSpectrum::new(pixels, ANY_SIDE, edges)?))
     }
 
-    /// One row per map; a map without power at some mode has a very negative logarithm there.
+    /// Measures ln C_ℓ, one row per map.
+    ///
+    /// Zero power is replaced by the smallest positive f32.
     pub fn measure(&self, maps: &[&[f32]]) -> Vec<Vec<f32>> {
         let logarithms = |row: Vec<f64>| {
             let smallest = f64::from(f32::MIN_POSITIVE);
@@ -64,7 +66,9 @@ impl LogSpectrum {
     }
 }
 
-/// Rows of features in an unnamed file, which is gone with the program however it ends.
+/// Matrix of feature rows in an unnamed temporary file.
+///
+/// The file disappears when the program ends in any way.
 #[derive(Debug)]
 pub struct FeatureFile {
     folder: PathBuf,
@@ -74,10 +78,10 @@ pub struct FeatureFile {
 }
 
 impl FeatureFile {
-    /// An empty matrix of rows of `width` values, on the disk of `folder`.
+    /// Creates an empty matrix with rows of `width` values, on the disk of `folder`.
     ///
-    /// # Errors
-    /// Where no file can be made there.
+    /// If the file cannot be created.
+    /// If no file can be made there.
     pub fn create(folder: &Path, width: usize) -> Result<Self> {
         let file = tempfile::tempfile_in(folder).map_err(|error| cannot_write(folder, &error))?;
         Ok(Self {
@@ -88,15 +92,15 @@ impl FeatureFile {
         })
     }
 
-    /// Adds a row.
+    /// Appends a row.
     ///
     /// # Errors
-    /// Where the disk is full.
+    /// If the file cannot be written.
     ///
     /// # Panics
-    /// Where the row has another length.
+    /// If the row does not have [`width`](Self::width) values.
     pub fn push(&mut self, row: &[f32]) -> Result<()> {
-        assert_eq!(row.len(), self.width, "all rows have one length");
+        assert_eq!(row.len(), self.width, "rows must have the same length");
         let bytes: Vec<u8> = row.iter().flat_map(|value| value.to_le_bytes()).collect();
         self.file
             .write_all(&bytes)
@@ -105,7 +109,7 @@ impl FeatureFile {
         Ok(())
     }
 
-    /// Values in a row.
+    /// Number of values per row.
     pub fn width(&self) -> usize {
         self.width
     }
@@ -115,17 +119,17 @@ impl FeatureFile {
         self.count
     }
 
-    /// Some of the rows, one after the other.
+    /// Reads a range of rows, one after the other.
     ///
     /// # Errors
-    /// Where they cannot be read back.
+    /// If the file cannot be read.
     pub fn rows(&self, rows: Range<usize>) -> Result<Vec<f32>> {
         let mut bytes = vec![0; 4 * self.width * rows.len()];
         let start = 4 * (self.width * rows.start) as u64;
         self.file
             .read_exact_at(&mut bytes, start)
             .map_err(|error| {
-                let problem = format!("cannot read what was written there: {error}");
+                let problem = format!("cannot read back a temporary file: {error}");
                 Error::file(&self.folder, problem, "check the disk")
             })?;
         let values = bytes.as_chunks::<4>().0.iter();
@@ -133,7 +137,7 @@ impl FeatureFile {
     }
 }
 
-/// The Euclidean distance of two rows, summed in double precision.
+/// Euclidean distance of two rows, summed in double precision.
 pub fn distance(a: &[f32], b: &[f32]) -> f64 {
     let squares = a
         .iter()

@@ -1,11 +1,13 @@
-//! Paths between latent vectors, and how evenly maps change along them.
+//! Interpolation between latent vectors, and a measure of its smoothness.
 
 use serde::{Deserialize, Serialize};
 
 use super::features::distance;
 
-/// Spherical interpolation between latent vectors: `share` 0 gives `from`, 1 gives `to` (T. White, 2016,
-/// arXiv:1609.04468). Normal vectors lie near a sphere, and this path stays near it.
+/// Spherical interpolation between latent vectors.
+///
+/// `share` = 0 returns `from`, 1 returns `to` (T. White, 2016, arXiv:1609.04468). Normal vectors lie near a sphere;
+/// this path stays near it.
 pub fn spherical(from: &[f32], to: &[f32], share: f64) -> Vec<f32> {
     let dot = |a: &[f32], b: &[f32]| -> f64 {
         let products = a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b));
@@ -27,19 +29,21 @@ pub fn spherical(from: &[f32], to: &[f32], share: f64) -> Vec<f32> {
         .collect()
 }
 
-/// How a row of maps changes from one to the next.
+/// Changes between consecutive maps of a path.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Smoothness {
-    /// Euclidean distance in κ between neighbours.
+    /// Euclidean distances in κ between consecutive maps.
     pub steps: Vec<f64>,
-    /// Euclidean distance in κ between the ends.
+    /// Euclidean distance in κ between the first and the last map.
     pub ends: f64,
-    /// The largest step over the mean step: 1 for an even path, the number of steps for a single jump.
+    /// Largest step over the mean step.
+    ///
+    /// 1 for an even path, the number of steps for a single jump.
     pub largest_over_mean: f64,
 }
 
 impl Smoothness {
-    /// Of a path of at least two maps.
+    /// Measures a path of at least two maps.
     pub fn of(maps: &[&[f32]]) -> Self {
         let steps: Vec<f64> = maps
             .windows(2)

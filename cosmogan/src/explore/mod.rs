@@ -1,5 +1,6 @@
-//! Is it novel? The tests of the paper's section 3.2: does a generator repeat its training maps, does it change
-//! smoothly with its latent vector, and how many different maps can it make?
+//! Novelty tests of the paper's section 3.2.
+//!
+//! Nearest training maps, interpolation between latent vectors, and the number of distinct maps.
 
 pub mod birthday;
 pub mod features;

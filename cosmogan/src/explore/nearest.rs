@@ -1,4 +1,4 @@
-//! The training maps that are nearest to given maps.
+//! Nearest neighbours of maps in a file of training maps.
 
 use std::path::Path;
 
@@ -10,43 +10,52 @@ use crate::data::{MapFile, require_finite};
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 
-/// The nearest map of a file, and how near.
+/// A map of the file with its distance.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Neighbour {
     /// Index in the file.
     pub index: usize,
-    /// Euclidean distance of the features.
+    /// Euclidean distance in feature space.
     pub distance: f64,
-    /// The neighbour's κ.
+    /// κ of the map.
     #[serde(skip)]
     pub map: Vec<f32>,
 }
 
-/// The neighbour of a map, and how near such neighbours are to each other.
+/// Nearest neighbour of a map, and that neighbour's own nearest neighbour for comparison.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Match {
-    /// The map's neighbour.
+    /// Nearest map of the file.
     pub nearest: Neighbour,
-    /// That neighbour's own, among the other maps of the file.
+    /// Nearest neighbour of that map among the other maps of the file.
     pub nearest_of_nearest: Neighbour,
 }
 
-/// A map whose neighbour is sought; the map of the file with the index `except` is passed over.
+/// A map whose nearest neighbour is sought.
+/// `except` is the index of a map of the file to skip.
 struct Query<'a> {
     map: &'a [f32],
     except: Option<usize>,
 }
 
-/// Maps that are read at a time.
+/// Maps read at a time.
 const BLOCK: usize = 256;
 
-/// Finds the neighbours of `maps`, each of `pixels`² values of κ, in the file of maps at `path`, which is read twice.
+/// Finds the nearest neighbours of `maps` in the file of maps at `path`.
+///
+/// Each map has `pixels`² values of κ. The file is read twice.
 ///
 /// # Errors
-/// Where the file cannot be read, holds fewer than two maps or a pixel that is no number, or its maps have another size.
+/// If the file cannot be read, has fewer than two maps, maps of another size, or a pixel that is not finite.
 pub fn matches(maps: &[&[f32]], path: &Path, pixels: usize, metric: Metric) -> Result<Vec<Match>> {
     let queries: Vec<Query<'_>> = maps.iter().map(|map| Query { map, except: None }).collect();
-    let found = neighbours(&queries, path, pixels, metric)?;
+    let found = neighbours(
+        &queries,
+        path,
+        pixels,
+        metric,
+        "maps nearest to generated ones",
+    )?;
     let queries: Vec<Query<'_>> = found
         .iter()
         .map(|neighbour| Query {
@@ -54,7 +63,13 @@ pub fn matches(maps: &[&[f32]], path: &Path, pixels: usize, metric: Metric) -> R
             except: Some(neighbour.index),
         })
         .collect();
-    let yardsticks = neighbours(&queries, path, pixels, metric)?;
+    let yardsticks = neighbours(
+        &queries,
+        path,
+        pixels,
+        metric,
+        "nearest neighbours of those maps",
+    )?;
     let pairs = found.iter().zip(yardsticks);
     Ok(pairs
         .map(|(nearest, nearest_of_nearest)| Match {
@@ -64,19 +79,20 @@ pub fn matches(maps: &[&[f32]], path: &Path, pixels: usize, metric: Metric) -> R
         .collect())
 }
 
-/// Reads the file once.
+/// Finds the nearest map for each query, reading the file once. `sought` describes the search in the output.
 fn neighbours(
     queries: &[Query<'_>],
     path: &Path,
     pixels: usize,
     metric: Metric,
+    sought: &str,
 ) -> Result<Vec<Neighbour>> {
     let file = MapFile::open(path)?;
     if [file.height(), file.width()] != [pixels; 2] {
         return Err(Error::file(
             path,
             format!(
-                "holds maps of {}×{} pixels where {pixels}×{pixels} are expected",
+                "contains maps of {}×{} pixels, but {pixels}×{pixels} are expected",
                 file.height(),
                 file.width()
             ),
@@ -119,11 +135,11 @@ fn neighbours(
         progress.advance((last - first) as u64, "");
         first = last;
     }
-    progress.finish("");
+    progress.finish(format_args!("{sought}, by {}", metric.name()));
     best.into_iter().collect::<Option<Vec<_>>>().ok_or_else(|| {
         Error::file(
             path,
-            "holds no other map to compare with",
+            "contains no other map to compare with",
             "give at least two maps",
         )
     })

@@ -1,4 +1,4 @@
-//! All pairwise distances of many maps, by matrix products of blocks that fit into memory.
+//! Pairwise distances of many maps, computed as GEMMs of blocks that fit into memory.
 
 use cosmogan_engine::Shape;
 use cosmogan_engine::backend::{Backend, Epilogue};
@@ -9,35 +9,37 @@ use crate::error::{Error, Result};
 use crate::interrupt;
 use crate::progress::Progress;
 
-/// Two maps and how far they are apart.
+/// Two maps and their distance.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Pair {
-    /// Index of one map.
+    /// Index of the first map.
     pub first: usize,
-    /// Index of the other, larger.
+    /// Index of the second map, larger than the first.
     pub second: usize,
-    /// Their Euclidean distance in features.
+    /// Euclidean distance in feature space.
     pub distance: f64,
 }
 
-/// What all pairs come down to.
+/// Distribution of all pairwise distances, and the closest pairs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PairDistances {
-    /// The closest pairs, nearest first, computed directly.
+    /// Closest pairs in ascending order of distance, recomputed directly.
     pub nearest: Vec<Pair>,
-    /// Number of pairs by the upper bits of the squared distance: its exponent and six bits of its fraction, so that
-    /// bins are 1.6 % wide and in order.
+    /// Number of pairs by the upper bits of the squared distance as f32.
+    ///
+    /// With the exponent and six mantissa bits, bins are ordered and 1.6 % wide.
     histogram: Vec<u64>,
 }
 
 const DROPPED_BITS: u32 = 17;
 
 impl PairDistances {
-    /// Measures all pairs of rows of `features` on `backend`, holding at most about `memory` bytes of them at a time,
-    /// and keeps the `keep` nearest.
+    /// Measures all pairs of rows of `features` and keeps the `keep` nearest.
+    ///
+    /// At most about `memory` bytes of rows are held at a time.
     ///
     /// # Errors
-    /// Where rows cannot be read back, the device fails, or the user interrupts.
+    /// If rows cannot be read, the device fails, or the user interrupts.
     pub fn measure(
         features: &FeatureFile,
         backend: &dyn Backend,
@@ -45,11 +47,11 @@ impl PairDistances {
         keep: usize,
     ) -> Result<Self> {
         let count = features.count();
-        // Two blocks of rows, on the host and on the device, with the file's bytes beside one of them.
+        // Two blocks of rows on the host and on the device, plus the file's bytes of one block.
         let block = (memory / (4 * 5 * features.width())).clamp(1, 2048.min(count.max(1)));
         let blocks = count.div_ceil(block);
         let mut progress = Progress::new("comparing", (blocks * (blocks + 1) / 2) as u64);
-        // Distances do not change with the origin, but cancel less near it.
+        // Distances do not depend on the origin; a mean row as origin reduces cancellation.
         let origin = mean_row(&features.rows(0..block.min(count))?, features.width());
         let mut search = Self {
             nearest: Vec::new(),
@@ -64,8 +66,8 @@ impl PairDistances {
             )?;
             for lower in upper..blocks {
                 if interrupt::requested() {
-                    return Err(Error::Interrupted(
-                        "nothing is kept of this comparison".to_owned(),
+                    return Err(Error::interrupted(
+                        "the results of this comparison are lost".to_owned(),
                     ));
                 }
                 let rows = lower * block..((lower + 1) * block).min(count);
@@ -111,7 +113,7 @@ impl PairDistances {
         self.histogram.iter().sum()
     }
 
-    /// The median distance, to 0.8 %.
+    /// Median distance, accurate to 0.8 %.
     pub fn median(&self) -> f64 {
         let half = self.count().div_ceil(2);
         let mut below = 0;
@@ -124,7 +126,7 @@ impl PairDistances {
         0.0
     }
 
-    /// Pairs that are closer than `limit`, to 0.8 % of it.
+    /// Number of pairs closer than `limit`, with `limit` resolved to 0.8 %.
     pub fn closer_than(&self, limit: f64) -> u64 {
         let bins = self.histogram.iter().enumerate();
         bins.filter(|(bin, _)| upper_edge(*bin) <= limit * limit)
@@ -133,12 +135,12 @@ impl PairDistances {
     }
 }
 
-/// The largest squared distance of a bin, and a little more.
+/// Upper edge of a bin: the smallest squared distance of the next bin.
 fn upper_edge(bin: usize) -> f64 {
     f32::from_bits((bin as u32 + 1) << DROPPED_BITS).into()
 }
 
-/// Rows less the origin, with the sums of their squares.
+/// Rows minus the origin, with their squared norms.
 struct Block {
     first: usize,
     width: usize,
@@ -167,7 +169,7 @@ impl Block {
         })
     }
 
-    /// The scalar products of all rows with all rows of `other`: `[rows, other's rows]`.
+    /// Scalar products of all rows with all rows of `other`, of shape `[rows, other's rows]`.
     fn products(&self, other: &Self, backend: &dyn Backend) -> Result<Vec<f32>> {
         let upload = |block: &Self| {
             let shape = Shape::from([block.squares.len(), block.width]);
@@ -194,7 +196,7 @@ fn mean_row(values: &[f32], width: usize) -> Vec<f32> {
     sums.into_iter().map(|sum| (sum / count) as f32).collect()
 }
 
-/// The nearest pairs so far, the farthest of them last.
+/// The nearest pairs so far, in ascending order of distance.
 struct Nearest {
     keep: usize,
     pairs: Vec<(f32, usize, usize)>,

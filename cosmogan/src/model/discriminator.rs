@@ -1,19 +1,20 @@
-//! Maps to logits: convolutions that halve the image each, then a linear layer.
+//! Forward pass of the discriminator: convolutions of stride 2, then a linear layer.
 
 use cosmogan_engine::Variable;
 use cosmogan_engine::backend::Activation;
 
-use super::config::LEAKY_SLOPE;
 use super::network::{Bound, RunningUpdate, SAME, STRIDES};
 use crate::error::Result;
+use cosmogan_generator::config::LEAKY_SLOPE;
 
 const LEAKY_RELU: Activation = Activation::LeakyRelu { slope: LEAKY_SLOPE };
 
-/// Logits `[N, 1]` from maps `[N, S, S, c_dim]`: positive where a map looks real. In training each of `parts` equal parts of
-/// the maps is normalised by itself, as if it had come alone.
+/// Logits `[N, 1]` of maps `[N, S, S, c_dim]`; positive means real.
+///
+/// In training the batch is divided into `parts` equal parts, each of which is normalised with its own statistics.
 ///
 /// # Errors
-/// Where the maps have other extents, or do not come in so many parts.
+/// If the maps have other extents, or N is not divisible by `parts`.
 pub fn forward(
     discriminator: &Bound<'_>,
     maps: &Variable,
@@ -28,8 +29,9 @@ pub fn forward(
     Ok((logits, update))
 }
 
-/// The last convolution's output `[N, features]`, normalised and rectified, from maps `[N, S, S, c_dim]`, in parts as in
-/// [`forward`].
+/// Features `[N, features]` of maps `[N, S, S, c_dim]`: the input of the final linear layer.
+///
+/// The batch is normalised in parts as in [`forward`].
 ///
 /// # Errors
 /// As [`forward`].

@@ -1,4 +1,4 @@
-//! Latent vectors to maps: a linear layer, then transposed convolutions that double the image each.
+//! Forward pass of the generator: a linear layer, then transposed convolutions of stride 2.
 
 use cosmogan_engine::Variable;
 use cosmogan_engine::backend::Activation;
@@ -12,7 +12,7 @@ const RELU: f32 = 0.0;
 /// Maps `[N, S, S, c_dim]` in (−1, 1) from latents `[N, z_dim]`.
 ///
 /// # Errors
-/// Where the latents have another width.
+/// If the latents have another width.
 pub fn forward(generator: &Bound<'_>, latents: &Variable) -> Result<(Variable, RunningUpdate)> {
     let config = *generator.config();
     let tape = generator.tape();

@@ -1,10 +1,10 @@
-//! Initial values of every tensor.
+//! Initial values of all tensors.
 
-use super::config::INITIAL_DEVIATION;
-use super::specification::{Role, TensorSpecification};
 use crate::rng::Normals;
+use cosmogan_generator::config::INITIAL_DEVIATION;
+use cosmogan_generator::specification::{Role, TensorSpecification};
 
-/// Initial values in the file's order, so that a seed means the same weights whatever the engine's layout.
+/// Initial values in the file's order, so that the weights of a seed do not depend on the engine's layout.
 pub(crate) fn values(tensor: &TensorSpecification, normals: &mut Normals) -> Vec<f32> {
     let length = tensor.len();
     match tensor.role {
@@ -19,7 +19,7 @@ pub(crate) fn values(tensor: &TensorSpecification, normals: &mut Normals) -> Vec
     }
 }
 
-/// A standard normal deviate, drawn again until it lies within two standard deviations.
+/// A standard normal deviate truncated at ±2, by rejection.
 fn truncated_normal(normals: &mut Normals) -> f64 {
     loop {
         let value = normals.draw();

@@ -1,4 +1,4 @@
-//! A network's tensors on a device, and what both networks share in their forward passes.
+//! A network's tensors on a device, and the parts of the forward pass that both networks share.
 
 use std::sync::Arc;
 
@@ -6,25 +6,25 @@ use cosmogan_engine::backend::Backend;
 use cosmogan_engine::ops::{BatchNormSettings, BatchStatistics, update_running_statistics};
 use cosmogan_engine::{Padding, Shape, Tape, Tensor, Variable};
 
-use super::config::{BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM, ModelConfig, STRIDE};
 use super::initial;
-use super::specification::{NetworkKind, TensorSpecification, tensors};
 use crate::error::Result;
 use crate::rng::{Normals, Purpose, stream};
+use cosmogan_generator::config::{BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM, ModelConfig, STRIDE};
+use cosmogan_generator::specification::{NetworkKind, TensorSpecification, tensors};
 
-/// TensorFlow's SAME padding for a 5×5 kernel at stride 2 and an even image: one before, two after.
+/// TensorFlow's SAME padding for a 5×5 kernel, stride 2 and an even input: one before, two after.
 pub(crate) const SAME: Padding = Padding {
     begin: [1, 1],
     end: [2, 2],
 };
 pub(crate) const STRIDES: [usize; 2] = [STRIDE, STRIDE];
 
-/// Which statistics batch normalisation uses.
+/// The statistics that batch normalisation uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// Those of the batch, which gradients pass through.
+    /// Those of the batch; gradients flow through them.
     Training,
-    /// The running ones; no gradients.
+    /// The running statistics; no gradients.
     Inference,
 }
 
@@ -42,7 +42,7 @@ impl Network {
     /// A network with the initial weights of `seed`.
     ///
     /// # Errors
-    /// Where the device has no room.
+    /// If the device is out of memory.
     pub fn initial(
         kind: NetworkKind,
         config: ModelConfig,
@@ -59,7 +59,7 @@ impl Network {
         })
     }
 
-    /// A network whose tensors come from `values`, each in the file's order.
+    /// A network whose tensors are given by `values`, each in the file's order.
     pub(crate) fn from_file_values(
         kind: NetworkKind,
         config: ModelConfig,
@@ -80,10 +80,10 @@ impl Network {
         })
     }
 
-    /// A copy of its own memory, each tensor's values in the file's order as `change` leaves them.
+    /// A deep copy. `change` receives each tensor's values in the file's order and returns those of the copy.
     ///
     /// # Errors
-    /// Where the device fails.
+    /// If the device fails.
     pub(crate) fn duplicate(
         &self,
         change: impl Fn(&TensorSpecification, Vec<f32>) -> Vec<f32>,
@@ -95,30 +95,30 @@ impl Network {
         })
     }
 
-    /// Which of the two it is.
+    /// Whether this is the generator or the discriminator.
     pub fn kind(&self) -> NetworkKind {
         self.kind
     }
 
-    /// Its extents.
+    /// The extents of the network.
     pub fn config(&self) -> &ModelConfig {
         &self.config
     }
 
-    /// The device its tensors live on.
+    /// The device that holds the tensors.
     pub fn backend(&self) -> &Arc<dyn Backend> {
         &self.backend
     }
 
-    /// Its tensors' names, extents and roles, in PyTorch's order.
+    /// Names, extents and roles of the tensors, in PyTorch's order.
     pub fn specifications(&self) -> &[TensorSpecification] {
         &self.specifications
     }
 
-    /// Every tensor's values in the file's order, beside its specification.
+    /// Downloads every tensor's values in the file's order, with its specification.
     ///
     /// # Errors
-    /// Where the device fails.
+    /// If the device fails.
     pub fn download(&self) -> Result<Vec<(&TensorSpecification, Vec<f32>)>> {
         self.specifications
             .iter()
@@ -132,7 +132,7 @@ impl Network {
             .collect()
     }
 
-    /// The tensors that gradients change, beside their specifications.
+    /// The trained tensors, with their specifications.
     pub(crate) fn trained_mut(
         &mut self,
     ) -> impl Iterator<Item = (&TensorSpecification, &mut Tensor)> {
@@ -142,7 +142,7 @@ impl Network {
             .filter(|(specification, _)| specification.role.is_trained())
     }
 
-    /// The tensors that gradients change.
+    /// The trained tensors.
     pub(crate) fn trained_tensors(&self) -> impl Iterator<Item = &Tensor> {
         self.specifications
             .iter()
@@ -151,14 +151,14 @@ impl Network {
             .map(|(_, tensor)| tensor)
     }
 
-    /// The specifications of the tensors that gradients change.
+    /// The specifications of the trained tensors.
     pub(crate) fn trained(&self) -> impl Iterator<Item = &TensorSpecification> {
         self.specifications
             .iter()
             .filter(|specification| specification.role.is_trained())
     }
 
-    /// Puts the network on a tape: its trained tensors as parameters when training, everything constant otherwise.
+    /// Binds the network to a tape: trained tensors become parameters in training mode, all others constants.
     pub fn bind<'a>(&'a self, tape: &'a Tape, mode: Mode) -> Bound<'a> {
         let variables = self
             .specifications
@@ -180,10 +180,10 @@ impl Network {
         }
     }
 
-    /// Lets the running statistics follow one batch, or its parts one after the other, as in training.
+    /// Updates the running statistics by one batch, or by its parts one after the other, with the training momentum.
     ///
     /// # Errors
-    /// Where the device fails.
+    /// If the device fails.
     pub(crate) fn update_running(&mut self, batch: &RunningUpdate) -> Result<()> {
         self.move_running(batch, BATCH_NORM_MOMENTUM)
     }
@@ -191,11 +191,11 @@ impl Network {
     /// running ← (1 − momentum)·running + momentum·batch for all running statistics, once for each part of the batch.
     ///
     /// # Errors
-    /// Where the device fails.
+    /// If the device fails.
     pub(crate) fn move_running(&mut self, batch: &RunningUpdate, momentum: f32) -> Result<()> {
         for (layer, statistics) in &batch.0 {
             let mean = self.position(&format!("bn{layer}.running_mean"));
-            // A batch normalisation's running mean and variance stand next to each other.
+            // The running mean and variance of a batch normalisation are adjacent.
             let (before, after) = self.tensors.split_at_mut(mean + 1);
             update_running_statistics(
                 &*self.backend,
@@ -216,7 +216,7 @@ impl Network {
     }
 }
 
-/// What the batch normalisations of one forward pass say about the batch, by layer.
+/// Batch statistics of one forward pass, by layer.
 #[derive(Debug, Default)]
 pub struct RunningUpdate(Vec<(usize, BatchStatistics)>);
 
@@ -235,19 +235,19 @@ impl Bound<'_> {
         &self.network.config
     }
 
-    /// Latents `[N, z_dim]` on its device.
+    /// Uploads latents `[N, z_dim]` to the network's device.
     pub(crate) fn latents(&self, values: &[f32]) -> Result<Tensor> {
         let z_dim = self.config().z_dim;
         let shape = Shape::from([values.len() / z_dim, z_dim]);
         Ok(self.network.backend.upload(shape, values)?)
     }
 
-    /// The tape it is bound to.
+    /// The tape that the network is bound to.
     pub(crate) fn tape(&self) -> &Tape {
         self.tape
     }
 
-    /// The variables that gradients change, in order.
+    /// The trained variables, in order.
     pub fn trained(&self) -> Vec<&Variable> {
         self.network
             .specifications
@@ -263,8 +263,9 @@ impl Bound<'_> {
         &self.variables[self.network.position(name)]
     }
 
-    /// Batch normalisation `bn{layer}` of each of `parts` parts of a batch, and the rectifier after it, which multiplies what
-    /// is negative by `slope`. At inference parts are normalised alike.
+    /// Batch normalisation `bn{layer}`, then a leaky ReLU with `slope`.
+    ///
+    /// In training each of the `parts` equal parts of the batch is normalised with its own statistics.
     pub(crate) fn normalise_and_rectify(
         &self,
         layer: usize,
@@ -298,7 +299,7 @@ impl Bound<'_> {
     }
 }
 
-/// A tensor on the device, from values in the file's order.
+/// Uploads a tensor from values in the file's order.
 pub(crate) fn upload(
     backend: &dyn Backend,
     specification: &TensorSpecification,
@@ -309,7 +310,7 @@ pub(crate) fn upload(
     Ok(backend.upload(shape, &specification.layout.to_engine(values, dims))?)
 }
 
-/// A tensor's values in the file's order.
+/// Downloads a tensor's values in the file's order.
 pub(crate) fn download(
     backend: &dyn Backend,
     specification: &TensorSpecification,

@@ -1,4 +1,4 @@
-//! How a model is trained, and models by name: three presets, or any other choice from a TOML file.
+//! Training settings and the named presets, which a TOML file can override.
 
 use std::fs;
 use std::path::Path;
@@ -6,24 +6,24 @@ use std::path::Path;
 use cosmogan_engine::adam::AdamSettings;
 use serde::{Deserialize, Serialize};
 
-use super::config::ModelConfig;
 use crate::error::{Error, Result};
+use cosmogan_generator::config::ModelConfig;
 
-/// Decay of an average over ten thousand steps.
+/// Largest decay of the moving average: that of an average over ten thousand steps.
 const LONGEST_AVERAGE: f64 = 0.9999;
 
 fn one() -> f64 {
     1.0
 }
 
-/// Everything that decides the course of a training run, besides the data and the seed.
+/// Training settings: everything but the data and the seed that determines a run.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TrainingConfig {
     /// Maps per step.
     pub batch: usize,
     /// Passes over the data, where neither `--epochs` nor `--steps` is given.
     pub epochs: u64,
-    /// Adam's step size.
+    /// Adam's learning rate.
     pub learning_rate: f64,
     /// Adam's β₁.
     pub beta1: f64,
@@ -33,20 +33,20 @@ pub struct TrainingConfig {
     pub epsilon: f64,
     /// Probability that the labels of a step are flipped in the discriminator's loss.
     pub flip_labels: f64,
-    /// The two layers that touch maps, the generator's last and the discriminator's first, begin and learn as if maps were
-    /// multiplied by this.
+    /// Factor by which maps appear multiplied to the two layers next to them, the generator's last and the
+    /// discriminator's first: it scales their initial weights and learning rates.
     #[serde(default = "one")]
     pub map_scale: f64,
-    /// The steps over which Adam's step size falls in a line to nothing, first and last; where there are none, it stays.
+    /// First and last step of the linear decay of the learning rate to zero; `None` keeps it constant.
     #[serde(default)]
     pub anneal: Option<[u64; 2]>,
-    /// Decay of the generator's moving average from step to step; 0 keeps none.
+    /// Decay per step of the generator's moving average; 0 keeps no average.
     #[serde(default)]
     pub average: f64,
 }
 
 impl TrainingConfig {
-    /// The optimiser's part.
+    /// The optimiser's settings.
     pub fn adam(&self) -> AdamSettings {
         AdamSettings {
             learning_rate: self.learning_rate,
@@ -56,7 +56,7 @@ impl TrainingConfig {
         }
     }
 
-    /// What Adam's step size is multiplied by in step `step`, counted from 1.
+    /// The factor of the learning rate in step `step`, counted from 1.
     pub fn annealed(&self, step: u64) -> f64 {
         let Some([first, last]) = self.anneal else {
             return 1.0;
@@ -65,10 +65,12 @@ impl TrainingConfig {
         (1.0 - gone).max(0.0)
     }
 
-    /// Says what is wrong with these settings, if anything.
+    /// Describes the first invalid setting; `None` if all are valid.
     pub fn problem(&self) -> Option<String> {
         if self.batch < 2 {
-            return Some("batch must be at least 2: batch normalisation compares maps".to_owned());
+            return Some(
+                "batch must be at least 2: batch normalisation needs more than one map".to_owned(),
+            );
         }
         for (name, value) in [
             ("learning_rate", self.learning_rate),
@@ -96,10 +98,10 @@ impl TrainingConfig {
             && first >= last
         {
             return Some(format!(
-                "anneal must name two steps, the first one earlier, not {first} and {last}"
+                "anneal must name two steps in increasing order, not {first} and {last}"
             ));
         }
-        // In single precision both weights of an average must be those of a mean.
+        // In f32, the two weights of the average, decay and 1 − decay, must still add up to 1.
         if !(0.0..=LONGEST_AVERAGE).contains(&self.average) {
             return Some(format!(
                 "average must lie between 0 and {LONGEST_AVERAGE}, not {}",
@@ -110,10 +112,10 @@ impl TrainingConfig {
     }
 }
 
-/// A model by name.
+/// A named model with its training settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Preset {
-    /// The paper's: 256×256 maps, 12.8 and 4.4 million parameters.
+    /// The paper's model: 256×256 maps, 12.8 and 4.4 million parameters.
     Paper,
     /// 128×128 maps, half the channels.
     Small,
@@ -139,12 +141,13 @@ impl Preset {
         }
     }
 
-    /// The training that goes with it.
+    /// The training settings of the preset.
     pub fn training(self) -> TrainingConfig {
-        // The paper's maps are learnt as they are, and one of its steps is chosen. What is not the paper's does better.
+        // The paper neither scales maps nor averages the generator; it selects the best step. Smaller presets do better
+        // with both.
         let is_paper = self == Self::Paper;
         TrainingConfig {
-            // A small model on a processor learns more from many steps than from large ones.
+            // In a given time on a CPU, a small model learns more from many small steps than from few large ones.
             batch: if self == Self::Tiny { 16 } else { 64 },
             epochs: 47,
             learning_rate: 2e-4,
@@ -159,7 +162,7 @@ impl Preset {
     }
 }
 
-/// What a `--config` file may say: any part of both configurations, on top of a preset.
+/// The contents of a `--config` file: settings that override the preset's.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Overrides {
@@ -181,10 +184,10 @@ struct Overrides {
     average: Option<f64>,
 }
 
-/// The preset's configurations with what the TOML file at `path` says in place of it.
+/// The preset's configurations, with the settings of the TOML file at `path` in place of the preset's.
 ///
 /// # Errors
-/// Where the file cannot be read, is not TOML, has an unknown key, or describes an impossible model.
+/// If the file cannot be read, is not TOML, has an unknown key, or describes an invalid model.
 pub fn with_overrides(preset: Preset, path: &Path) -> Result<(ModelConfig, TrainingConfig)> {
     let text = fs::read_to_string(path)
         .map_err(|error| Error::file(path, error, "name a readable TOML file"))?;

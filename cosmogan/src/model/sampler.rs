@@ -1,21 +1,21 @@
-//! Maps from a trained generator: the same map for the same latent vector, whatever else is in the batch.
+//! Maps from a trained generator on the tape. In inference mode a map depends only on its latent vector.
 
 use cosmogan_engine::Tape;
 
 use super::generator;
-use super::layout::channels_first;
 use super::network::{Mode, Network};
 use crate::error::Result;
+use cosmogan_generator::layout::channels_first;
 
 /// Maps `[N, c_dim, S, S]` of the generator in inference mode, from latents `[N, z_dim]`.
 ///
 /// # Errors
-/// Where `latents` is not a whole number of latent vectors, or the device fails.
+/// If `latents` is not a whole number of latent vectors, or the device fails.
 pub fn generate(generator: &Network, latents: &[f32]) -> Result<Vec<f32>> {
     run(generator, latents, Mode::Inference)
 }
 
-/// Maps `[N, c_dim, S, S]` in either mode. In training mode every map depends on its batch.
+/// Maps `[N, c_dim, S, S]` in either mode. In training mode every map depends on its whole batch.
 ///
 /// # Errors
 /// As [`generate`].

@@ -1,4 +1,4 @@
-//! Networks from weight files and back: safetensors in PyTorch's layout and naming.
+//! Reading and writing of weight files: safetensors in PyTorch's layout and naming.
 
 use std::collections::HashMap;
 use std::fs;
@@ -12,18 +12,18 @@ use safetensors::tensor::TensorView;
 use serde::de::DeserializeOwned;
 
 use super::network::Network;
-use super::specification::NetworkKind;
-use super::tensor_file::{CONFIG_KEY, TensorFile, refuse_strangers};
 use crate::error::{Error, Result};
 use crate::files::write_atomically;
+use cosmogan_generator::specification::NetworkKind;
+use cosmogan_generator::tensor_file::{CONFIG_KEY, TensorFile, refuse_strangers};
 
-/// The entry of a configuration that says what maps a network was trained on.
+/// The configuration entry that describes the training maps.
 pub(crate) const DATA_ENTRY: &str = "data";
 
 /// Reads a whole file.
 ///
 /// # Errors
-/// Where it cannot be read.
+/// If it cannot be read.
 pub fn read_file(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).map_err(|error| Error::file(path, error, "name a readable file"))
 }
@@ -31,16 +31,16 @@ pub fn read_file(path: &Path) -> Result<Vec<u8>> {
 /// Loads a network from a weight file.
 ///
 /// # Errors
-/// Where the file is not a whole safetensors file, where tensors are missing, superfluous, of other extents or not
-/// finite, or where the configuration in its metadata disagrees with its tensors.
+/// If the file is not a complete safetensors file, if tensors are missing, superfluous, of other extents or not finite,
+/// or if the configuration in its metadata disagrees with its tensors.
 pub fn load(path: &Path, kind: NetworkKind, backend: &Arc<dyn Backend>) -> Result<Network> {
     from_bytes(path, &read_file(path)?, kind, backend)
 }
 
-/// Takes the bytes of such a file, which came from `path`.
+/// Loads a network from the bytes of a weight file; `path` names it in error messages.
 ///
 /// # Errors
-/// As [`load`], but for reading the file.
+/// As [`load`], except for reading the file.
 pub fn from_bytes(
     path: &Path,
     bytes: &[u8],
@@ -56,18 +56,18 @@ pub fn from_bytes(
     })
 }
 
-/// Saves a network so that PyTorch's `load_state_dict` takes it as it is.
+/// Saves a network in the form that PyTorch's `load_state_dict` accepts.
 ///
 /// # Errors
-/// Where the file cannot be written.
+/// If the file cannot be written.
 pub fn save(network: &Network, path: &Path) -> Result<()> {
     save_with(network, path, None)
 }
 
-/// Saves a network as [`save`] does, with more entries in its configuration, which readers of weights pass over.
+/// Saves a network as [`save`] does, with additional configuration entries, which [`load`] ignores.
 ///
 /// # Errors
-/// Where the file cannot be written.
+/// If the file cannot be written.
 pub(crate) fn save_with(
     network: &Network,
     path: &Path,
@@ -88,16 +88,27 @@ pub(crate) fn save_with(
     write_tensors(path, tensors, (CONFIG_KEY, described.to_string()))
 }
 
-/// What the weights at `path` say under `key` in their configuration, if they do.
+/// The configuration entry `key` of the weight file at `path`, if present.
 ///
 /// # Errors
-/// Where the file cannot be read, or the entry is not of this kind.
+/// If the file cannot be read, or the entry does not deserialise to `T`.
 pub(crate) fn entry<T: DeserializeOwned>(path: &Path, key: &str) -> Result<Option<T>> {
-    let bytes = read_file(path)?;
-    let file = TensorFile::parse(path, &bytes)?;
+    entry_in(path, &read_file(path)?, key)
+}
+
+/// The configuration entry `key` in the bytes of a weight file, if present; `path` names it in error messages.
+///
+/// # Errors
+/// If the entry does not deserialise to `T`.
+pub(crate) fn entry_in<T: DeserializeOwned>(
+    path: &Path,
+    bytes: &[u8],
+    key: &str,
+) -> Result<Option<T>> {
+    let file = TensorFile::parse(path, bytes)?;
     let refused = |error: serde_json::Error| {
         let problem = format!("`{key}` in its `{CONFIG_KEY}` is damaged: {error}");
-        Error::file(path, problem, "use weights that this program wrote")
+        Error::file(path, problem, "use weights written by this program")
     };
     let Some(config) = file.metadata(CONFIG_KEY) else {
         return Ok(None);
@@ -110,12 +121,12 @@ pub(crate) fn entry<T: DeserializeOwned>(path: &Path, key: &str) -> Result<Optio
         .map_err(refused)
 }
 
-/// How the values of a tensor are stored.
+/// Number format of stored values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Storage {
     /// float32.
     Single,
-    /// float16, but for vectors: there are few values in those, and some are variances.
+    /// float16; vectors stay float32, because they are small and some hold variances.
     Half,
 }
 
@@ -130,7 +141,7 @@ impl Storage {
     }
 }
 
-/// Writes float32 tensors, each a name, its extents and its values, to a safetensors file.
+/// Writes float32 tensors (name, extents, values) to a safetensors file.
 ///
 /// # Errors
 /// As [`write_stored`].
@@ -142,13 +153,13 @@ pub fn write_tensors<'a>(
     write_stored(path, Storage::Single, tensors, metadata)
 }
 
-/// Writes tensors, each a name, its extents and its values, to a safetensors file.
+/// Writes tensors (name, extents, values) to a safetensors file.
 ///
-/// There is one metadata entry only: the format's library writes several in random order, and the same run is to
-/// give the same bytes.
+/// There is only one metadata entry: the safetensors crate writes several in random order, and equal runs must write
+/// equal bytes.
 ///
 /// # Errors
-/// Where the file cannot be written.
+/// If the file cannot be written.
 pub fn write_stored<'a>(
     path: &Path,
     storage: Storage,
@@ -170,6 +181,6 @@ pub fn write_stored<'a>(
         })
         .collect::<std::result::Result<Vec<_>, _>>()
         .and_then(|views| safetensors::serialize(views, Some(metadata)))
-        .map_err(|error| Error::file(path, error, "report this as a defect"))?;
-    write_atomically(path, &bytes)
+        .map_err(|error| Error::file(path, error, "report this as a bug"))?;
+    Ok(write_atomically(path, &bytes)?)
 }

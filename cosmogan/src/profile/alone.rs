@@ -1,4 +1,4 @@
-//! The generator by itself, as `generate` runs it on a processor.
+//! Profiling of [`Generator`], with which `cosmogan generate` makes maps on a CPU in f32.
 
 use std::sync::Arc;
 
@@ -17,25 +17,25 @@ use crate::model::latents::latents;
 use crate::model::network::{SAME, STRIDES};
 use crate::model::{ModelConfig, Network, NetworkKind, sampler, weights};
 
-/// Its maps and those of the network on the tape differ by no more than this share of the maps' standard deviation.
+/// Largest difference between its maps and those of the network on the tape, in standard deviations of the maps.
 const LIMIT: f64 = 1e-4;
 
-/// A generator with fresh weights, and latent vectors for it.
+/// A [`Generator`] with initial weights, and latent vectors for it.
 #[derive(Debug)]
 pub struct Alone {
     generator: Generator,
     vectors: Vec<f32>,
-    /// What each layer is for one image.
+    /// Operator and algorithm of each layer, for one image.
     layers: Vec<(Operator, ConvMethod)>,
-    /// The same weights on the tape.
+    /// The network on the tape, with the same weights.
     network: Network,
 }
 
 impl Alone {
-    /// For a model of one channel, and `batch` maps.
+    /// Prepares a model of one-channel maps and `batch` latent vectors.
     ///
     /// # Errors
-    /// Where there is no room, in memory or for a temporary file.
+    /// If memory is exhausted or a temporary file cannot be written.
     pub fn new(model: ModelConfig, batch: usize, backend: &Arc<dyn Backend>) -> Result<Self> {
         let network = Network::initial(NetworkKind::Generator, model, 0, backend)?;
         let folder =
@@ -55,10 +55,10 @@ impl Alone {
         })
     }
 
-    /// Compares its maps with those of the same weights on the tape, whose operators are compared with the oracle.
+    /// Compares its maps with those of the network on the tape, whose `operators` were compared with the oracle.
     ///
     /// # Errors
-    /// Where they differ by more than rounding explains.
+    /// If they differ by more than rounding explains.
     pub fn check(&self, operators: Verified) -> Result<Verified> {
         let maps = self.generator.generate(&self.vectors)?;
         let expected = sampler::generate(&self.network, &self.vectors)?;
@@ -74,19 +74,19 @@ impl Alone {
             .map(|(map, expected)| f64::from((map - expected).abs()))
             .fold(0.0, f64::max);
         let error = difference / (LIMIT * deviation);
-        // NaN is no small difference.
+        // False for NaN.
         if error <= 1.0 {
             return Ok(Verified {
                 cases: operators.cases + 1,
                 worst: operators.worst.max(error),
             });
         }
-        Err(Error::CheckFailed(format!(
-            "maps of the generator by itself differ from the tape's by {difference:e}, where their standard deviation is {deviation:e}; report this as a bug"
+        Err(Error::check_failed(format!(
+            "maps of the generator differ from those of the network on the tape by {difference:e}, at a standard deviation of {deviation:e}; report this as a bug"
         )))
     }
 
-    /// Runs it; `device` writes down its layers.
+    /// A workload that runs the generator; `device` records its layers.
     pub fn workload(self: &Arc<Self>, device: &Arc<Profiled>) -> Workload {
         let (alone, device) = (Arc::clone(self), Arc::clone(device));
         let watch = device.watch(alone.layers.clone());
@@ -104,7 +104,8 @@ impl Alone {
     }
 }
 
-/// What each layer computes for one image: normalisation is folded into weights, and rectified results are stored once.
+/// The operator of each layer for one image. Batch normalisation is folded into the weights, and activation functions
+/// are applied before results are stored.
 fn layers(model: &ModelConfig, generator: &Generator) -> Result<Vec<(Operator, ConvMethod)>> {
     let coarse = model.coarse_size();
     let linear = Extents::Linear {
@@ -133,13 +134,13 @@ fn layers(model: &ModelConfig, generator: &Generator) -> Result<Vec<(Operator, C
             STRIDES,
             SAME,
         )?;
-        // The transposed convolution doubles the image exactly.
+        // The transposed convolution exactly doubles rows and columns.
         let geometry = ConvGeometry {
             input: [coarse << layer; 2],
             ..geometry
         };
         let method = match methods.get(layer - 1) {
-            Some(Method::Minimal) => ConvMethod::Minimal,
+            Some(Method::Winograd) => ConvMethod::Winograd,
             _ => ConvMethod::Direct,
         };
         layers.push((

@@ -1,4 +1,4 @@
-//! What the device can do at most, measured in the same run as everything else.
+//! Measured peaks of the device: the rates of a copy and of a GEMM, measured in the same run as the profile.
 
 use cosmogan_engine::Shape;
 use cosmogan_engine::backend::{Backend, Epilogue};
@@ -9,14 +9,15 @@ use super::record::{Ceilings, Rate};
 use super::samples::{median, noise};
 use crate::error::Result;
 
-/// Extent of the matrix product on a processor: as large as a core's caches like it.
+/// Extent of the GEMM on a CPU: suits the caches of a core.
 const PROCESSOR: usize = 1024;
-/// Extent of the matrix product on a GPU: enough blocks for several waves.
+/// Extent of the GEMM on a GPU: enough blocks for several waves.
 const GPU: usize = 4096;
-/// Runs of each, before and again after what is profiled.
+/// Runs of each measurement, both before and after the profile.
 const RUNS: usize = 5;
 
-/// Ceilings in the making: rates are taken before and after, so that both see the machine in the same state.
+/// Samples of the peak rates, taken before and after the profile, so that they reflect the state of the machine during
+/// it.
 #[derive(Debug, Default)]
 pub(super) struct Climb {
     copy: Vec<f64>,
@@ -72,7 +73,7 @@ impl Climb {
         }
     }
 
-    /// The ceilings by all samples so far.
+    /// The measured peaks: medians of all samples.
     pub(super) fn finish(&self, device: &Profiled) -> Ceilings {
         let rate = |samples: &[f64]| Rate {
             per_second: median(samples),
@@ -80,11 +81,11 @@ impl Climb {
         };
         let method = if device.launches() {
             format!(
-                "a copy by the driver of at least 256 MiB and four times the last cache, and a product of {GPU}³ by the best of this program's kernels, each {RUNS} times before and {RUNS} times after"
+                "a copy by the driver of at least 256 MiB and four times the last-level cache, and a GEMM of {GPU}³ by the fastest of this program's kernels, each {RUNS} times before and {RUNS} times after"
             )
         } else {
             format!(
-                "a copy of at least 256 MiB and the last cache, and a product of {PROCESSOR}³ by the gemm crate, both on all threads, each {RUNS} times before and {RUNS} times after"
+                "a copy of at least 256 MiB and the last cache, and a product of {PROCESSOR}³ by the gemm-f32 crate, both on all threads, each {RUNS} times before and {RUNS} times after"
             )
         };
         Ceilings {
@@ -97,7 +98,7 @@ impl Climb {
     }
 }
 
-/// Rates of a linear layer's matrix product; packing operands is not part of it.
+/// Samples the rate of a linear layer's GEMM, without packing of operands.
 fn sample_product(device: &Profiled, rates: &mut Vec<f64>) -> Result<()> {
     let values: Vec<f32> = (0..GPU * GPU).map(|i| (i as f32 * 0.7).sin()).collect();
     let square = device.upload(Shape::from([GPU, GPU]), &values)?;

@@ -1,16 +1,16 @@
-//! Two profiles of the same thing: what became slower, what became faster.
+//! Comparison of two profiles of the same subject: which rows became slower or faster.
 
 use std::fmt::Write as _;
 
 use super::record::{Profile, Rate, Row};
 use super::table::{rate, seconds};
 
-/// A difference counts that is larger than this many standard deviations of both samples together,
+/// Smallest difference that counts, in combined standard deviations of both samples.
 const DEVIATIONS: f64 = 3.0;
-/// and than this share.
+/// Smallest relative difference that counts.
 const LEAST: f64 = 0.02;
 
-/// Why an earlier profile cannot be compared with a later one, finished or just begun, if that is so.
+/// The reason why two profiles cannot be compared; `None` if they can. `new` may be unfinished.
 pub fn mismatch(old: &Profile, new: &Profile) -> Option<String> {
     let pairs = [
         ("device", old.device.clone(), new.device.clone()),
@@ -31,11 +31,13 @@ pub fn mismatch(old: &Profile, new: &Profile) -> Option<String> {
     pairs
         .into_iter()
         .find(|(_, old, new)| old != new)
-        .map(|(what, old, new)| format!("its {what} is `{old}`, and this one's `{new}`"))
+        .map(|(what, old, new)| {
+            format!("its {what} is `{old}`, but that of this profile is `{new}`")
+        })
         .or_else(|| {
             old.ceilings
                 .is_none()
-                .then(|| "nothing in it was timed".to_owned())
+                .then(|| "it holds no times".to_owned())
         })
 }
 
@@ -43,10 +45,10 @@ fn caches(profile: &Profile) -> String {
     if profile.cold { "cold" } else { "warm" }.to_owned()
 }
 
-/// What changed from `old` to `new`, beyond noise, and what the ceilings did meanwhile.
+/// Describes what changed from `old` to `new` beyond noise, and how the measured peaks changed.
 ///
 /// # Errors
-/// Where the two are not about the same thing: what differs.
+/// If the two profiles are not comparable; the error says why.
 pub fn compare(old: &Profile, new: &Profile) -> Result<String, String> {
     if let Some(problem) = mismatch(old, new) {
         return Err(problem);
@@ -71,7 +73,7 @@ pub fn compare(old: &Profile, new: &Profile) -> Result<String, String> {
         };
         let _ = writeln!(
             text,
-            "the machine meanwhile: matrix product {} ({}), copy {}",
+            "measured peaks: GEMM {} ({}), copy {}",
             change(before.product, after.product),
             rate(after.product.per_second),
             change(before.copy, after.copy)
@@ -113,7 +115,7 @@ pub fn compare(old: &Profile, new: &Profile) -> Result<String, String> {
     Ok(text)
 }
 
-/// Seconds lost, and a line on it, where they are beyond noise.
+/// The change in seconds and a line that describes it, if it is beyond noise.
 fn difference(old: &Row, new: &Row) -> Option<(f64, String)> {
     let (before, after) = (old.seconds?, new.seconds?);
     let noises = [old.noise?, new.noise?];
@@ -138,6 +140,6 @@ fn verdict(before: f64, after: f64, noises: [f64; 2]) -> String {
     if is_beyond_noise(before, after, noises) {
         format!("{:+.1} %", 100.0 * (after / before - 1.0))
     } else {
-        "the same within noise".to_owned()
+        "equal within noise".to_owned()
     }
 }

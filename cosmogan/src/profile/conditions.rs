@@ -1,4 +1,4 @@
-//! Clocks before and after.
+//! Clock rates before and after a profile.
 
 use cosmogan_engine::profile::Profiled;
 use cosmogan_engine::profile::ceiling::{chain_rate, reported_clock};
@@ -6,7 +6,7 @@ use cosmogan_engine::profile::ceiling::{chain_rate, reported_clock};
 use super::record::Conditions;
 
 impl Conditions {
-    /// What the clocks say now: the device's own, or the processor's.
+    /// The current clock rates of the GPU or the CPU.
     pub(super) fn now(when: &str, device: &Profiled) -> Self {
         let (clocks, chain_rate) = match device.instruments() {
             Some(instruments) => {
@@ -27,7 +27,7 @@ impl Conditions {
         }
     }
 
-    /// One line on the clocks before and after.
+    /// One line on the clock rates before and after.
     pub(super) fn describe(before: &Self, after: &Self, on_gpu: bool) -> String {
         let mut parts: Vec<String> = before
             .clocks
@@ -49,14 +49,14 @@ impl Conditions {
         if let (Some(before), Some(after)) = (before.chain_rate, after.chain_rate) {
             let change = 100.0 * (after / before - 1.0);
             parts.push(format!(
-                "a chain of dependent operations runs {:.1} % {} after than before",
+                "a chain of dependent operations runs {:.1} % {} after the profile than before",
                 change.abs(),
                 if change < 0.0 { "slower" } else { "faster" }
             ));
         }
         if on_gpu {
             parts.push(
-                "the present clocks and throttling are not read, as that takes NVML: see nvidia-smi -q -d CLOCK,PERFORMANCE"
+                "current clocks and throttling are not read, which would need NVML: see nvidia-smi -q -d CLOCK,PERFORMANCE"
                     .to_owned(),
             );
         }

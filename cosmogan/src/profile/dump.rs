@@ -1,4 +1,4 @@
-//! What the compilers make of a kernel: PTX, machine code, or its listing.
+//! Compiled forms of a kernel: PTX, machine code or its disassembly.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -7,20 +7,20 @@ use std::process::Command;
 use clap::ValueEnum;
 use cosmogan_engine::backend::Precision;
 use cosmogan_engine::backend::cuda::nvrtc::{Compiled, Nvrtc};
-use cosmogan_kernels::pack::Operand;
-use cosmogan_kernels::{MANIFEST, Module, hopper_modules_for, modules_for};
+use cosmogan_kernels::{Module, hopper_modules_for, modules_for};
 
 use crate::error::{Error, Result};
 use crate::files::{create_folder, write_atomically};
+use crate::kernels;
 
-/// What is written.
+/// The form in which kernels are dumped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Form {
-    /// The virtual machine's text.
+    /// PTX, the text form of the virtual instruction set.
     Ptx,
     /// Machine code.
     Cubin,
-    /// Its listing, by nvdisasm or cuobjdump.
+    /// Disassembly of the machine code, by nvdisasm or cuobjdump.
     Sass,
 }
 
@@ -34,11 +34,12 @@ impl Form {
     }
 }
 
-/// Writes the modules that hold `kernel`, or all that the paper's model uses in `precision`, into `folder`; returns the
-/// files. Compiling takes NVRTC, and no GPU; line numbers are in.
+/// Writes the modules that hold `kernel`, or all modules of the paper's model in `precision`, to `folder`.
+///
+/// Returns the files. Compiling needs NVRTC, but no GPU; line information is included.
 ///
 /// # Errors
-/// Where there is no such kernel, no compiler, or for a listing no disassembler; the message says what to do.
+/// If the kernel does not exist, or the compiler or a required disassembler is missing; the message says what to do.
 pub fn dump(
     form: Form,
     kernel: Option<&str>,
@@ -46,31 +47,28 @@ pub fn dump(
     architecture: i32,
     folder: &Path,
 ) -> Result<Vec<PathBuf>> {
-    let source = kernel.map(source_of).transpose()?;
-    let operand = match precision {
-        Precision::F32 => Operand::F32,
-        Precision::Tf32 => Operand::Tf32,
-        Precision::Bf16 => Operand::Bf16,
-    };
+    let kernel = kernel.map(kernels::find).transpose()?;
+    let source = kernel.map(|kernel| kernel.source);
     let disassembler = match form {
         Form::Sass => Some(Disassembler::find()?),
         _ => None,
     };
+    kernels::read_sources()?;
     let nvrtc = Nvrtc::find(None)?;
     if !nvrtc.architectures.contains(&architecture) {
         return Err(Error::usage(
             "--architecture",
             format!(
-                "NVRTC at {} does not know sm_{architecture}",
+                "NVRTC at {} does not support sm_{architecture}",
                 nvrtc.path.display()
             ),
             format!("choose from {:?}", nvrtc.architectures),
         ));
     }
     create_folder(folder)?;
-    let modules: Vec<Module> = modules_for(operand)
+    let modules: Vec<Module> = modules_for(precision)
         .into_iter()
-        .chain(hopper_modules_for(operand))
+        .chain(hopper_modules_for(precision))
         .collect();
     let wanted = modules
         .iter()
@@ -87,7 +85,7 @@ pub fn dump(
         let path = folder.join(file_name(module, architecture, form));
         let bytes = match &disassembler {
             Some(disassembler) => disassembler.list(&image, folder)?,
-            // The compiler's text ends with a zero.
+            // NVRTC terminates PTX with a NUL.
             None if form == Form::Ptx => image.strip_suffix(&[0]).unwrap_or(&image).to_vec(),
             None => image,
         };
@@ -97,19 +95,7 @@ pub fn dump(
     Ok(files)
 }
 
-fn source_of(kernel: &str) -> Result<&'static str> {
-    let found = MANIFEST.iter().find(|listed| listed.name == kernel);
-    found.map(|listed| listed.source).ok_or_else(|| {
-        let names: Vec<&str> = MANIFEST.iter().map(|kernel| kernel.name).collect();
-        Error::usage(
-            "--kernel",
-            format!("there is no kernel `{kernel}`"),
-            format!("choose from {}", names.join(", ")),
-        )
-    })
-}
-
-/// As in `implicit_gemm-bf16-128x64-5x5s2.sm_90.sass`.
+/// A file name such as `implicit_gemm-bf16-128x64-5x5s2.sm_90.sass`.
 fn file_name(module: &Module, architecture: i32, form: Form) -> String {
     let stem = module.source.trim_end_matches(".cu");
     let words = module.specialisation().replace('×', "x").replace('/', "s");
@@ -119,7 +105,7 @@ fn file_name(module: &Module, architecture: i32, form: Form) -> String {
     format!("{}.sm_{architecture}.{}", words.join("-"), form.name())
 }
 
-/// A program that lists machine code.
+/// A program that disassembles machine code.
 struct Disassembler {
     program: PathBuf,
     options: &'static [&'static str],
@@ -143,7 +129,7 @@ impl Disassembler {
         Err(Error::usage(
             "--dump sass",
             "neither nvdisasm nor cuobjdump is on PATH",
-            "install a CUDA toolkit, or --dump cubin and list it elsewhere",
+            "install a CUDA toolkit, or use --dump cubin and disassemble it elsewhere",
         ))
     }
 
@@ -164,7 +150,7 @@ impl Disassembler {
         Err(Error::file(
             &self.program,
             String::from_utf8_lossy(&output.stderr).trim(),
-            "take one of the same CUDA version as NVRTC",
+            "use one of the same CUDA version as NVRTC",
         ))
     }
 }

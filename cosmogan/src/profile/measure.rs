@@ -1,4 +1,4 @@
-//! Warm-up, repeats, rows.
+//! A profiling run: warm-up, timed passes, and the rows of the profile.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -7,8 +7,8 @@ use cosmogan_engine::backend::Backend;
 use cosmogan_engine::profile::{Profiled, Sample};
 
 use super::ceilings::Climb;
-use super::record::{Conditions, FORMAT, Profile, Verified};
-use super::rows::{finish_rows, rows};
+use super::record::{Conditions, DeviceSeconds, FORMAT, Profile, Verified};
+use super::rows::{Pass, finish_rows, rows};
 use super::samples::{median, noise};
 use super::workload::Workload;
 use crate::error::Result;
@@ -16,28 +16,28 @@ use crate::model::ModelConfig;
 use crate::progress::Progress;
 use crate::tune::lookup::describe;
 
-/// Passes before the first that is timed: kernels are compiled, memory is touched, a training step is recorded.
+/// Warm-up passes, which compile kernels, touch memory and record the training step as a CUDA graph.
 const WARM_UP: usize = 3;
 
-/// What is measured, and how.
+/// Settings of a profile.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// What runs, in a word.
+    /// The target, or the operator with its extents.
     pub subject: String,
-    /// The model, where one runs.
+    /// The model, if one runs.
     pub model: Option<ModelConfig>,
-    /// Maps at a time, where a model runs.
+    /// Batch size, if a model runs.
     pub batch: Option<usize>,
-    /// Passes that are timed.
+    /// Number of timed passes.
     pub repeats: usize,
-    /// Whether caches are emptied before every operator.
+    /// Whether caches are flushed before every operator.
     pub cold: bool,
-    /// The only kernel that is launched once everything is warm, if not all are.
+    /// The only kernel to launch after the warm-up; `None` launches all.
     pub only: Option<&'static str>,
 }
 
 impl Settings {
-    /// A profile in which nothing is measured yet.
+    /// Creates a profile without measurements.
     pub fn begin(&self, device: &Profiled) -> Profile {
         Profile {
             format: FORMAT,
@@ -56,6 +56,9 @@ impl Settings {
             conditions: Vec::new(),
             seconds: None,
             noise: None,
+            device_seconds: None,
+            recorded: false,
+            recording_failure: None,
             outside_seconds: None,
             floor_seconds: None,
             rows: Vec::new(),
@@ -63,26 +66,21 @@ impl Settings {
     }
 }
 
-/// A profile, and the samples of one pass of typical length.
+/// A profile, and the samples of one typical pass.
 #[derive(Debug)]
 pub struct Measured {
-    /// What was found out.
+    /// The profile.
     pub profile: Profile,
-    /// One pass, in order.
+    /// Samples of the pass of median length, in order.
     pub pass: Vec<Sample>,
 }
 
-/// One pass with its time by the host's clock.
-pub(super) struct Pass {
-    pub(super) samples: Vec<Sample>,
-    pub(super) seconds: f64,
-}
-
-/// Runs what `make` makes on `device`, first without a profiler and then with it. On a device without a clock worth
-/// reading, one pass is counted.
+/// Measures a workload on `device`, first without the profiler and then with it.
+///
+/// `make` creates the workload. On a device without a meaningful clock, the launches of one pass are only counted.
 ///
 /// # Errors
-/// Where the device fails or has no room.
+/// If the device fails or its memory is too small.
 pub fn measure(
     device: &Arc<Profiled>,
     make: &dyn Fn(&Arc<dyn Backend>) -> Result<Workload>,
@@ -108,12 +106,17 @@ pub fn measure(
 
     let before = Conditions::now("before", device);
     let mut climb = Climb::default();
-    // Of one kernel alone, other profilers are to see no product before the one that was asked for.
+    // With a single kernel, other profilers must see no GEMM before it; peaks are measured afterwards instead.
     let alone = settings.only.is_some();
     if !alone {
         climb.sample(device)?;
     }
-    let plain = time(device, make, settings)?;
+    let mut workload = warm(device, &device.unprofiled(), make, settings)?;
+    let plain = time(&mut workload, settings.repeats)?;
+    profile.recorded = workload.was_replayed();
+    profile.recording_failure = workload.recording_failure();
+    profile.device_seconds = time_on_device(device, &mut workload, settings.repeats)?;
+    drop(workload);
     let passes = profiled(device, &backend, make, settings)?;
     climb.sample(device)?;
     if alone {
@@ -142,20 +145,49 @@ pub fn measure(
     })
 }
 
-/// Seconds of passes without a profiler.
-fn time(
-    device: &Profiled,
-    make: &dyn Fn(&Arc<dyn Backend>) -> Result<Workload>,
-    settings: &Settings,
-) -> Result<Vec<f64>> {
-    let mut workload = warm(device, &device.unprofiled(), make, settings)?;
-    (0..settings.repeats)
+/// Times passes without the profiler, in seconds of the host's clock.
+fn time(workload: &mut Workload, repeats: usize) -> Result<Vec<f64>> {
+    (0..repeats)
         .map(|_| {
             let started = Instant::now();
             workload.run()?;
             Ok(started.elapsed().as_secs_f64())
         })
         .collect()
+}
+
+/// Times passes with device events, with and without copies.
+///
+/// Returns `None` if the device has no events, or the workload has no part without copies.
+fn time_on_device(
+    device: &Profiled,
+    workload: &mut Workload,
+    repeats: usize,
+) -> Result<Option<DeviceSeconds>> {
+    let Some(events) = device.instruments() else {
+        return Ok(None);
+    };
+    if !workload.has_device_part() {
+        // Another profiler is to see no launch beyond those that are timed.
+        return Ok(None);
+    }
+    let between = |work: &mut dyn FnMut() -> Result<()>| -> Result<f64> {
+        let mut seconds = Vec::new();
+        for _ in 0..repeats {
+            let from = events.mark()?;
+            work()?;
+            let to = events.mark()?;
+            seconds.push(events.seconds_between(from, to)?);
+            events.clear_marks();
+        }
+        Ok(median(&seconds))
+    };
+    let with_copy = between(&mut || workload.run())?;
+    let without_copy = between(&mut || workload.run_on_device())?;
+    Ok(Some(DeviceSeconds {
+        without_copy,
+        with_copy,
+    }))
 }
 
 fn profiled(
@@ -185,7 +217,7 @@ fn profiled(
     Ok(passes)
 }
 
-/// A workload that has run a few times, on a device that launches from now on what it shall.
+/// Creates a workload and warms it up; then restricts the device to the kernel of the settings, if any.
 fn warm(
     device: &Profiled,
     backend: &Arc<dyn Backend>,
@@ -201,7 +233,7 @@ fn warm(
     Ok(workload)
 }
 
-/// Seconds of a pass outside all samples.
+/// Time of a pass outside all samples, in seconds.
 fn outside(pass: &Pass) -> f64 {
     pass.seconds - inside(pass)
 }

@@ -30,7 +30,7 @@ pub use dump::{Form, dump};
 pub use measure::{Measured, Settings, measure};
 pub use outputs::Outputs;
 pub use plot::roofline;
-pub use record::{Bound, Ceilings, Conditions, Profile, Rate, Row, Verified};
+pub use record::{Bound, Ceilings, Conditions, DeviceSeconds, Profile, Rate, Row, Verified};
 pub(crate) use samples::{median, noise};
 pub use single::{Single, kind_of};
 pub use table::table;

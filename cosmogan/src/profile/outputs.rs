@@ -1,4 +1,4 @@
-//! The files that a profile is written to and read from.
+//! Output files of a profile, and reading a profile back.
 
 use std::fs;
 use std::path::Path;
@@ -10,7 +10,7 @@ use super::trace::trace;
 use crate::error::{Error, Result};
 use crate::files::AtomicFile;
 
-/// Files that are open, and appear when they are whole.
+/// Open output files. They appear under their names only when they are complete.
 #[derive(Debug)]
 pub struct Outputs {
     json: Option<AtomicFile>,
@@ -19,10 +19,10 @@ pub struct Outputs {
 }
 
 impl Outputs {
-    /// Opens all of them, before the work begins: what cannot be written is said now and not after minutes.
+    /// Opens all files before the work begins, so that a file that cannot be written is reported at once.
     ///
     /// # Errors
-    /// Where one cannot be written, or the plot is neither `.png` nor `.svg`.
+    /// If a file cannot be written, or the plot is neither `.png` nor `.svg`.
     pub fn open(json: Option<&Path>, trace: Option<&Path>, plot: Option<&Path>) -> Result<Self> {
         if let Some(path) = plot {
             is_svg(path)?;
@@ -35,10 +35,10 @@ impl Outputs {
         })
     }
 
-    /// Writes all of them.
+    /// Writes all files.
     ///
     /// # Errors
-    /// Where the disk does not take one.
+    /// If a file cannot be written.
     pub fn write(self, measured: &Measured) -> Result<()> {
         if let Some(file) = self.json {
             finish(file, measured.profile.to_json().as_bytes())?;
@@ -61,10 +61,10 @@ impl Outputs {
 
 fn finish(mut file: AtomicFile, bytes: &[u8]) -> Result<()> {
     file.append(bytes)?;
-    file.commit()
+    Ok(file.commit()?)
 }
 
-/// Whether a picture is SVG, by its name; otherwise it is PNG.
+/// Whether the name of a plot ends in `.svg` rather than `.png`.
 fn is_svg(path: &Path) -> Result<bool> {
     let extension = path.extension().unwrap_or_default().to_ascii_lowercase();
     match extension.to_str() {
@@ -73,18 +73,18 @@ fn is_svg(path: &Path) -> Result<bool> {
         _ => Err(Error::usage(
             "--plot",
             format!("{} is neither .png nor .svg", path.display()),
-            "name one of the two",
+            "name a file of one of these types",
         )),
     }
 }
 
 impl Profile {
-    /// From the file that an earlier run wrote.
+    /// Reads a profile from the file that an earlier run wrote.
     ///
     /// # Errors
-    /// Where it cannot be read, or holds no profile.
+    /// If the file cannot be read or does not hold a profile.
     pub fn read(path: &Path) -> Result<Self> {
-        let remedy = "name a file that `cosmogan profile --json` wrote";
+        let remedy = "name a file written by `cosmogan profile --json`";
         let text = fs::read_to_string(path).map_err(|error| Error::file(path, error, remedy))?;
         Self::from_json(&text).map_err(|problem| Error::file(path, problem, remedy))
     }

@@ -1,29 +1,25 @@
-//! A profile as points under a roofline.
+//! Roofline plot of a profile.
 
 use super::record::{Profile, Row};
 use super::table::{figures, rate};
 use crate::error::Result;
 use crate::report::{Plot, Roof, Roofline, RooflinePoint};
 
-/// Draws the rows of a profile that was timed: its roofs, and a point for each row, as large as its share of the pass.
+/// Draws the roofline of a timed profile, with one point per row; the size of a point is its row's share of the pass.
 ///
 /// # Errors
-/// Only where the plotting library fails.
+/// Only if the plotting library fails.
 pub fn roofline(profile: &Profile) -> Result<Plot> {
     let Some(ceilings) = &profile.ceilings else {
-        return Roofline::default().plot();
+        return Ok(Roofline::default().plot()?);
     };
     let mut roofs = vec![Roof {
-        name: format!("f32 product, {}", rate(ceilings.product.per_second)),
+        name: format!("f32 GEMM, {}", rate(ceilings.product.per_second)),
         rate: ceilings.product.per_second,
     }];
     if let Some(rounded) = ceilings.rounded_product {
         roofs.push(Roof {
-            name: format!(
-                "{} product, {}",
-                profile.precision,
-                rate(rounded.per_second)
-            ),
+            name: format!("{} GEMM, {}", profile.precision, rate(rounded.per_second)),
             rate: rounded.per_second,
         });
     }
@@ -34,19 +30,19 @@ pub fn roofline(profile: &Profile) -> Result<Plot> {
     }
     title.push_str(if profile.cold { ", cold" } else { ", warm" });
     let is_minimal = |row: &Row| row.method.is_some();
-    Roofline {
+    let roofline = Roofline {
         title,
         bandwidth: ceilings.copy.per_second,
         bandwidth_name: format!("copy, {} GB/s", figures(ceilings.copy.per_second / 1e9)),
         roofs,
         points,
         exceeds: profile.rows.iter().any(is_minimal),
-    }
-    .plot()
+    };
+    Ok(roofline.plot()?)
 }
 
 fn point(row: &Row) -> Option<RooflinePoint> {
-    // What only moves has no place on a logarithmic axis of operations.
+    // A row without operations has no place on a logarithmic axis.
     let has_operations = row.operations > 0.0;
     let rate = row.rate().filter(|_| has_operations)?;
     Some(RooflinePoint {

@@ -1,112 +1,130 @@
-//! A profile as it is kept in JSON.
+//! The profile and its JSON format.
 
 use serde::{Deserialize, Serialize};
 
 use crate::model::ModelConfig;
 
-/// The number of the JSON form.
+/// Version of the JSON format.
 pub(super) const FORMAT: u32 = 1;
 
-/// Everything that one run found out.
+/// Results of one profiling run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Profile {
-    /// The number of this form: 1.
+    /// Version of this format: 1.
     pub format: u32,
-    /// The program's version.
+    /// Version of the program.
     pub version: String,
-    /// What computed, as `doctor` names it.
+    /// The device, as named by `doctor`.
     pub device: String,
-    /// What matrix products multiply.
+    /// Operand precision of GEMMs.
     pub precision: String,
-    /// Why no product ran on a Hopper kernel, where kernels were launched and none could be one.
+    /// Why no GEMM ran on a Hopper kernel, if kernels were launched and none could be a Hopper kernel.
     #[serde(default)]
     pub hopper_lack: Option<String>,
-    /// Where it comes from how products were cut, on a device that takes kernels.
+    /// Source of the tile configurations of GEMMs, on a device that runs kernels.
     pub tuning: Option<String>,
-    /// What ran: `generator`, `discriminator`, `step`, or one operator with its extents.
+    /// What was measured: `generator`, `discriminator`, `step`, or one operator with its extents.
     pub subject: String,
-    /// The model, where one ran.
+    /// The model, if one ran.
     pub model: Option<ModelConfig>,
-    /// Maps at a time, where a model ran.
+    /// Batch size, if a model ran.
     pub batch: Option<usize>,
-    /// Whether caches were emptied before every operator.
+    /// Whether caches were flushed before every operator.
     pub cold: bool,
-    /// Passes that were timed.
+    /// Number of timed passes.
     pub repeats: usize,
-    /// What was checked before anything was timed; absent where that was declined.
+    /// Results of the checks before timing; `None` if nothing was checked.
     pub verified: Option<Verified>,
-    /// Ceilings of this device, measured in this run; absent where time means nothing.
+    /// Peak rates of the device, measured in this run; absent if nothing was timed.
     pub ceilings: Option<Ceilings>,
-    /// Clocks before and after.
+    /// Clocks before and after the run.
     pub conditions: Vec<Conditions>,
-    /// Seconds of one pass without a profiler, from inputs on the host to results on the host.
+    /// Median seconds of one pass without the profiler, including copies from and to the host.
     pub seconds: Option<f64>,
-    /// Its scatter, as a share.
+    /// Noise of `seconds`, as a fraction.
     pub noise: Option<f64>,
-    /// Seconds of one pass with the profiler outside all rows: tape, memory, uploads, downloads, and gaps between launches.
+    /// Times of one pass from device events.
+    #[serde(default)]
+    pub device_seconds: Option<DeviceSeconds>,
+    /// Whether `seconds` belongs to a training step replayed as a CUDA graph.
+    #[serde(default)]
+    pub recorded: bool,
+    /// Why the step was not recorded as a CUDA graph, if that was tried and failed.
+    #[serde(default)]
+    pub recording_failure: Option<String>,
+    /// Seconds of one profiled pass outside all rows: tape, memory, uploads, downloads, and gaps between launches.
     pub outside_seconds: Option<f64>,
     /// Seconds of all rows together if each ran at its limit; see [`Row::reachable_seconds`].
     pub floor_seconds: Option<f64>,
-    /// One per operator or kernel, and shape; the longest first.
+    /// Rows, one per operator or kernel and shape, in order of decreasing time.
     pub rows: Vec<Row>,
 }
 
-/// What was compared with the oracle.
+/// Median seconds of one pass between two events in the device's queue.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DeviceSeconds {
+    /// With inputs and results on the device.
+    pub without_copy: f64,
+    /// With inputs copied from the host and results copied to it.
+    pub with_copy: f64,
+}
+
+/// Results of the comparison with the oracle.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Verified {
-    /// Operators at their shapes.
+    /// Number of operators, each at its shape.
     pub cases: usize,
     /// The largest error, in units of its bound.
     pub worst: f64,
 }
 
-/// A rate with its scatter.
+/// A rate with its noise.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Rate {
-    /// Bytes or operations per second, the median.
+    /// Median bytes or operations per second.
     pub per_second: f64,
-    /// Scatter, as a share of the median.
+    /// Noise, as a fraction of the median.
     pub noise: f64,
 }
 
-/// What the device can do at most.
+/// Measured peak rates of the device.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Ceilings {
-    /// Bytes read and written per second by a copy that no cache holds.
+    /// Bytes read and written per second by a copy larger than all caches.
     pub copy: Rate,
-    /// Operations per second of a matrix product of f32.
+    /// Operations per second of an f32 GEMM.
     pub product: Rate,
-    /// The same in the precision of the run, where that is another.
+    /// Operations per second of a GEMM in the precision of the run, if that is not f32.
     pub rounded_product: Option<Rate>,
-    /// How they were measured.
+    /// Method of measurement.
     pub method: String,
 }
 
-/// What the clocks said at one moment.
+/// Clocks at one moment.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Conditions {
     /// `before` or `after`.
     pub when: String,
     /// Clocks by name, in Hz.
     pub clocks: Vec<(String, f64)>,
-    /// Links per second of a chain of dependent operations on one core, which follows its clock.
+    /// Links per second of a chain of dependent operations on one core, which is proportional to its clock.
     pub chain_rate: Option<f64>,
 }
 
-/// Which part of the roofline an operator is under.
+/// The limit of the roofline that applies to an operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Bound {
-    /// The rate of products.
+    /// Peak rate of GEMMs.
     Compute,
-    /// The bandwidth.
+    /// Memory bandwidth.
     Memory,
-    /// Neither: at its limit a call would take less than it takes to start one.
+    /// Neither: at its limit, a call would take less time than its start.
     Latency,
 }
 
 impl Bound {
-    /// Its name in tables.
+    /// Name in tables.
     pub fn name(self) -> &'static str {
         match self {
             Self::Compute => "compute",
@@ -121,67 +139,67 @@ impl Bound {
 pub struct Row {
     /// The operator, as in `dgrad 256→128 at 64²`.
     pub operator: String,
-    /// Its extents in full.
+    /// Its complete extents.
     pub shape: String,
-    /// `minimal filtering`, where a convolution is not computed as it is defined.
+    /// `minimal filtering` if a convolution is computed by Winograd filtering.
     pub method: Option<String>,
-    /// The kernel, on a device that takes kernels.
+    /// The kernel, on a device that runs kernels.
     pub kernel: Option<Kernel>,
-    /// Calls, or launches, in a pass.
+    /// Calls or launches per pass.
     pub calls: usize,
-    /// Seconds of all calls of a pass, the median over the passes.
+    /// Seconds of all calls of a pass; median over the passes.
     pub seconds: Option<f64>,
-    /// Scatter between the passes, as a share of the median.
+    /// Noise between the passes, as a fraction of the median.
     pub noise: Option<f64>,
-    /// Passes far above the median: throttled or disturbed. They are among the samples.
+    /// Number of passes far above the median, throttled or disturbed; the samples include them.
     pub disturbed: usize,
     /// Seconds of each pass, in order.
     pub samples: Vec<f64>,
-    /// Share of a profiled pass, rows and what is outside them.
+    /// Share of a profiled pass, including the time outside all rows.
     pub share: Option<f64>,
-    /// Operations of all calls, by the definition.
+    /// Operations of all calls according to the definition.
     pub operations: f64,
-    /// Operations of the products that are really multiplied; fewer than `operations` by minimal filtering.
+    /// Operations that the algorithm executes; Winograd filtering needs fewer than `operations`.
     pub multiplied: f64,
-    /// Bytes of all calls if every operand passes through memory once.
+    /// Bytes of all calls if every operand is transferred once.
     pub bytes: f64,
-    /// Seconds of all calls at the limit for the operations of the definition.
+    /// Seconds of all calls at the limit for `operations`.
     pub limit_seconds: Option<f64>,
-    /// Seconds of all calls at the limit for what is really multiplied.
+    /// Seconds of all calls at the limit for `multiplied`.
     pub floor_seconds: Option<f64>,
-    /// What sets the limit.
+    /// The limit that applies.
     pub bound: Option<Bound>,
 }
 
-/// A kernel as it was launched.
+/// A launched kernel.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Kernel {
-    /// Its name in the source.
+    /// Name in the source.
     pub name: String,
-    /// What was fixed when it was compiled.
+    /// Compile-time parameters.
     pub specialisation: String,
-    /// Whether it multiplies in the precision of the run, and not in f32.
+    /// Whether it multiplies in the precision of the run; otherwise in f32.
     pub is_rounded: bool,
     /// Blocks along x, y and z.
     pub grid: [u32; 3],
-    /// Threads of a block along x, y and z.
+    /// Threads per block along x, y and z.
     pub block: [u32; 3],
-    /// What it takes, where the device tells.
+    /// Resources, if the device reports them.
     pub resources: Option<Resources>,
 }
 
-/// What a kernel takes.
+/// Resources of a kernel.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Resources {
-    /// Registers of a thread.
+    /// Registers per thread.
     pub registers: u32,
-    /// Bytes of shared memory of a block.
+    /// Bytes of shared memory per block.
     pub shared_bytes: u32,
-    /// Bytes of a thread's stack and spills.
+    /// Bytes of stack and spills per thread.
     pub local_bytes: u32,
-    /// Bytes spilled, where the compiler says.
+    /// Bytes of spill stores and loads, if the compiler reports them.
     pub spill_bytes: Option<u32>,
-    /// Share of a multiprocessor's warps that fit at once.
+    /// Resident warps per multiprocessor, as a fraction of the maximum.
     pub occupancy: f64,
 }
 
@@ -201,22 +219,22 @@ impl Row {
         self.operations / self.bytes
     }
 
-    /// How near it comes to the limit by the operations of its definition.
+    /// Achieved fraction of the limit for `operations`.
     pub fn share_of_limit(&self) -> Option<f64> {
         Some(self.limit_seconds? / self.seconds?)
     }
 
-    /// How near it comes to the limit by what it really multiplies.
+    /// Achieved fraction of the limit for `multiplied`.
     pub fn share_of_floor(&self) -> Option<f64> {
         Some(self.floor_seconds? / self.seconds?)
     }
 
-    /// Seconds that it would take at its limit, or that it takes if that is less.
+    /// Seconds at the limit for `multiplied`, or measured seconds if these are less.
     pub fn reachable_seconds(&self) -> Option<f64> {
         Some(self.floor_seconds?.min(self.seconds?))
     }
 
-    /// Kernel and operator, as far as there are both.
+    /// Operator, and kernel if there is one.
     pub fn name(&self) -> String {
         match &self.kernel {
             Some(kernel) => format!("{} · {}", self.operator, kernel.name),
@@ -224,7 +242,7 @@ impl Row {
         }
     }
 
-    /// Whether the other row is about the same thing.
+    /// Whether the other row has the same operator, shape and kernel.
     pub(super) fn is_same(&self, other: &Self) -> bool {
         let kernel = |row: &Self| row.kernel.as_ref().map(|kernel| kernel.name.clone());
         self.operator == other.operator
@@ -234,29 +252,29 @@ impl Row {
 }
 
 impl Profile {
-    /// From the JSON form.
+    /// Parses the JSON format.
     ///
     /// # Errors
-    /// Where it is no profile, or one of another form: what is wrong with it.
+    /// If `text` is not a profile, or has another format; the message gives the problem.
     pub fn from_json(text: &str) -> Result<Self, String> {
         let value: serde_json::Value =
-            serde_json::from_str(text).map_err(|error| format!("no JSON: {error}"))?;
+            serde_json::from_str(text).map_err(|error| format!("is not JSON: {error}"))?;
         match value.get("format").and_then(serde_json::Value::as_u64) {
             Some(format) if format == u64::from(FORMAT) => {}
-            Some(format) => return Err(format!("a profile of form {format}, and not {FORMAT}")),
-            None => return Err("no profile: it has no `format`".to_owned()),
+            Some(format) => return Err(format!("has format {format}, not {FORMAT}")),
+            None => return Err("is not a profile: it has no `format`".to_owned()),
         }
-        serde_json::from_value(value).map_err(|error| format!("no profile: {error}"))
+        serde_json::from_value(value).map_err(|error| format!("is not a profile: {error}"))
     }
 
-    /// The JSON form.
+    /// Returns the profile in the JSON format.
     pub fn to_json(&self) -> String {
         let mut json = serde_json::to_string_pretty(self).expect("plain data has a JSON form");
         json.push('\n');
         json
     }
 
-    /// Seconds of a profiled pass: all rows, and what is outside them.
+    /// Seconds of a profiled pass, including the time outside all rows.
     pub fn profiled_seconds(&self) -> Option<f64> {
         let rows: f64 = self.rows.iter().filter_map(|row| row.seconds).sum();
         (rows > 0.0).then(|| rows + self.outside_seconds.unwrap_or(0.0))

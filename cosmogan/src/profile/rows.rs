@@ -1,18 +1,23 @@
-//! Samples of all passes, taken together by operator, kernel and shape; and how near each comes to its limit.
+//! Rows of a profile: samples of all passes grouped by operator, kernel and shape, and their limits.
 
 use cosmogan_engine::ConvMethod;
 use cosmogan_engine::profile::{Instruments, Profiled, Sample};
 use cosmogan_kernels::{Launch, Tier};
 
-use super::measure::Pass;
 use super::record::{Bound, Ceilings, Kernel, Resources, Row};
 use super::samples::{disturbed, median, noise};
 use crate::error::Result;
 
-/// What takes less than this at its limit is bound by what it takes to start it: a launch, or waking up all threads.
+/// Seconds below which a call at its limit is latency-bound: the time to launch a kernel, or to wake all threads.
 const START: f64 = 5e-6;
 
-/// One row per operator, kernel and shape, without limits; the longest first.
+/// Samples of one pass, and its time by the host's clock in seconds.
+pub(super) struct Pass {
+    pub(super) samples: Vec<Sample>,
+    pub(super) seconds: f64,
+}
+
+/// One row per operator, kernel and shape, without limits, in order of decreasing time.
 pub(super) fn rows(passes: &[Pass], device: &Profiled) -> Result<Vec<Row>> {
     let mut keys: Vec<&Sample> = Vec::new();
     for sample in passes.iter().flat_map(|pass| &pass.samples) {
@@ -64,8 +69,8 @@ fn row(
     Ok(Row {
         operator: key.operator.to_string(),
         shape: key.operator.extents.to_string(),
-        // What a launch multiplies is its own.
-        method: (key.method == ConvMethod::Minimal && key.launch.is_none())
+        // A launch has its own work model.
+        method: (key.method == ConvMethod::Winograd && key.launch.is_none())
             .then(|| "minimal filtering".to_owned()),
         kernel: kernel.transpose()?,
         calls: calls.len(),
@@ -112,8 +117,9 @@ fn is_rounded(launch: &Launch) -> bool {
     launch.kernel.tier != Tier::Plain
 }
 
-/// Adds limits and shares; returns the floor of all rows together, in which a row that is faster than memory allows,
-/// because caches hold what it reads, counts as it is.
+/// Adds limits and shares; returns the floor of all rows together in seconds.
+///
+/// A row whose operands are in the caches may be faster than the limit of memory; it counts with its measured time.
 pub(super) fn finish_rows(rows: &mut [Row], ceilings: &Ceilings, outside: Option<f64>) -> f64 {
     let inside: f64 = rows.iter().filter_map(|row| row.seconds).sum();
     let all = inside + outside.unwrap_or(0.0);
@@ -136,7 +142,7 @@ pub(super) fn finish_rows(rows: &mut [Row], ceilings: &Ceilings, outside: Option
 }
 
 impl Ceilings {
-    /// Operations per second at most for what a row runs.
+    /// Peak operations per second for a row.
     pub(super) fn rate_for(&self, row: &Row) -> f64 {
         let is_rounded = row.kernel.as_ref().is_some_and(|kernel| kernel.is_rounded);
         match self.rounded_product {

@@ -1,9 +1,9 @@
-//! Repeated measurements of one quantity: what is typical, how much they scatter, which of them were disturbed.
+//! Statistics of repeated measurements: median, noise, and the number of disturbed samples.
 
-/// A sample this much above the median was throttled or disturbed.
+/// Ratio to the median above which a sample counts as throttled or disturbed.
 pub(super) const DISTURBED: f64 = 1.25;
 
-/// The middle one, or the mean of the two in the middle; NaN where there is none.
+/// The median; NaN without samples.
 pub(crate) fn median(samples: &[f64]) -> f64 {
     let mut sorted = samples.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -15,8 +15,9 @@ pub(crate) fn median(samples: &[f64]) -> f64 {
     }
 }
 
-/// The scatter as a share of the median: 1.4826 times the median absolute deviation, which is the standard deviation of
-/// normal samples and does not follow the few that were disturbed.
+/// The noise relative to the median: 1.4826 times the median absolute deviation.
+///
+/// That is the standard deviation of normal samples, and is robust against a few disturbed ones.
 pub(crate) fn noise(samples: &[f64]) -> f64 {
     let middle = median(samples);
     let deviations: Vec<f64> = samples
@@ -30,8 +31,8 @@ pub(crate) fn noise(samples: &[f64]) -> f64 {
     }
 }
 
-/// How many samples lie far above the median, by more than `least` seconds: short operators are interrupted as often as
-/// long ones, and it matters less.
+/// The number of samples far above the median, by more than `least` seconds. The absolute limit ignores short
+/// interruptions, which change the relative time of a short operator by much.
 pub(super) fn disturbed(samples: &[f64], least: f64) -> usize {
     let middle = median(samples);
     let far = |sample: &&f64| **sample > DISTURBED * middle && **sample - middle > least;

@@ -1,4 +1,4 @@
-//! One operator alone, in a loop, for `perf` and `ncu`.
+//! A single operator in a loop, for `perf` and `ncu`.
 
 use std::sync::Arc;
 
@@ -13,23 +13,23 @@ use super::workload::Workload;
 use crate::error::{Error, Result};
 use crate::model::config::{BATCH_NORM_EPSILON, LEAKY_SLOPE};
 
-/// An operator, and the one kernel of its that is looked at, if not all are.
+/// An operator, optionally restricted to one of its kernels.
 #[derive(Clone, Copy, Debug)]
 pub struct Single {
-    /// What runs.
+    /// The operator.
     pub operator: Operator,
-    /// The kernel.
+    /// The only kernel to launch; `None` for all.
     pub kernel: Option<&'static str>,
 }
 
-/// The operator that a kernel serves, for a kernel's name.
+/// The kind of operator to which the kernel of this name belongs.
 pub fn kind_of(kernel: &str) -> Option<Kind> {
     MANIFEST.iter().find(|listed| listed.name == kernel)?;
     let products = [
         ("fprop", Kind::Fprop),
         ("dgrad", Kind::Dgrad),
         ("wgrad", Kind::Wgrad),
-        // A product packs both of its operands, this way or that.
+        // Every GEMM packs its operands, with the same kernels.
         ("pack", Kind::Fprop),
     ];
     if let Some((_, kind)) = products.into_iter().find(|(word, _)| kernel.contains(word)) {
@@ -45,22 +45,22 @@ pub fn kind_of(kernel: &str) -> Option<Kind> {
         "column_partials" | "column_totals" => Kind::BiasGradient,
         "square_partials" => Kind::SquaredNorm,
         "gather_crops" | "gather_crops_half" => Kind::Gather,
-        // All others have their operator's name.
+        // All other kernels have the name of their operator.
         other => return other.parse().ok(),
     })
 }
 
 impl Single {
-    /// An operator by its name, or on a device with kernels by that of one of them, over `shape`.
+    /// Parses the name of an operator, or of a kernel if the device has kernels, and its extents.
     ///
     /// # Errors
-    /// Where there is no such operator or kernel, or the shape is not of its form; the message lists what there is.
+    /// If there is no such operator or kernel, or the extents do not fit it; the message lists the choices.
     pub fn parse(name: &str, shape: &str, has_kernels: bool) -> Result<Self> {
         let kernel = MANIFEST
             .iter()
             .map(|kernel| kernel.name)
             .find(|kernel| has_kernels && *kernel == name);
-        // Where an operator and its only kernel have one name, that is the kernel.
+        // A name that an operator shares with its only kernel means the kernel.
         let kind = match kernel.and_then(kind_of) {
             Some(kind) => kind,
             None => name.parse().map_err(|_| unknown(name, has_kernels))?,
@@ -72,8 +72,9 @@ impl Single {
         Ok(Self { operator, kernel })
     }
 
-    /// The case of the oracle that contains this operator; `None` for padding as wide as the window, which it does not take,
-    /// and for a copy, which computes nothing.
+    /// The oracle's case that contains this operator.
+    ///
+    /// Returns `None` for padding as wide as the window, which the oracle does not support, and for a copy.
     pub fn case(&self) -> Option<Case> {
         let extents = self.operator.extents;
         let line = match (self.operator.kind, extents) {
@@ -81,7 +82,7 @@ impl Single {
             (Kind::Linear | Kind::LinearDgrad | Kind::LinearWgrad, _) => {
                 format!("linear {extents}")
             }
-            // Of the smallest layer that has one.
+            // The smallest layer that has a bias.
             (Kind::BiasGradient, _) => {
                 let [rows, channels] = matrix(extents);
                 format!("linear rows={rows} inputs=1 outputs={channels}")
@@ -117,10 +118,10 @@ impl Single {
         format!("{line} seed=1").parse().ok()
     }
 
-    /// The operator on operands of its own. A pass ends when the device has done it.
+    /// Creates a workload with its own operands; each pass waits for the device.
     ///
     /// # Errors
-    /// Where the device has no room.
+    /// If the device's memory is too small.
     pub fn workload(&self, backend: &Arc<dyn Backend>) -> Result<Workload> {
         let mut job = match self.operator.extents {
             Extents::Convolution(geometry) => convolution(self.operator.kind, geometry, backend)?,
@@ -149,7 +150,7 @@ fn unknown(name: &str, has_kernels: bool) -> Error {
     if MANIFEST.iter().any(|kernel| kernel.name == name) {
         return Error::usage(
             "--kernel",
-            format!("`{name}` is a kernel of GPUs"),
+            format!("`{name}` is a GPU kernel"),
             format!("use --device cuda, or choose from {operators}"),
         );
     }
@@ -162,13 +163,13 @@ fn unknown(name: &str, has_kernels: bool) -> Error {
     } else {
         format!("choose from {operators}")
     };
-    Error::usage("--kernel", format!("there is no `{name}`"), remedy)
+    Error::usage("--kernel", format!("unknown name `{name}`"), remedy)
 }
 
 /// An operator with its operands, which runs on a backend.
 type Job = Box<dyn FnMut(&dyn Backend) -> cosmogan_engine::Result<()>>;
 
-/// Values between 0 and 1 that are no zeros: whatever takes their root may.
+/// Values between 0.001 and 1. None is zero or negative, so they can also serve as variances.
 fn noise(backend: &Arc<dyn Backend>, dims: &[usize]) -> Result<Tensor> {
     let length = dims.iter().product();
     let values: Vec<f32> = (0..length)
@@ -204,7 +205,7 @@ fn linear(
     }))
 }
 
-/// Whole maps in half precision, all of them zero: what a value is makes no difference.
+/// Gathers whole maps in half precision; all values are zero, which does not affect the time.
 fn gather_half(dims: &[usize], backend: &Arc<dyn Backend>) -> Result<Job> {
     let extents: [usize; 4] = dims.try_into().map_err(|_| {
         let (problem, remedy) = ("maps have four extents", "give --shape \"n= h= w= c=\"");
@@ -223,7 +224,7 @@ fn gather_half(dims: &[usize], backend: &Arc<dyn Backend>) -> Result<Job> {
     }))
 }
 
-/// Everything that runs over tensors of one shape, and what has one value per channel beside them.
+/// Operators over tensors of one shape, with per-channel vectors if they need any.
 fn elementwise(kind: Kind, dims: &[usize], backend: &Arc<dyn Backend>) -> Result<Job> {
     let image = || noise(backend, dims);
     let channels = [dims.last().copied().unwrap_or(1)];
@@ -312,7 +313,7 @@ fn elementwise(kind: Kind, dims: &[usize], backend: &Arc<dyn Backend>) -> Result
                 .run(backend)
             })
         }
-        // `Add`; products have extents of their own.
+        // `Add`; GEMMs have other extents.
         _ => {
             let other = image()?;
             Box::new(move |backend| backend.add(&x, &other, &mut y))
@@ -320,7 +321,7 @@ fn elementwise(kind: Kind, dims: &[usize], backend: &Arc<dyn Backend>) -> Result
     })
 }
 
-/// What a normalisation takes for each channel.
+/// Per-channel vectors of a normalisation.
 struct Vectors {
     mean: Tensor,
     variance: Tensor,
@@ -359,12 +360,12 @@ fn dims(extents: Extents) -> Vec<usize> {
         } => vec![batch, height, width, channels],
         Extents::Matrix { rows, channels } => vec![rows, channels],
         Extents::Values { length, .. } => vec![length],
-        // Products have operands of different extents.
+        // GEMMs have operands of different extents.
         Extents::Convolution(_) | Extents::Linear { .. } => Vec::new(),
     }
 }
 
-/// Rows and channels of what runs over channels.
+/// Rows and channels of an operator over channels.
 fn matrix(extents: Extents) -> [usize; 2] {
     let dims = dims(extents);
     let channels = dims.last().copied().unwrap_or(1);
@@ -401,7 +402,7 @@ mod tests {
             let samples = device.finish().unwrap();
             assert_eq!(samples.len(), 1, "{}", kind.name());
             assert_eq!(samples[0].operator, single.operator);
-            // What moves values has no operations; everything else has.
+            // Only operators that move values have no operations.
             let moves = matches!(kind, Kind::Copy | Kind::Gather);
             assert_eq!(single.operator.work().operations > 0.0, !moves);
             assert_eq!(single.case().is_some(), kind != Kind::Copy);

@@ -1,4 +1,4 @@
-//! A profile as a table of plain text.
+//! Plain-text table of a profile.
 
 use std::fmt::Write as _;
 
@@ -6,23 +6,23 @@ use cosmogan_kernels::{Kernel, convolution, implicit_gemm};
 
 use super::record::{Conditions, Profile, Row};
 
-/// Shares below this have no line of their own.
+/// Smallest share of the pass with a line of its own.
 const DUST: f64 = 0.0005;
-/// Ceilings that scatter by more than this were measured on a machine that had other work.
+/// Noise of the measured peaks above which the machine was busy with other work.
 const BUSY: f64 = 0.1;
-/// Below the table in that case.
-const BUSY_NOTE: &str = "the ceilings scatter by more than 10 %: something else is running here, and shares of limits are as uncertain";
-/// Below the table, where a row is computed in another way than it is defined.
-const MINIMAL: &str = "† by minimal filtering, 7.6 multiplications where the definition has 25: operations are those of the definition, so that \
-a row may exceed its limit; in brackets, what it really multiplies as a share of the limit, which the floor counts";
-/// Below a table of warm caches.
-const WARM: &str = "limits are for data in memory: what finds its operands in a cache may exceed the bandwidth (--cold empties caches first)";
+/// Note below the table of a busy machine.
+const BUSY_NOTE: &str = "the noise of the ceilings exceeds 10 %: something else is running here, and shares of limits are as uncertain";
+/// Note below the table if rows are computed by Winograd filtering.
+const WINOGRAD: &str = "† by Winograd (minimal filtering), 7.6 multiplications instead of 25: operations are counted by definition, so that a row may \
+exceed its limit; in brackets, the multiplications really executed as a share of the limit, which the floor counts";
+/// Note below a table with warm caches.
+const WARM: &str = "limits are for data in memory: operators whose operands are cached may exceed the bandwidth (--cold empties caches first)";
 
-/// The whole table: what was measured and under which conditions, one line per row, and notes.
+/// The whole text: subject and conditions, the table with one line per row, and notes.
 pub fn table(profile: &Profile) -> String {
     let mut text = heading(profile);
     let columns = columns(profile);
-    // Rows that take next to nothing are told together.
+    // Rows with a negligible share are summarised in one line.
     let is_listed = |row: &&Row| row.share.is_none_or(|share| share >= DUST);
     let cells: Vec<Vec<String>> = profile
         .rows
@@ -120,6 +120,24 @@ fn heading(profile: &Profile) -> String {
     if let Some(tuning) = &profile.tuning {
         let _ = writeln!(text, "cut: {tuning}");
     }
+    if let Some(seconds) = &profile.device_seconds {
+        let _ = writeln!(
+            text,
+            "by device events: {} without copies from and to the host, {} with them",
+            self::seconds(seconds.without_copy),
+            self::seconds(seconds.with_copy)
+        );
+    }
+    match &profile.recording_failure {
+        Some(reason) => {
+            let _ = writeln!(
+                text,
+                "launched kernel by kernel, not replayed from a CUDA graph: {reason}"
+            );
+        }
+        None if profile.recorded => text.push_str("replayed from a CUDA graph\n"),
+        None => {}
+    }
     if profile.ceilings.is_some() {
         text.push_str(&match &profile.verified {
             Some(verified) => format!(
@@ -134,7 +152,7 @@ fn heading(profile: &Profile) -> String {
     text
 }
 
-/// A column: its head, and what stands in it.
+/// A column: its heading and the function that formats its cells.
 struct Column {
     name: &'static str,
     is_text: bool,
@@ -268,16 +286,15 @@ fn notes(profile: &Profile) -> Vec<String> {
             &convolution::DGRAD,
             &convolution::WGRAD,
         ],
-        "no other takes these shapes, or --tier keeps to plain ones",
+        "no other kernel supports these shapes, or --tier allows only plain ones",
     );
-    // Hopper kernels multiply nothing in f32, and tf32 along channels alone.
+    // There are no Hopper kernels for f32, and those for tf32 reduce along channels only (fprop and dgrad).
     let all = [
         &implicit_gemm::FPROP,
         &implicit_gemm::DGRAD,
         &implicit_gemm::WGRAD,
     ];
-    let small =
-        "they would leave most of a Hopper kernel's tile empty, or TMA cannot step through them";
+    let small = "they would leave most of a Hopper kernel's tile empty, or TMA does not support their strides";
     match (profile.precision.as_str(), &profile.hopper_lack) {
         ("f32", _) => {}
         (_, Some(lack)) => say("tiled", &all, lack),
@@ -296,7 +313,7 @@ fn notes(profile: &Profile) -> Vec<String> {
         notes.push(BUSY_NOTE.to_owned());
     }
     if profile.rows.iter().any(|row| row.method.is_some()) {
-        notes.push(MINIMAL.to_owned());
+        notes.push(WINOGRAD.to_owned());
     }
     if !profile.cold {
         notes.push(WARM.to_owned());
@@ -304,14 +321,14 @@ fn notes(profile: &Profile) -> Vec<String> {
     let disturbed: usize = profile.rows.iter().map(|row| row.disturbed).sum();
     if disturbed > 0 {
         notes.push(format!(
-            "* {disturbed} of {} samples lie more than 25 % above their median: throttled or disturbed. They are kept",
+            "* {disturbed} of {} samples are more than 25 % above their median (throttled or disturbed); they are not discarded",
             profile.rows.len() * profile.repeats
         ));
     }
     notes
 }
 
-/// The operators that run on these kernels, in the order of the table.
+/// The operators that run on these kernels, in table order.
 fn operators_on(kernels: &[&Kernel], profile: &Profile) -> String {
     let is_on = |row: &&Row| {
         let name = row.kernel.as_ref().map(|kernel| kernel.name.as_str());
@@ -326,7 +343,7 @@ fn operators_on(kernels: &[&Kernel], profile: &Profile) -> String {
     operators.join(", ")
 }
 
-/// `value` with three significant digits.
+/// Formats `value` with three significant digits.
 pub(super) fn figures(value: f64) -> String {
     match value.abs() {
         0.0 => "0".to_owned(),
@@ -338,7 +355,7 @@ pub(super) fn figures(value: f64) -> String {
     }
 }
 
-/// A time in the unit that suits it.
+/// Formats a time in seconds, milliseconds or microseconds.
 pub(super) fn seconds(value: f64) -> String {
     if value >= 1.0 {
         format!("{} s", figures(value))
@@ -349,7 +366,7 @@ pub(super) fn seconds(value: f64) -> String {
     }
 }
 
-/// Operations per second in the unit that suits them.
+/// Formats operations per second in GFLOP/s or TFLOP/s.
 pub(super) fn rate(value: f64) -> String {
     if value >= 1e12 {
         format!("{} TFLOP/s", figures(value / 1e12))

@@ -1,4 +1,4 @@
-//! One pass in the trace event format of Chrome, which Perfetto (ui.perfetto.dev) and `chrome://tracing` show.
+//! One pass in Chrome's trace event format, for Perfetto (ui.perfetto.dev) and `chrome://tracing`.
 
 use cosmogan_engine::profile::Sample;
 use serde_json::{Value, json};
@@ -41,7 +41,7 @@ fn name(what: &str, thread: u32, name: &str) -> Value {
     json!({ "name": what, "ph": "M", "pid": PROCESS, "tid": thread, "args": { "name": name } })
 }
 
-/// Samples that follow each other and belong to one operator: its launches, or itself.
+/// Groups consecutive samples of one operator: its launches, or the operator itself.
 fn operators(pass: &[Sample]) -> Vec<&[Sample]> {
     pass.chunk_by(|a, b| a.launch.is_some() && a.operator == b.operator)
         .collect()

@@ -1,4 +1,4 @@
-//! Nothing is timed that does not compute the right thing.
+//! Verification before timing: only operators with correct results are timed.
 
 use std::sync::Arc;
 
@@ -11,18 +11,19 @@ use super::workload::Target;
 use crate::error::{Error, Result};
 use crate::model::ModelConfig;
 use crate::progress::Progress;
-use crate::verify::{conformance, model_cases, print_table};
+use crate::verify::{model_cases, print_table};
 
-/// Elements of each output that are compared at most.
+/// Maximum number of elements compared per output.
 const SAMPLE: usize = 400;
 
 impl Target {
-    /// The operators that run, at the shapes at which they run.
+    /// The operators of this target, at the shapes at which they run.
     pub fn cases(self, model: &ModelConfig, batch: usize) -> Vec<Case> {
         let mut cases = model_cases(model, batch, 0);
         cases.retain(|case| self.runs(&case.operator));
         if self == Self::Step {
-            // Real and generated maps go through the discriminator in one batch, and generated ones come back alone.
+            // Real and generated maps pass through the discriminator in one batch; the generator's gradient is
+            // propagated back through the generated half only.
             let both = model_cases(model, 2 * batch, 0).into_iter();
             cases.extend(both.filter(|case| {
                 [self, Self::Discriminator]
@@ -60,21 +61,21 @@ impl Target {
     }
 }
 
-/// Compares `cases` with the oracle, on the device that is about to be timed.
+/// Compares `cases` with the oracle on the device that is about to be timed.
 ///
 /// # Errors
-/// Where the device fails, or a result is not within its bound; the table of those that are not is printed.
+/// If the device fails, or a result exceeds its bound; a table of the failed cases is printed.
 pub fn verify(
     cases: &[Case],
     backend: &Arc<dyn Backend>,
     precision: Precision,
 ) -> Result<Verified> {
-    let arithmetic = conformance::arithmetic(precision);
+    let arithmetic = cosmogan_conformance::arithmetic(precision);
     let mut progress = Progress::new("verifying", cases.len() as u64);
     let mut worst: f64 = 0.0;
     let mut failed = Vec::new();
     for case in cases {
-        let check = conformance::check(case, backend, &arithmetic, SAMPLE)?;
+        let check = cosmogan_conformance::check(case, backend, &arithmetic, SAMPLE)?;
         worst = worst.max(check.error);
         if !check.passed {
             failed.push(check);
@@ -89,8 +90,8 @@ pub fn verify(
         });
     }
     print_table(&failed);
-    Err(Error::CheckFailed(format!(
-        "{} of {} operators are wrong at these shapes, so that their times mean nothing; the table above names them",
+    Err(Error::check_failed(format!(
+        "{} of {} operators are wrong at these shapes, so that their times mean nothing; see the table above",
         failed.len(),
         cases.len()
     )))

@@ -1,14 +1,14 @@
-//! What a profile says: the time, the floor, the gap, and where most of it is.
+//! Text summary of a profile: the time, the floor, the gap between them, and the rows with most of the gap.
 
 use std::fmt::Write as _;
 
 use super::record::{Bound, Profile, Row};
 use super::table::seconds;
 
-/// Rows that are named.
+/// Maximum number of rows listed.
 const NAMED: usize = 8;
 
-/// A few lines; nothing where nothing was timed.
+/// The summary in a few lines; empty if nothing was timed.
 pub fn words(profile: &Profile) -> String {
     let (Some(time), Some(floor), Some(profiled)) = (
         profile.seconds,
@@ -17,7 +17,7 @@ pub fn words(profile: &Profile) -> String {
     ) else {
         return String::new();
     };
-    // What the profiler saw is compared with the floor, as both are sums over the same rows.
+    // The profiled time is compared with the floor, as both are sums over the same rows.
     let gap = (profiled - floor).max(f64::MIN_POSITIVE);
     let mut text = format!(
         "one pass takes {} without a profiler (noise {:.1} %) and {} with it; its floor, every row at its limit, is {}: the gap is {}, {:.0} % of it\n",
@@ -61,11 +61,11 @@ fn describe(row: &Row, lost: f64, gap: f64) -> String {
     let bound = match row.bound {
         Some(Bound::Compute) => "compute-bound",
         Some(Bound::Memory) => "memory-bound",
-        _ => "bound by latency",
+        _ => "latency-bound",
     };
     let share = match row.method {
         Some(_) => format!(
-            "{:.0} % of its limit by what it multiplies, {:.0} % by its definition",
+            "{:.0} % of its limit by executed multiplications, {:.0} % by definition",
             percent(row.share_of_floor()),
             percent(row.share_of_limit())
         ),

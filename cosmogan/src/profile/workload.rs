@@ -1,6 +1,8 @@
-//! What is run again and again.
+//! Workloads that are run repeatedly and timed.
 
+use std::cell::RefCell;
 use std::fmt;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use clap::ValueEnum;
@@ -10,10 +12,10 @@ use cosmogan_engine::{Shape, Tape};
 use crate::error::Result;
 use crate::model::latents::latents;
 use crate::model::preset::TrainingConfig;
-use crate::model::{Mode, ModelConfig, Network, NetworkKind, discriminator, sampler};
+use crate::model::{Mode, ModelConfig, Network, NetworkKind, discriminator, generator, sampler};
 use crate::train::{RealMaps, StepInputs, Trainer};
 
-/// Which part of the model runs.
+/// The part of the model that runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Target {
     /// Latent vectors to maps, as `generate` computes them.
@@ -34,19 +36,37 @@ impl fmt::Display for Target {
     }
 }
 
-/// Something that runs once at every call, with inputs from the host and results to it.
-pub struct Workload(Box<dyn FnMut() -> Result<()>>);
+/// A workload that is timed.
+pub struct Workload {
+    whole: Task,
+    on_device: Option<Task>,
+    trainer: Option<Rc<RefCell<Trainer>>>,
+}
+
+type Task = Box<dyn FnMut() -> Result<()>>;
 
 impl Workload {
-    /// Anything.
-    pub fn new(run: impl FnMut() -> Result<()> + 'static) -> Self {
-        Self(Box::new(run))
+    /// Creates a workload; `whole` uploads its inputs from the host and downloads its results.
+    pub fn new(whole: impl FnMut() -> Result<()> + 'static) -> Self {
+        Self {
+            whole: Box::new(whole),
+            on_device: None,
+            trainer: None,
+        }
     }
 
-    /// A part of a model with fresh weights, on `batch` maps that are the same in every pass.
+    /// Adds `on_device`, the same work without these copies; it may leave the work queued.
+    fn with_part(self, on_device: impl FnMut() -> Result<()> + 'static) -> Self {
+        Self {
+            on_device: Some(Box::new(on_device)),
+            ..self
+        }
+    }
+
+    /// Creates the workload of a part of a model with initial weights, on the same `batch` maps in every pass.
     ///
     /// # Errors
-    /// Where the device has no room.
+    /// If the device's memory is too small.
     pub fn of_model(
         target: Target,
         (model, training): (ModelConfig, TrainingConfig),
@@ -56,15 +76,23 @@ impl Workload {
         let network = |kind| Network::initial(kind, model, 0, backend);
         let vectors = latents(0, 0..batch as u64, model.z_dim);
         let size = model.output_size;
-        // What is in the maps changes no time, as long as it is no zero.
+        // The values of the maps do not affect the time as long as they are not zero.
         let maps: Vec<f32> = (0..batch * size * size * model.c_dim)
             .map(|index| 0.1 * (index as f32 * 0.37).sin())
             .collect();
         match target {
             Target::Generator => {
-                let generator = network(NetworkKind::Generator)?;
-                Ok(Self::new(move || {
-                    sampler::generate(&generator, &vectors).map(drop)
+                let generator = Rc::new(network(NetworkKind::Generator)?);
+                let inputs = backend.upload(Shape::from([batch, model.z_dim]), &vectors)?;
+                let again = Rc::clone(&generator);
+                let whole = move || sampler::generate(&generator, &vectors).map(drop);
+                Ok(Self::new(whole).with_part(move || {
+                    let tape = Tape::new(Arc::clone(again.backend()));
+                    let bound = again.bind(&tape, Mode::Inference);
+                    let latents = tape.constant(inputs.clone());
+                    let (maps, _) = generator::forward(&bound, &latents)?;
+                    maps.value()?;
+                    Ok(())
                 }))
             }
             Target::Discriminator => {
@@ -81,19 +109,24 @@ impl Workload {
                 }))
             }
             Target::Step => {
-                let mut trainer = Trainer::new(
+                let trainer = Rc::new(RefCell::new(Trainer::new(
                     network(NetworkKind::Generator)?,
                     network(NetworkKind::Discriminator)?,
                     training.adam(),
-                )?;
-                Ok(Self::new(move || {
+                )?));
+                let [whole, again] = [Rc::clone(&trainer), Rc::clone(&trainer)];
+                let workload = Self::new(move || {
                     let inputs = StepInputs {
                         maps: RealMaps::Values(&maps),
                         latents: &vectors,
                         flip_labels: false,
                     };
-                    trainer.step(inputs).map(drop)
-                }))
+                    whole.borrow_mut().step(inputs).map(drop)
+                });
+                Ok(Self {
+                    trainer: Some(trainer),
+                    ..workload.with_part(move || again.borrow_mut().repeat())
+                })
             }
         }
     }
@@ -101,9 +134,34 @@ impl Workload {
     /// Runs once.
     ///
     /// # Errors
-    /// Where the device fails.
+    /// If the device fails.
     pub fn run(&mut self) -> Result<()> {
-        (self.0)()
+        (self.whole)()
+    }
+
+    /// Whether [`run_on_device`](Self::run_on_device) does anything.
+    pub fn has_device_part(&self) -> bool {
+        self.on_device.is_some()
+    }
+
+    /// Queues the work without copies from and to the host, if there is such a part.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn run_on_device(&mut self) -> Result<()> {
+        self.on_device.as_mut().map_or(Ok(()), |task| task())
+    }
+
+    /// Whether the last run was replayed from a recorded CUDA graph.
+    pub fn was_replayed(&self) -> bool {
+        let trainer = self.trainer.as_ref();
+        trainer.is_some_and(|trainer| trainer.borrow().was_replayed())
+    }
+
+    /// Why the step is not recorded, if that was tried and failed.
+    pub fn recording_failure(&self) -> Option<String> {
+        let trainer = self.trainer.as_ref()?.borrow();
+        trainer.recording_failure().map(str::to_owned)
     }
 }
 

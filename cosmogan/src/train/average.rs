@@ -1,12 +1,15 @@
-//! A generator averaged over its last steps.
+//! Exponential moving average of the generator's weights.
 //!
-//! The two networks chase each other: every generator is off in some direction, and those of a thousand steps in many. Their
-//! mean is off by less than any of them (Yazıcı et al. 2019, "The unusual effectiveness of averaging in GAN training").
+//! In GAN training the weights of the generator oscillate around a good solution; their average over many steps is
+//! closer to it (Yazıcı et al. 2019, "The unusual effectiveness of averaging in GAN training").
 //!
-//! Two things are not averaged but measured. The *statistics* of batch normalisation are those of the averaged weights, which
-//! are not the average of statistics (Izmailov et al. 2018, section 3.2). And the *mean of all pixels* is that of the training
-//! maps: the discriminator normalises real and generated batches each by their own mean, so that it hardly sees an offset that
-//! all maps of a batch have in common, and training leaves it to chance.
+//! Two quantities are measured instead of averaged:
+//!
+//! * The running statistics of batch normalisation are those of the averaged weights, which are not the average of the
+//!   statistics (Izmailov et al. 2018, section 3.2).
+//! * The mean of all pixels is set to that of the training maps. The discriminator normalises real and generated batches
+//!   each by its own mean, so that it hardly detects an offset common to all maps of a batch, and training leaves that
+//!   offset to chance.
 
 use cosmogan_engine::Tape;
 
@@ -17,32 +20,32 @@ use crate::model::network::{Mode, Network};
 use crate::model::sampler::generate;
 use crate::rng::Purpose;
 
-/// Batches by which statistics are measured.
+/// Batches used to measure statistics.
 const BATCHES: u64 = 16;
 
-/// average ← decay·average + (1 − decay)·generator after every step, for all trained tensors.
+/// Moving average of all trained tensors: average ← decay·average + (1 − decay)·generator after every step.
 #[derive(Debug)]
 pub struct Average {
-    /// Its running statistics are of no meaning.
+    /// The averaged tensors. Its running statistics are meaningless.
     network: Network,
     decay: f64,
 }
 
 impl Average {
-    /// An average that begins as `network`, and follows a generator with `decay`, which lies between 0 and 1.
+    /// An average that starts as `network`, with `decay` between 0 and 1.
     pub fn new(network: Network, decay: f64) -> Self {
         Self { network, decay }
     }
 
-    /// The averaged tensors. What makes maps is [`measured`](Self::measured).
+    /// The averaged tensors. Maps are generated with [`measured`](Self::measured) instead.
     pub(crate) fn network(&self) -> &Network {
         &self.network
     }
 
-    /// Follows `generator` by one step.
+    /// Updates the average with the weights of `generator` after one step.
     ///
     /// # Errors
-    /// Where the device fails.
+    /// If the device fails.
     pub fn follow(&mut self, generator: &Network) -> Result<()> {
         let momentum = (1.0 - self.decay) as f32;
         let tensors = self.network.trained_mut().zip(generator.trained_tensors());
@@ -53,11 +56,13 @@ impl Average {
         Ok(())
     }
 
-    /// A generator of the averaged weights, with batch statistics and an offset of its own: those of batches of `batch`
-    /// latents of `seed`, and such that the mean of all pixels is `mean`. Equal arguments give equal bits.
+    /// A generator with the averaged weights and measured running statistics.
+    ///
+    /// The statistics are those of batches of `batch` latents drawn from `seed`. The bias of the last layer is shifted
+    /// so that the mean of all pixels becomes `mean`. Equal arguments give equal bits.
     ///
     /// # Errors
-    /// Where the device fails.
+    /// If the device fails.
     pub fn measured(&self, batch: usize, seed: u64, mean: f64) -> Result<Network> {
         let latents: Vec<Vec<f32>> = (0..BATCHES)
             .map(|index| {
@@ -73,7 +78,7 @@ impl Average {
                 let latents = tape.constant(bound.latents(latents)?);
                 generator::forward(&bound, &latents)?.1
             };
-            // 1, ½, ⅓ …: the mean of all batches so far.
+            // Momentum 1, ½, ⅓, …: the running value is the mean of all batches so far.
             network.move_running(&statistics, 1.0 / (index + 1) as f32)?;
         }
         let mut sum = 0.0;
@@ -83,7 +88,7 @@ impl Average {
             sum += maps.iter().map(|&value| f64::from(value)).sum::<f64>();
             pixels += maps.len();
         }
-        // κ is small, so that tanh hands an offset on as it is.
+        // κ is small, where tanh is linear: an offset of the bias is an offset of the maps.
         let offset = mean - sum / pixels as f64;
         let bias = format!("deconv{}.bias", network.config().layers);
         network.duplicate(|tensor, values| {
@@ -139,7 +144,7 @@ mod tests {
         let mut average = Average::new(generator(1), 0.75);
         average.follow(&other).unwrap();
         average.follow(&other).unwrap();
-        // 0.75² = 9/16 of the first are left; both factors and each sum round once per step.
+        // 0.75² = 9/16 of the first remain; both factors and each sum round once per step.
         let pairs = trained(&first).into_iter().zip(trained(&other));
         for (found, (first, other)) in trained(average.network()).into_iter().zip(pairs) {
             let expected = f64::from(first) * 0.5625 + f64::from(other) * 0.4375;
@@ -167,8 +172,8 @@ mod tests {
                 .iter()
                 .fold(0.0_f32, |most, value| most.max(value.abs()));
             let largest = f64::from(largest);
-            // The bias began as zero, so that it is the offset. tanh falls short of a line through zero by at most the
-            // square of the largest value; and the maps themselves are rounded, each to 24 bits.
+            // The bias started at zero, so that it equals the offset. For values up to `largest`, the slope of tanh
+            // deviates from 1 by at most largest²; and the maps are rounded to 24 bits.
             let values = network.download().unwrap();
             let bias = values
                 .iter()
@@ -181,7 +186,7 @@ mod tests {
                 "an offset of {offset} proves nothing"
             );
         }
-        // Statistics are means over all batches: every channel has them, and they are not the initial 0 and 1.
+        // All running statistics were measured: none is still at its initial value.
         let network = measured(0.0);
         for (tensor, values) in network.download().unwrap() {
             if tensor.name.ends_with("running_mean") {

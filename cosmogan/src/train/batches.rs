@@ -1,5 +1,5 @@
-//! Which maps and latents each step sees: a function of the seed and the step alone, so that a resumed run goes on
-//! as if it had never stopped.
+//! The inputs of each step: a function of the seed and the step only, so that a resumed run continues as if it had
+//! never stopped.
 
 use rand::RngExt;
 use rand::seq::SliceRandom;
@@ -16,14 +16,14 @@ pub struct Batches<'a> {
     maps: &'a MapFile,
     run: &'a RunIdentity,
     epoch: Option<u64>,
-    /// Numbers of an epoch's crops.
+    /// Crop numbers of the epoch, shuffled.
     order: Vec<usize>,
 }
 
 /// The inputs of one step.
 #[derive(Debug)]
 pub struct Batch {
-    /// Which pieces of the data set, or whole maps where those have the model's size.
+    /// Crops of the training maps, or whole maps if the run takes no crops.
     pub maps: Vec<Crop>,
     /// Latent vectors `[N, z_dim]`.
     pub latents: Vec<f32>,
@@ -32,11 +32,10 @@ pub struct Batch {
 }
 
 impl<'a> Batches<'a> {
-    /// Batches of `maps` for the run that `run` describes, whose maps these are; what is left over at the end of an epoch
-    /// waits for the next shuffle.
+    /// Batches of `maps`, the training maps of `run`. The incomplete batch at the end of an epoch is dropped.
     ///
     /// # Errors
-    /// Where an epoch has fewer maps than one batch takes.
+    /// If an epoch has fewer maps than one batch.
     pub fn new(maps: &'a MapFile, run: &'a RunIdentity) -> Result<Self> {
         let batches = Self {
             maps,
@@ -48,14 +47,14 @@ impl<'a> Batches<'a> {
         if count < batch {
             return Err(Error::usage(
                 "--batch",
-                format!("a batch of {batch} needs more than the {count} maps of --data"),
+                format!("a batch of {batch} needs more maps than the {count} in --data"),
                 format!("give more maps, or --batch {} or less", count.max(2)),
             ));
         }
         Ok(batches)
     }
 
-    /// Maps in one pass over the data, or crops of them.
+    /// Maps or crops in one pass over the data.
     fn per_epoch(&self) -> usize {
         self.maps.count() * self.run.crops.unwrap_or(1)
     }
@@ -65,10 +64,10 @@ impl<'a> Batches<'a> {
         (self.per_epoch() / self.run.training.batch) as u64
     }
 
-    /// The values of pieces of maps: `[N, S, S]`.
+    /// Reads crops `[N, S, S]`, rounded to the data precision.
     ///
     /// # Errors
-    /// Where the file cannot be read, or was cut short.
+    /// If the file cannot be read or is truncated.
     pub fn values(&self, maps: &[Crop]) -> Result<Vec<f32>> {
         let mut values = self.maps.read_crops(maps, self.run.model.output_size)?;
         self.run.data_precision.round(&mut values);
@@ -104,7 +103,7 @@ impl<'a> Batches<'a> {
         }
     }
 
-    /// Crop `number` of an epoch, whose numbers go through all crops of the first map, then of the second.
+    /// Crop `number` of an epoch. The crops of the first map are numbered first, then those of the second, and so on.
     fn crop(&self, epoch: u64, number: usize) -> Crop {
         let Some(of_each) = self.run.crops else {
             return Crop::first_of(number);

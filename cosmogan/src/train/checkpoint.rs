@@ -1,6 +1,6 @@
-//! `checkpoint.safetensors`: all that a run needs to go on, bit for bit, in one file.
+//! `checkpoint.safetensors`: the complete state of a run, from which it resumes bit for bit.
 //!
-//! It holds both networks (`generator.*`, `discriminator.*`), Adam's moments (`….adam_first`, `….adam_second`) and, where
+//! It holds both networks (`generator.*`, `discriminator.*`), Adam's moments (`….adam_first`, `….adam_second`) and, if
 //! one is kept, the generator's moving average (`average.*`), in the layouts of weight files. Random numbers need no
 //! state: they are functions of the seed and the step.
 
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::average::Average;
 use super::step::{Moments, Trainer};
-use crate::data::{DataPrecision, MapFile, Survey};
+use crate::data::{MapFile, Survey};
 use crate::error::{Error, Result};
 use crate::model::network::{Network, download, upload};
 use crate::model::preset::TrainingConfig;
@@ -20,33 +20,34 @@ use crate::model::tensor_file::TensorFile;
 use crate::model::weights::{DATA_ENTRY, read_file, write_tensors};
 use crate::model::{ModelConfig, NetworkKind, TensorSpecification};
 use crate::provenance::Provenance;
+use crate::train::DataPrecision;
 
 const KEY: &str = "cosmogan.checkpoint";
 const FIRST: &str = "adam_first";
 const SECOND: &str = "adam_second";
 const AVERAGE: &str = "average";
 
-/// What a run is: two runs of equal identity give the same bits at every step.
+/// Everything that determines a run: two runs of equal identity have the same bits after every step.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunIdentity {
     /// Extents of both networks.
     pub model: ModelConfig,
-    /// Settings of the training.
+    /// Training settings.
     pub training: TrainingConfig,
     /// Seed of everything random.
     pub seed: u64,
     /// The training maps.
     pub data: DataIdentity,
-    /// Crops of each of them in an epoch, where they are larger than the model's.
+    /// Crops of each map per epoch; `None` for whole maps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub crops: Option<usize>,
-    /// What the values of the training maps are rounded to.
+    /// Number format that the training maps are rounded to.
     #[serde(default, skip_serializing_if = "DataPrecision::is_single")]
     pub data_precision: DataPrecision,
 }
 
 impl RunIdentity {
-    /// What its weights say of the maps that they were trained on, as entries of their configuration.
+    /// The entries in the configuration of its weights that describe the training maps.
     pub(crate) fn entries(&self) -> impl Iterator<Item = (&'static str, serde_json::Value)> {
         let provenance = self.data.provenance.as_ref();
         let provenance = provenance.map(|known| (DATA_ENTRY, serde_json::json!(known)));
@@ -58,14 +59,14 @@ impl RunIdentity {
     }
 }
 
-/// Enough of a data set to notice that another one was given, and where it came from. Equal where the maps are.
+/// Identity and provenance of a data set. Equality compares the maps, not the provenance.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct DataIdentity {
     /// Number of maps.
     pub count: usize,
     /// [`Survey::fingerprint`].
     pub fingerprint: String,
-    /// Their origin, where a manifest beside them says so.
+    /// Provenance, if a manifest beside the file states it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provenance: Option<Provenance>,
 }
@@ -77,10 +78,10 @@ impl PartialEq for DataIdentity {
 }
 
 impl DataIdentity {
-    /// The identity of `maps`, which `survey` is of, with what the manifest beside their file says.
+    /// The identity of `maps` from their `survey` and the manifest beside their file.
     ///
     /// # Errors
-    /// Where that manifest is damaged, or their file is not the one that it describes.
+    /// If the manifest is damaged or describes another file.
     pub fn of(maps: &MapFile, survey: &Survey) -> Result<Self> {
         let dims = [maps.count(), maps.height(), maps.width()];
         Ok(Self {
@@ -90,7 +91,7 @@ impl DataIdentity {
         })
     }
 
-    /// With the origin that `earlier` knows of the same maps, where their manifest is no longer beside them.
+    /// Takes the provenance from `earlier` if it describes the same maps and their manifest is missing.
     pub fn or_as_known(mut self, earlier: Option<&Self>) -> Self {
         if let Some(earlier) = earlier.filter(|earlier| **earlier == self) {
             self.provenance = self.provenance.or_else(|| earlier.provenance.clone());
@@ -106,10 +107,10 @@ struct Metadata {
     version: String,
 }
 
-/// Writes a checkpoint, whole or not at all.
+/// Writes a checkpoint atomically.
 ///
 /// # Errors
-/// Where the file cannot be written.
+/// If the file cannot be written.
 pub fn save(path: &Path, trainer: &Trainer, identity: &RunIdentity) -> Result<()> {
     let mut tensors: Vec<(String, Vec<usize>, Vec<f32>)> = Vec::new();
     for (network, moments) in parts(trainer) {
@@ -150,19 +151,19 @@ pub fn save(path: &Path, trainer: &Trainer, identity: &RunIdentity) -> Result<()
     write_tensors(path, tensors, (KEY, metadata))
 }
 
-/// What run a checkpoint belongs to.
+/// Reads the identity of the run that a checkpoint belongs to.
 ///
 /// # Errors
-/// Where the file cannot be read or is not a checkpoint.
+/// If the file cannot be read or is not a checkpoint.
 pub fn identity(path: &Path) -> Result<RunIdentity> {
     let bytes = read_file(path)?;
     Ok(metadata(&TensorFile::parse(path, &bytes)?, path)?.identity)
 }
 
-/// Restores both networks and their optimisers.
+/// Restores both networks, their optimisers and the moving average.
 ///
 /// # Errors
-/// Where the file cannot be read or is not a whole checkpoint.
+/// If the file cannot be read or is not a complete checkpoint.
 pub fn load(path: &Path, backend: &Arc<dyn Backend>) -> Result<Trainer> {
     let bytes = read_file(path)?;
     let file = TensorFile::parse(path, &bytes)?;
@@ -228,11 +229,11 @@ fn metadata(file: &TensorFile<'_>, path: &Path) -> Result<Metadata> {
         Error::file(
             path,
             problem,
-            "name the run folder of `cosmogan train`, or start a new one",
+            "name a run folder of `cosmogan train`, or start a new run",
         )
     };
     let json = file.metadata(KEY).ok_or_else(|| {
-        refused("not a checkpoint: it does not say what run it belongs to".to_owned())
+        refused("not a checkpoint: its metadata does not describe a run".to_owned())
     })?;
     let metadata: Metadata = serde_json::from_str(json)
         .map_err(|error| refused(format!("its description of the run is damaged: {error}")))?;

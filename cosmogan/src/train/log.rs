@@ -10,12 +10,12 @@ use super::step::StepReport;
 use crate::error::Result;
 use crate::files::{cannot_write, write_atomically};
 
-/// What one line says.
+/// One line of the log.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LogLine {
-    /// Steps done, this one included.
+    /// Number of steps done, including this one.
     pub step: u64,
-    /// Passes over the data begun, counted from 1.
+    /// Current pass over the data, counted from 1.
     pub epoch: u64,
     /// The discriminator's loss on real maps.
     pub d_loss_real: f64,
@@ -33,9 +33,12 @@ pub struct LogLine {
     pub g_gradient_norm: f64,
     /// Whether this step's labels were flipped.
     pub flipped: bool,
+    /// Whether this step was replayed as a CUDA graph.
+    #[serde(default)]
+    pub recorded: bool,
     /// Real maps per second of wall-clock time since the last line.
     pub maps_per_second: f64,
-    /// χ² distance of the generator's power spectra to those of the development maps, at steps that are scored.
+    /// χ² distance of the generator's power spectra to those of the development maps, at scored steps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub score: Option<f64>,
 }
@@ -49,14 +52,14 @@ pub(crate) fn mean_probability(logits: &[f32]) -> f64 {
     sum / logits.len().max(1) as f64
 }
 
-/// Whether all losses of a step are numbers.
+/// Whether all losses of a step are finite.
 pub(crate) fn is_sound(report: &StepReport) -> bool {
     [report.d_loss_real, report.d_loss_fake, report.g_loss]
         .iter()
         .all(|loss| loss.is_finite())
 }
 
-/// Appends lines to a log.
+/// A log open for appending.
 #[derive(Debug)]
 pub struct Log {
     path: PathBuf,
@@ -64,10 +67,10 @@ pub struct Log {
 }
 
 impl Log {
-    /// Opens the log at `path` and forgets every line after step `last_step`: those steps will be taken again.
+    /// Opens the log at `path` and deletes the lines after step `last_step`, because these steps will be repeated.
     ///
     /// # Errors
-    /// Where the file cannot be read or written.
+    /// If the file cannot be read or written.
     pub fn open(path: &Path, last_step: u64) -> Result<Self> {
         let kept: String = read(path)
             .into_iter()
@@ -85,18 +88,19 @@ impl Log {
         })
     }
 
-    /// Adds a line, in one write, so that a kill leaves whole lines.
+    /// Appends a line in a single write, so that a killed process leaves complete lines.
     ///
     /// # Errors
-    /// Where the disk is full or gone.
+    /// If the file cannot be written.
     pub fn append(&mut self, line: &LogLine) -> Result<()> {
         self.file
             .write_all(to_json(line).as_bytes())
-            .map_err(|error| cannot_write(&self.path, &error))
+            .map_err(|error| cannot_write(&self.path, &error))?;
+        Ok(())
     }
 }
 
-/// The lines of a log; an unreadable file or line counts as absent.
+/// Reads the lines of a log; an unreadable file or line counts as absent.
 pub fn read(path: &Path) -> Vec<LogLine> {
     let text = fs::read_to_string(path).unwrap_or_default();
     text.lines()

@@ -1,16 +1,16 @@
-//! The losses of a step and their gradients, at the present parameters.
+//! The losses of a step and their gradients at the current parameters.
 //!
-//! G(z) runs forward, then D once, on real and generated maps in one batch in which either half is normalised by itself. The
-//! discriminator's loss goes back through both halves, the generator's through the generated one alone. With flipped labels
-//! both label sets of the discriminator's loss are swapped; the generator's loss (non-saturating: fakes against the label
-//! "real") never is.
+//! G(z) runs forward, then D once, on real and generated maps in one batch whose halves are normalised separately. The
+//! discriminator's loss is propagated back through both halves, the generator's through the generated half only. With
+//! flipped labels, both label sets of the discriminator's loss are swapped; those of the generator's loss
+//! (non-saturating: generated maps against the label "real") never are.
 
 use std::sync::Arc;
 
 use cosmogan_engine::backend::Backend;
 use cosmogan_engine::{Part, Shape, Tape, Tensor, Variable};
 
-use super::step::DeviceInputs;
+use super::map_scale::MapScale;
 use crate::error::Result;
 use crate::model::network::{Mode, Network, RunningUpdate};
 use crate::model::{discriminator, generator};
@@ -18,7 +18,20 @@ use crate::model::{discriminator, generator};
 const REAL: f32 = 1.0;
 const FAKE: f32 = 0.0;
 
-/// A step's results on the device.
+/// A step's inputs on the device. Every step overwrites them in place, so that a recording finds the new values.
+#[derive(Debug)]
+pub(super) struct DeviceInputs {
+    pub(super) maps: Tensor,
+    /// Where they are in the data set that is kept, `[N, 4]`.
+    pub(super) table: Tensor,
+    pub(super) latents: Tensor,
+    /// What changes in Adam from step to step.
+    pub(super) adam: [Tensor; MapScale::GROUPS],
+    /// The scalar 1: the gradient of a loss with respect to itself.
+    pub(super) one: Tensor,
+}
+
+/// Results of a step, on the device.
 #[derive(Clone, Debug)]
 pub(super) struct DeviceOutcome {
     pub(super) report: DeviceReport,
@@ -26,28 +39,28 @@ pub(super) struct DeviceOutcome {
     pub(super) generator_gradients: Vec<Tensor>,
 }
 
-/// A step's report on the device.
+/// Losses, gradient norms and logits of a step, on the device.
 #[derive(Clone, Debug)]
 pub(super) struct DeviceReport {
     pub(super) d_loss_real: Tensor,
     pub(super) d_loss_fake: Tensor,
     pub(super) g_loss: Tensor,
-    /// Squared.
+    /// Squared norm of the discriminator's gradient.
     pub(super) discriminator_norm: Tensor,
-    /// Squared.
+    /// Squared norm of the generator's gradient.
     pub(super) generator_norm: Tensor,
     /// Logits of the real maps, then of the generated ones.
     pub(super) logits: Tensor,
 }
 
-/// What a step's forward passes say about running statistics.
+/// Updates of the running statistics by a step's forward passes.
 pub(super) struct Updates {
-    /// Of real maps, then of generated ones.
+    /// First for real maps, then for generated ones.
     pub(super) discriminator: RunningUpdate,
     pub(super) generator: RunningUpdate,
 }
 
-/// Losses and both gradients at the present parameters; changes nothing.
+/// Computes the losses and both gradients at the current parameters, without changing the networks.
 pub(super) fn differentiate(
     generator: &Network,
     discriminator: &Network,

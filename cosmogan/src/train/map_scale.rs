@@ -1,24 +1,24 @@
-//! Maps of small values, learnt as if they were larger.
+//! Rescaling of the layers next to the maps, as if maps had larger values.
 //!
-//! Adam changes a weight by about its step size, whatever the scale of what the weight is multiplied with. Maps of κ scatter
-//! by 0.02. One step of the generator's last layer, hundreds of weights to a pixel and nothing behind it that normalises,
-//! can move all pixels by as much as they scatter; and in front of the discriminator's first rectifier biases outgrow in a
-//! few steps what they are added to.
+//! Adam changes a weight by about the learning rate, whatever the scale of its input. κ maps have a standard deviation
+//! of only 0.02. In the generator's last layer hundreds of weights contribute to a pixel and no normalisation follows:
+//! one step can shift all pixels by their standard deviation. In the discriminator's first layer the biases outgrow the
+//! convolution's results within a few steps.
 //!
-//! A network that sees maps s times as large, with weights that take them there and back, computes the same: the first
-//! weights s times larger, the last ones s times smaller. So are their initial values and their steps here, for a scale s,
-//! and nothing else is changed; a scale of 1 is the paper's.
+//! For a scale s, the discriminator's first weights are s times larger and the generator's last layer is s times
+//! smaller, both in their initial values and in their steps. That corresponds to training on maps multiplied by s, and
+//! nothing else changes; s = 1 is the paper's model.
 
 use crate::error::Result;
 use crate::model::ModelConfig;
 use crate::model::network::Network;
 
-/// The scale.
+/// Factor by which maps appear multiplied.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct MapScale(pub(crate) f64);
 
 impl MapScale {
-    /// Groups of tensors with one factor each.
+    /// Number of groups of tensors; each group has one factor.
     pub(super) const GROUPS: usize = 3;
 
     /// The factor of each group.
@@ -26,8 +26,8 @@ impl MapScale {
         [1.0, self.0, 1.0 / self.0]
     }
 
-    /// The group of the tensor `name`: the discriminator's first weights, the generator's last layer, or all others. There is
-    /// one group for all where nothing is scaled.
+    /// The group of the tensor `name`: 1 for the discriminator's first weights, 2 for the generator's last layer, 0 for
+    /// all others. At scale 1, all tensors are in group 0.
     pub(super) fn group(self, name: &str, config: &ModelConfig) -> usize {
         if self.0 == 1.0 {
             return 0;
@@ -39,10 +39,10 @@ impl MapScale {
         }
     }
 
-    /// The initial network for maps of this scale, of one for maps of scale 1.
+    /// Rescales the initial weights of `network`, which are for scale 1.
     ///
     /// # Errors
-    /// Where the device fails.
+    /// If the device fails.
     pub(super) fn initial(self, network: Network) -> Result<Network> {
         if self.0 == 1.0 {
             return Ok(network);

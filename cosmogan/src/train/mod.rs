@@ -1,8 +1,9 @@
-//! Training: one simultaneous step, the run around it, and what a run leaves on disk.
+//! Training: the simultaneous step, the run around it, and the files of a run.
 
 pub mod average;
 pub mod batches;
 pub mod checkpoint;
+mod data_precision;
 pub mod log;
 mod losses;
 mod map_scale;
@@ -12,6 +13,7 @@ pub mod selection;
 pub mod step;
 
 pub use average::Average;
+pub use data_precision::DataPrecision;
 pub use run::{Length, RunOptions};
 pub use selection::{Selected, Selection, SelectionOptions};
 pub use step::{RealMaps, StepInputs, Trainer};

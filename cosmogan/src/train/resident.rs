@@ -1,33 +1,35 @@
-//! Training maps that stay on a device, for steps to take crops of.
+//! Training maps resident in device memory, from which steps gather crops.
 
 use std::sync::Arc;
 
 use cosmogan_engine::backend::Backend;
 use cosmogan_engine::{Shape, Tensor};
 
-use crate::data::{Crop, DataPrecision, MapFile};
+use crate::data::{Crop, MapFile};
 use crate::error::Result;
+use crate::train::DataPrecision;
 
-/// Values that are on their way to the device at once.
+/// Maximum number of values uploaded at a time.
 const BLOCK: usize = 1 << 24;
 
-/// All maps of a file on a device.
+/// All maps of a file in device memory.
 #[derive(Debug)]
 pub(super) struct ResidentMaps {
     backend: Arc<dyn Backend>,
     precision: DataPrecision,
     /// Maps, rows, columns and channels.
     extents: [usize; 4],
-    /// As [`DataPrecision::stored`] has them.
+    /// The pixels in the format of [`DataPrecision::stored`].
     values: Tensor,
 }
 
 impl ResidentMaps {
-    /// Brings the maps of one channel to a device with memory of its own, block by block, if they take no more than a quarter
-    /// of what is free there.
+    /// Uploads one-channel maps block by block.
+    ///
+    /// Returns `None` if the device has no memory of its own, or the maps take more than a quarter of its free memory.
     ///
     /// # Errors
-    /// Where the file cannot be read.
+    /// If the file cannot be read.
     pub(super) fn new(
         maps: &MapFile,
         precision: DataPrecision,
@@ -38,14 +40,14 @@ impl ResidentMaps {
         let per_element = precision.per_element();
         let length = (maps.count() * of_map).div_ceil(per_element);
         let room = backend.free_memory().unwrap_or(0) / 4;
-        // Numbers of maps travel as f32, and a block of maps is to begin with an element.
+        // Map numbers are passed as f32, and a block of maps must start at an element boundary.
         if length * size_of::<f32>() > room
             || maps.count() > 1 << f32::MANTISSA_DIGITS
             || !of_map.is_multiple_of(per_element)
         {
             return Ok(None);
         }
-        // What the device then refuses after all stays where it is.
+        // If the allocation fails, the maps stay in the file.
         let Ok(mut values) = backend.empty(Shape::from([length])) else {
             return Ok(None);
         };
@@ -66,10 +68,10 @@ impl ResidentMaps {
         }))
     }
 
-    /// Cuts `crops` into `maps` `[N, S, S, 1]`, through the memory of `table` `[N, 4]`.
+    /// Gathers `crops` into `maps` `[N, S, S, 1]`; `table` `[N, 4]` is scratch memory for their positions.
     ///
     /// # Errors
-    /// Where the device fails.
+    /// If the device fails.
     pub(super) fn gather(
         &self,
         crops: &[Crop],

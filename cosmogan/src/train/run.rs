@@ -1,8 +1,8 @@
-//! A training run: steps, log, pictures, checkpoints, and a clean stop at any moment.
+//! A training run: steps, log, previews, checkpoints, and a clean stop at any moment.
 //!
-//! The run folder holds `checkpoint.safetensors` (everything), `generator.safetensors` and
-//! `discriminator.safetensors` (for PyTorch and `cosmogan generate`), `log.jsonl` and `previews/`; where an average is kept,
-//! also `average.safetensors`; where generators are scored, also `best.safetensors` and `selection.png`.
+//! The run folder holds `checkpoint.safetensors` (the complete state), `generator.safetensors` and
+//! `discriminator.safetensors` (for PyTorch and `cosmogan generate`), `log.jsonl` and `previews/`; if an average is
+//! kept, also `average.safetensors`; if generators are scored, also `best.safetensors` and `selection.png`.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use super::log::{self, Log, LogLine, is_sound, mean_probability};
 use super::map_scale::MapScale;
 use super::selection::Selection;
 use super::step::{RealMaps, StepInputs, StepReport, Trainer};
-use crate::data::{Crop, DataPrecision, MapFile};
+use crate::data::{Crop, MapFile};
 use crate::error::{Error, Result};
 use crate::files::{create_folder, write_atomically};
 use crate::interrupt;
@@ -29,15 +29,16 @@ use crate::model::{NetworkKind, weights};
 use crate::progress::Progress;
 use crate::report::{ColourRange, SelectionCurve, map_grid_png};
 use crate::rng::Purpose;
+use crate::train::DataPrecision;
 
-/// At most this much work is lost when a machine dies in the middle of an epoch.
+/// Longest time between checkpoints: the most work that a crash in the middle of an epoch can lose.
 const LONGEST_TIME_BETWEEN_CHECKPOINTS: Duration = Duration::from_secs(600);
-/// Training maps that set the colour scale of the previews.
+/// Training maps that determine the colour scale of the previews.
 const COLOUR_SAMPLE: usize = 64;
-/// Pictures in a preview, in a square.
+/// Rows and columns of maps in a preview.
 const PREVIEW_SIDE: usize = 4;
 
-/// How long a run is, counted from its first step, however often it was interrupted.
+/// Total length of a run, counted from its first step and across interruptions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Length {
     /// Passes over the data.
@@ -46,26 +47,28 @@ pub enum Length {
     Steps(u64),
 }
 
-/// What a run is to do.
+/// Options of a run.
 #[derive(Clone, Debug)]
 pub struct RunOptions {
     /// The run folder.
     pub folder: PathBuf,
-    /// What decides the course of the run.
+    /// Everything that determines the results of the run.
     pub identity: RunIdentity,
-    /// Mean of all pixels of the training maps, which an averaged generator is to have.
+    /// Mean of all pixels of the training maps, which an averaged generator is adjusted to.
     pub mean: f64,
-    /// Its total length.
+    /// Total length of the run.
     pub length: Length,
     /// Steps between lines of the log.
     pub log_every: u64,
     /// Steps between previews; 0 for one per epoch.
     pub preview_every: u64,
-    /// Stop early, as if the length had been reached, when this much time has passed.
+    /// Whether a step may be recorded as a CUDA graph and replayed.
+    pub may_record: bool,
+    /// Time after which the run stops, as if its length had been reached.
     pub time_limit: Option<Duration>,
 }
 
-/// The names of the files in a run folder.
+/// Paths of the files in a run folder.
 #[derive(Clone, Debug)]
 pub struct RunFolder(PathBuf);
 
@@ -80,7 +83,7 @@ impl RunFolder {
         &self.0
     }
 
-    /// Everything that a run needs to go on.
+    /// The checkpoint, from which a run resumes.
     pub fn checkpoint(&self) -> PathBuf {
         self.0.join("checkpoint.safetensors")
     }
@@ -95,12 +98,12 @@ impl RunFolder {
         self.0.join("discriminator.safetensors")
     }
 
-    /// The generator's moving average at the last checkpoint, where one is kept.
+    /// The generator's moving average at the last checkpoint, if one is kept.
     pub fn average(&self) -> PathBuf {
         self.0.join("average.safetensors")
     }
 
-    /// The generator with the best score, where generators are scored.
+    /// The generator with the best score, if generators are scored.
     pub fn best(&self) -> PathBuf {
         self.0.join("best.safetensors")
     }
@@ -119,11 +122,11 @@ impl RunFolder {
     }
 }
 
-/// Starts a run, or goes on with the one in the folder, and trains to its full length. With a `selection` the
-/// generators at the end of the run are scored.
+/// Starts a run, or resumes the one in the folder, and trains to its full length. With a `selection`, the generators at
+/// the end of the run are scored.
 ///
 /// # Errors
-/// Where files cannot be read or written, the checkpoint belongs to another run, the training diverges, or the user
+/// If files cannot be read or written, the checkpoint belongs to another run, the training diverges, or the user
 /// interrupts it (after saving a checkpoint).
 pub fn train(
     options: &RunOptions,
@@ -154,14 +157,17 @@ pub fn train(
             decay => trainer.with_average(Average::new(network(NetworkKind::Generator)?, decay)),
         }
     };
+    if !options.may_record {
+        trainer = trainer.without_recording();
+    }
     let data_is_kept = trainer.keep_data(maps, identity.data_precision)?;
     if !data_is_kept && backend.free_memory().is_some() {
         let hint = match identity.data_precision {
-            DataPrecision::F32 => "; --data-precision f16 halves what they take",
+            DataPrecision::F32 => "; --data-precision f16 halves their size",
             DataPrecision::F16 => "",
         };
         eprintln!(
-            "{}: maps are read as steps need them, since not all of them are kept on the device, in a quarter of its free memory{hint}",
+            "{}: maps are read from the file at every step, because they do not fit into a quarter of the device's free memory{hint}",
             maps.path().display()
         );
     }
@@ -174,7 +180,7 @@ pub fn train(
         && total > last
     {
         eprintln!(
-            "warning: step sizes are nothing from step {last} on, and there are {total} steps"
+            "warning: the learning rate is zero from step {last} on, but the run has {total} steps"
         );
     }
     let size = identity.model.output_size;
@@ -201,28 +207,28 @@ pub fn train(
     Ok(run.trainer)
 }
 
-/// Says in which respect a checkpoint belongs to another run than the one asked for.
+/// Rejects a checkpoint of another run than the requested one; the error names the first difference.
 fn refuse_other_run(path: &Path, asked: &RunIdentity) -> Result<()> {
     let mut found = checkpoint::identity(path)?;
-    // How long a run is to last is no part of what it is.
+    // The number of epochs is not part of a run's identity.
     found.training.epochs = asked.training.epochs;
     let difference = if found.model != asked.model {
         format!(
-            "is of the model {} where {} is asked for",
+            "is of the model {}, but {} is requested",
             found.model.to_json(),
             asked.model.to_json()
         )
     } else if found.training != asked.training {
         format!(
-            "was trained with {} where {} is asked for",
+            "was trained with {}, but {} is requested",
             settings(&found.training, &asked.training),
             settings(&asked.training, &found.training)
         )
     } else if found.seed != asked.seed {
-        format!("has seed {} where {} is asked for", found.seed, asked.seed)
+        format!("has seed {}, but {} is requested", found.seed, asked.seed)
     } else if found.data != asked.data {
         format!(
-            "was trained on {} other maps (hash {}) than the {} given (hash {})",
+            "was trained on {} maps with hash {}, but --data has {} with hash {}",
             found.data.count, found.data.fingerprint, asked.data.count, asked.data.fingerprint
         )
     } else if found.crops != asked.crops {
@@ -231,13 +237,13 @@ fn refuse_other_run(path: &Path, asked: &RunIdentity) -> Result<()> {
             Some(crops) => format!("{crops} crops of each map"),
         };
         format!(
-            "was trained on {} where {} are asked for",
+            "was trained on {}, but {} are requested",
             crops(found.crops),
             crops(asked.crops)
         )
     } else if found.data_precision != asked.data_precision {
         format!(
-            "was trained on maps in {:?} where {:?} is asked for",
+            "was trained on maps in {:?}, but {:?} is requested",
             found.data_precision, asked.data_precision
         )
     } else {
@@ -250,7 +256,7 @@ fn refuse_other_run(path: &Path, asked: &RunIdentity) -> Result<()> {
     ))
 }
 
-/// Those settings of `mine` that `other` has otherwise.
+/// The settings of `mine` that differ from `other`.
 fn settings(mine: &TrainingConfig, other: &TrainingConfig) -> String {
     let [mine, other] = [mine, other].map(|training| serde_json::json!(training));
     let mine = mine.as_object().into_iter().flatten();
@@ -265,13 +271,13 @@ struct Run<'a> {
     options: &'a RunOptions,
     folder: RunFolder,
     trainer: Trainer,
-    /// Whether the trainer has the maps, so that their numbers will do.
+    /// Whether the trainer keeps the maps on the device, so that steps pass only the positions of crops.
     data_is_kept: bool,
     selection: Option<Selection>,
     log: Log,
     batches: Batches<'a>,
     total: u64,
-    /// The average after a step, with statistics of its own.
+    /// The measured average, and the step after which it was measured.
     averaged: Option<(u64, Network)>,
     colours: ColourRange,
     last_checkpoint: Instant,
@@ -282,7 +288,7 @@ impl Run<'_> {
         let first = self.trainer.steps_done();
         if first >= self.total {
             eprintln!(
-                "{}: this run has {first} steps already, as many as asked for",
+                "{}: this run already has {first} steps; nothing to do",
                 self.folder.path().display()
             );
             return Ok(());
@@ -291,8 +297,13 @@ impl Run<'_> {
         let mut last_line = (first, started);
         let mut message = String::new();
         let mut progress = Progress::new("training", self.total).starting_at(first);
+        let mut told = false;
         for step in first..self.total {
             let flipped = self.advance(step)?;
+            if !told && let Some(reason) = self.trainer.recording_failure() {
+                told = true;
+                eprintln!("steps are launched kernel by kernel, which is slower: {reason}");
+            }
             let done = step + 1;
             let is_last = done == self.total
                 || self
@@ -308,7 +319,7 @@ impl Run<'_> {
             let previews = is_last || self.wants_preview(done, ends_epoch);
             let scores = self.scores(done);
             let logs = is_last || scores || done % self.options.log_every == 0;
-            // Nothing is written of a step that was not looked at; the other steps need not be waited for.
+            // Reading the report waits for the device, so that only steps that write something read it.
             if saves || previews || logs {
                 let report = self.report(done)?;
                 message = format!(
@@ -334,8 +345,8 @@ impl Run<'_> {
                 break;
             }
             if interrupted {
-                return Err(Error::Interrupted(format!(
-                    "step {done} is saved in {}; go on with --resume",
+                return Err(Error::interrupted(format!(
+                    "step {done} is saved in {}; continue with --resume",
                     self.folder.path().display()
                 )));
             }
@@ -355,14 +366,14 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Whether the generator after step `done` is to be scored.
+    /// Whether the generator after step `done` must be scored.
     fn scores(&self, done: u64) -> bool {
         let per_epoch = self.batches.steps_per_epoch();
         let selection = self.selection.as_ref();
         selection.is_some_and(|selection| selection.is_due(done, self.total, per_epoch))
     }
 
-    /// The score of the generator after step `done`, where generators are scored.
+    /// Scores the generator after step `done`; `None` if generators are not scored.
     fn score(&mut self, done: u64) -> Result<Option<f64>> {
         self.measure_average()?;
         let generator = Self::shown(&self.averaged, &self.trainer);
@@ -373,14 +384,14 @@ impl Run<'_> {
             .transpose()
     }
 
-    /// The generator that is scored and whose maps are shown: the average, once measured, where one is kept.
+    /// The generator used for scores and previews: the measured average if one is kept, else the trained generator.
     fn shown<'a>(averaged: &'a Option<(u64, Network)>, trainer: &'a Trainer) -> &'a Network {
         averaged
             .as_ref()
             .map_or_else(|| trainer.generator(), |(_, network)| network)
     }
 
-    /// Measures the average's statistics after this step, once.
+    /// Measures the average's statistics after the current step, unless already done.
     fn measure_average(&mut self) -> Result<()> {
         let done = self.trainer.steps_done();
         let known = self.averaged.as_ref().map(|(step, _)| *step);
@@ -395,7 +406,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Takes a step, which the device may still be at; says whether its labels are flipped.
+    /// Starts a step without waiting for the device; returns whether its labels are flipped.
     fn advance(&mut self, step: u64) -> Result<bool> {
         let batch = self.batches.at(step);
         let values;
@@ -413,14 +424,14 @@ impl Run<'_> {
         Ok(batch.flip_labels)
     }
 
-    /// How the last step went, which was step `done`.
+    /// The report of the last step, `done`; an error if the training diverged.
     fn report(&self, done: u64) -> Result<StepReport> {
         let report = self.trainer.report()?;
         let report = report.expect("a step was taken");
         if is_sound(&report) {
             return Ok(report);
         }
-        // What is no number stays none, so that it may have become so in a step that was not looked at.
+        // A NaN persists, so that it may date from an earlier step whose report was not read.
         let when = match self.options.log_every {
             1 => "at",
             _ => "at or before",
@@ -455,6 +466,7 @@ impl Run<'_> {
             d_gradient_norm: report.discriminator_norm.into(),
             g_gradient_norm: report.generator_norm.into(),
             flipped,
+            recorded: self.trainer.was_replayed(),
             maps_per_second: maps as f64 / last_time.elapsed().as_secs_f64(),
             score,
         }
@@ -467,7 +479,7 @@ impl Run<'_> {
         }
     }
 
-    /// The same latents every time, so that a series of previews shows one thing changing.
+    /// Writes a preview. All previews use the same latents, so that they can be compared.
     fn preview(&mut self) -> Result<()> {
         self.measure_average()?;
         let generator = Self::shown(&self.averaged, &self.trainer);
@@ -480,7 +492,10 @@ impl Run<'_> {
         let size = config.output_size;
         let maps: Vec<&[f32]> = maps.chunks_exact(size * size).collect();
         let png = map_grid_png(&maps, size, size, PREVIEW_SIDE, self.colours)?;
-        write_atomically(self.folder.preview(self.trainer.steps_done()), &png)
+        Ok(write_atomically(
+            self.folder.preview(self.trainer.steps_done()),
+            &png,
+        )?)
     }
 
     fn save(&mut self) -> Result<()> {

@@ -1,5 +1,5 @@
-//! Which of a run's generators to keep: near its end updates are unstable and losses say little, so that generators
-//! are scored by the power spectra of their maps (paper, section 2.3) and the best one is kept.
+//! Selection of the best generator of a run. Near the end of a run updates are unstable and losses say little, so that
+//! generators are scored by the power spectra of their maps (paper, section 2.3) and the best one is kept.
 
 use std::path::Path;
 
@@ -15,40 +15,40 @@ use crate::model::weights;
 use crate::rng::Purpose;
 use crate::stats::{ChiSquared, PowerSpectrum};
 
-/// Maps that are read or generated at once. On a GPU the spectra of one batch are measured while the next one is generated.
+/// Maps read or generated at a time. The spectra of one batch are measured while the next one is generated.
 const BATCH: usize = 64;
-/// Of any size: the distance does not depend on the angle of a map.
+/// Side of a map. The distance does not depend on it.
 const SIDE_DEGREES: f64 = 1.0;
 
 /// When and how generators are scored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SelectionOptions {
-    /// Passes over the data, at the end of the run, in which generators are scored.
+    /// Passes over the data at the end of the run in which generators are scored.
     pub epochs: u64,
     /// Steps between scores.
     pub every: u64,
-    /// Maps that each generator is judged by; the paper has 6,400.
+    /// Maps generated for each score; the paper uses 6,400.
     pub maps: usize,
 }
 
-/// What `best.safetensors` says of itself, as `selection` within its `cosmogan.config`.
+/// The entry `selection` in the `cosmogan.config` of `best.safetensors`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Selected {
     /// χ² distance of its spectra to the development maps', 0 to 1; see [`ChiSquared::distance`].
     pub score: f64,
-    /// Steps done when it was scored.
+    /// Number of steps after which it was scored.
     pub step: u64,
-    /// Maps it was judged by.
+    /// Number of maps generated for the score.
     pub maps: usize,
     /// The development maps.
     pub development: DataIdentity,
 }
 
 impl Selected {
-    /// What the file at `path`, a `best.safetensors`, says of itself.
+    /// Reads the entry from `path`, a `best.safetensors`.
     ///
     /// # Errors
-    /// Where the file cannot be read or does not say how it was chosen.
+    /// If the file cannot be read or has no such entry.
     pub fn read(path: &Path) -> Result<Self> {
         let selected = weights::entry(path, SELECTION_ENTRY)?;
         selected.ok_or_else(|| Error::file(path, "does not say how it was chosen", REMEDY))
@@ -58,10 +58,10 @@ impl Selected {
 /// The entry of a configuration that holds [`Selected`].
 pub(crate) const SELECTION_ENTRY: &str = "selection";
 
-/// What to do about a best generator that was chosen otherwise.
-const REMEDY: &str = "select as that run did, or move this file away";
+/// Remedy for a best generator that was chosen with other options.
+const REMEDY: &str = "use that run's --select options, or move this file away";
 
-/// Scores generators, and remembers the best.
+/// Scores generators and keeps the best one.
 #[derive(Debug)]
 pub struct Selection {
     options: SelectionOptions,
@@ -73,12 +73,12 @@ pub struct Selection {
 }
 
 impl Selection {
-    /// Prepares to score by `development` maps, and goes on with the best generator in the file at `path`, if there
-    /// is one. `seed` is that of the latents: every generator makes maps of the same ones.
+    /// Prepares to score by `development` maps, and continues from the best generator in the file at `path`, if there
+    /// is one. `seed` is that of the latents, which are the same for every generator.
     ///
     /// # Errors
-    /// Where there are too few development maps, they are not of the model's size, or the file was chosen in another
-    /// way.
+    /// If there are fewer than two development maps, they do not have the model's size, or the generator in the file
+    /// was chosen with other options.
     pub fn new(
         options: SelectionOptions,
         development: &MapFile,
@@ -101,7 +101,7 @@ impl Selection {
             return Err(Error::file(
                 development.path(),
                 "holds a single map: spectra are compared over an ensemble",
-                "give --select at least two maps, better a thousand",
+                "give --select at least two maps, preferably a thousand",
             ));
         }
         let edges = PowerSpectrum::default_edges(output_size, SIDE_DEGREES);
@@ -129,12 +129,12 @@ impl Selection {
         Ok(selection)
     }
 
-    /// The best generator of an interrupted run. Steps that are taken again give the same scores.
+    /// The best generator of an interrupted run. Repeated steps have the same scores.
     fn earlier(&self, path: &Path) -> Result<Selected> {
         let found = Selected::read(path)?;
         if found.development != self.development || found.maps != self.options.maps {
             let problem = format!(
-                "was chosen by {} maps against {} others, not by {} against these {}",
+                "was chosen by {} maps against {} development maps, not by {} against these {}",
                 found.maps, found.development.count, self.options.maps, self.development.count
             );
             return Err(Error::file(path, problem, REMEDY));
@@ -142,19 +142,19 @@ impl Selection {
         Ok(found)
     }
 
-    /// Whether the generator after step `done` of `total` is to be scored, where `per_epoch` steps are an epoch.
+    /// Whether the generator after step `done` of `total` must be scored; `per_epoch` is the number of steps per epoch.
     pub fn is_due(&self, done: u64, total: u64, per_epoch: u64) -> bool {
         let last_steps = self.options.epochs.saturating_mul(per_epoch);
         let left = total - done;
         left < last_steps && left.is_multiple_of(self.options.every)
     }
 
-    /// The best so far.
+    /// The best generator so far.
     pub fn best(&self) -> Option<&Selected> {
         self.best.as_ref()
     }
 
-    /// The development maps.
+    /// The identity of the development maps.
     pub fn development(&self) -> &DataIdentity {
         &self.development
     }
@@ -162,7 +162,7 @@ impl Selection {
     /// Scores `generator` after step `step` of `run`, and saves it to `path` if it is the best so far.
     ///
     /// # Errors
-    /// Where the device fails or the file cannot be written.
+    /// If the device fails or the file cannot be written.
     pub fn consider(
         &mut self,
         generator: &Network,

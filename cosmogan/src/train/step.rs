@@ -1,9 +1,11 @@
-//! One training step, simultaneous for both networks: losses and gradients (`losses.rs`) at the same parameters, then
-//! Adam moves both.
+//! One training step, simultaneous for both networks.
 //!
-//! Nothing is uploaded or downloaded between the inputs and the losses, so that a device may record a step's launches and
-//! replay them: the first step runs as it is, the second is recorded. The rare steps with flipped labels, which are
-//! other launches, always run as they are: a second recording would keep a second set of intermediate results.
+//! Losses and gradients (`losses.rs`) of both networks are computed at the same parameters; then Adam updates both.
+//!
+//! Nothing is uploaded or downloaded between the inputs and the losses, so a device can record the launches of a step
+//! as a CUDA graph and replay it. The first step is launched kernel by kernel, and the second is recorded. The rare
+//! steps with flipped labels, which consist of other launches, are never recorded: a second recording would keep a
+//! second set of intermediate results.
 
 use std::sync::Arc;
 
@@ -13,25 +15,26 @@ use cosmogan_engine::backend::launch::Recording;
 use cosmogan_engine::{Shape, Tensor};
 
 use super::average::Average;
-use super::losses::{DeviceOutcome, DeviceReport, differentiate};
+use super::losses::{DeviceInputs, DeviceOutcome, DeviceReport, differentiate};
 use super::map_scale::MapScale;
 use super::resident::ResidentMaps;
-use crate::data::{Crop, DataPrecision, MapFile};
+use crate::data::{Crop, MapFile};
 use crate::error::{Error, Result};
 use crate::model::TensorSpecification;
 use crate::model::network::Network;
 use crate::model::preset::TrainingConfig;
+use crate::train::DataPrecision;
 
 /// The real maps of a step.
 #[derive(Clone, Copy, Debug)]
 pub enum RealMaps<'a> {
-    /// Their values `[N, S, S, c_dim]`.
+    /// Values `[N, S, S, c_dim]`.
     Values(&'a [f32]),
-    /// Where they are in the data set that the trainer keeps on its device.
+    /// Positions in the data set that the trainer keeps on its device.
     Kept(&'a [Crop]),
 }
 
-/// What goes into a step.
+/// Inputs of a step.
 #[derive(Clone, Copy, Debug)]
 pub struct StepInputs<'a> {
     /// Real maps.
@@ -42,7 +45,7 @@ pub struct StepInputs<'a> {
     pub flip_labels: bool,
 }
 
-/// What a step tells of itself.
+/// Results of a step.
 #[derive(Clone, Debug)]
 pub struct StepReport {
     /// The discriminator's loss on real maps.
@@ -61,7 +64,7 @@ pub struct StepReport {
     pub fake_logits: Vec<f32>,
 }
 
-/// A step's report, and the gradients that it followed.
+/// The report of a step and the gradients that it applied.
 #[derive(Clone, Debug)]
 pub struct StepOutcome {
     /// Losses, norms and logits.
@@ -72,30 +75,17 @@ pub struct StepOutcome {
     pub generator_gradients: Vec<Tensor>,
 }
 
-/// A step's inputs on the device. Every step overwrites them in place, so that a recording finds the new values.
-#[derive(Debug)]
-pub(super) struct DeviceInputs {
-    pub(super) maps: Tensor,
-    /// Where they are in the data set that is kept, `[N, 4]`.
-    table: Tensor,
-    pub(super) latents: Tensor,
-    /// What changes in Adam from step to step.
-    adam: [Tensor; MapScale::GROUPS],
-    /// The scalar 1: the gradient of a loss with respect to itself.
-    pub(super) one: Tensor,
-}
-
-/// How far the recording of a step has come.
+/// State of the recording of a step.
 #[derive(Debug)]
 enum Replay {
     /// No step has run yet, and kernels may have to be compiled.
     Cold,
     /// The next step without flipped labels may be recorded.
     Warm,
-    /// It was.
+    /// The step is recorded; its outcome is overwritten by every replay.
     Recorded(Box<dyn Recording>, Box<DeviceOutcome>),
-    /// The device gains nothing by it, or has no room for it.
-    Never,
+    /// Steps are launched kernel by kernel; the reason, if there is one to report.
+    Never(Option<String>),
 }
 
 /// Adam's two moments of one tensor.
@@ -114,25 +104,28 @@ pub struct Trainer {
     pub(crate) discriminator_moments: Vec<Moments>,
     pub(crate) adam: AdamSettings,
     map_scale: MapScale,
-    /// By what step sizes are multiplied from step to step.
+    /// Settings that determine the step sizes over the course of the run.
     anneal: Option<TrainingConfig>,
     pub(crate) steps_done: u64,
-    /// The generator's moving average, where one is kept.
+    /// The generator's moving average, if one is kept.
     average: Option<Average>,
     backend: Arc<dyn Backend>,
-    /// The whole data set, where the device has room for it.
+    /// The complete data set, if it fits on the device.
     data: Option<ResidentMaps>,
     inputs: Option<DeviceInputs>,
-    /// Of the last step.
+    /// Results of the last step, still on the device.
     report: Option<DeviceReport>,
     replay: Replay,
+    /// Whether steps may be recorded at all.
+    may_record: bool,
+    was_replayed: bool,
 }
 
 impl Trainer {
-    /// Starts at step 0 with both moments zero.
+    /// Creates a trainer at step 0, with both moments zero.
     ///
     /// # Errors
-    /// Where the device has no room.
+    /// If the device's memory is too small.
     pub fn new(generator: Network, discriminator: Network, adam: AdamSettings) -> Result<Self> {
         let backend = Arc::clone(generator.backend());
         Ok(Self {
@@ -150,10 +143,12 @@ impl Trainer {
             inputs: None,
             report: None,
             replay: Replay::Cold,
+            may_record: true,
+            was_replayed: false,
         })
     }
 
-    /// The same, with Adam's steps as `training` sizes them: for the scale of its maps, and from step to step.
+    /// Sets Adam's step sizes as `training` says: for the scale of the maps, and annealed from step to step.
     #[must_use]
     pub fn with_step_sizes(self, training: &TrainingConfig) -> Self {
         Self {
@@ -163,7 +158,7 @@ impl Trainer {
         }
     }
 
-    /// The same, with a moving average of the generator that follows it from step to step.
+    /// Keeps a moving average of the generator, updated at every step.
     #[must_use]
     pub fn with_average(self, average: Average) -> Self {
         Self {
@@ -172,17 +167,17 @@ impl Trainer {
         }
     }
 
-    /// The generator's moving average, where one is kept.
+    /// The generator's moving average, if one is kept.
     pub fn average(&self) -> Option<&Average> {
         self.average.as_ref()
     }
 
-    /// The generator as it stands.
+    /// The generator in its current state.
     pub fn generator(&self) -> &Network {
         &self.generator
     }
 
-    /// The discriminator as it stands.
+    /// The discriminator in its current state.
     pub fn discriminator(&self) -> &Network {
         &self.discriminator
     }
@@ -192,11 +187,13 @@ impl Trainer {
         self.steps_done
     }
 
-    /// Brings all maps of a file, in `precision`, to a device with memory of its own, if they take no more than a quarter of
-    /// what is free there; a step then takes maps, or crops of them, by number. Says whether it did.
+    /// Uploads all maps of a file to the device, in `precision`; steps can then take maps, or crops of them, by number.
+    ///
+    /// Does so only if the device has its own memory and the maps take at most a quarter of its free memory. Returns
+    /// whether it did.
     ///
     /// # Errors
-    /// Where the file cannot be read.
+    /// If the file cannot be read.
     pub fn keep_data(&mut self, maps: &MapFile, precision: DataPrecision) -> Result<bool> {
         self.data = ResidentMaps::new(maps, precision, &self.backend)?;
         Ok(self.data.is_some())
@@ -208,15 +205,32 @@ impl Trainer {
         config.output_size * config.output_size * config.c_dim
     }
 
-    /// Whether steps are replayed from a recording.
-    pub fn is_recorded(&self) -> bool {
-        matches!(self.replay, Replay::Recorded(..))
+    /// Disables recording: every step is launched kernel by kernel.
+    #[must_use]
+    pub fn without_recording(self) -> Self {
+        Self {
+            may_record: false,
+            ..self
+        }
     }
 
-    /// Takes one step, and waits for it.
+    /// Whether the last step was replayed as a CUDA graph.
+    pub fn was_replayed(&self) -> bool {
+        self.was_replayed
+    }
+
+    /// Why steps are not recorded, if that was tried and failed.
+    pub fn recording_failure(&self) -> Option<&str> {
+        match &self.replay {
+            Replay::Never(reason) => reason.as_deref(),
+            Replay::Cold | Replay::Warm | Replay::Recorded(..) => None,
+        }
+    }
+
+    /// Takes one step and waits for its results.
     ///
     /// # Errors
-    /// Where the inputs do not fit the networks, or the device fails.
+    /// If the inputs do not fit the networks, or the device fails.
     pub fn step(&mut self, inputs: StepInputs<'_>) -> Result<StepOutcome> {
         let outcome = self.queue(inputs)?;
         Ok(StepOutcome {
@@ -226,25 +240,40 @@ impl Trainer {
         })
     }
 
-    /// Takes one step without waiting: a device goes on with it while its caller prepares the next one.
+    /// Takes one step without waiting, so that the caller can prepare the next one while the device computes.
     ///
     /// # Errors
-    /// As [`step`](Self::step); what fails on the device may be told by a later call.
+    /// As [`step`](Self::step); a failure on the device may be reported by a later call.
     pub fn advance(&mut self, inputs: StepInputs<'_>) -> Result<()> {
         let outcome = self.queue(inputs)?;
         self.report = Some(outcome.report);
         Ok(())
     }
 
-    /// Waits for the last step that was [advanced](Self::advance), and says how it went; nothing before the first.
+    /// Waits for the last step taken by [`advance`](Self::advance), and returns its report; `None` before the first.
     ///
     /// # Errors
-    /// Where the device fails.
+    /// If the device fails.
     pub fn report(&self) -> Result<Option<StepReport>> {
         self.report
             .as_ref()
             .map(|report| self.read(report))
             .transpose()
+    }
+
+    /// Queues the launches of a step again, on the inputs that are on the device already.
+    ///
+    /// Nothing is uploaded or downloaded; this is for timing. Does nothing before the first step.
+    ///
+    /// # Errors
+    /// As [`advance`](Self::advance).
+    pub fn repeat(&mut self) -> Result<()> {
+        if let Some(inputs) = self.inputs.take() {
+            let outcome = self.run_or_replay(&inputs, false);
+            self.inputs = Some(inputs);
+            outcome?;
+        }
+        Ok(())
     }
 
     fn read(&self, report: &DeviceReport) -> Result<StepReport> {
@@ -270,7 +299,7 @@ impl Trainer {
         Ok(outcome)
     }
 
-    /// Brings a step's inputs to the device, where those of the step before lay if they fit.
+    /// Uploads a step's inputs, into the tensors of the previous step if the shapes agree.
     fn place(&mut self, inputs: StepInputs<'_>) -> Result<DeviceInputs> {
         let config = self.discriminator.config();
         let size = config.output_size;
@@ -316,7 +345,7 @@ impl Trainer {
             (RealMaps::Kept(_), None) => {
                 return Err(Error::usage(
                     "--data",
-                    "the trainer keeps no data set on its device",
+                    "the trainer has no data set on its device",
                     "pass the values of the maps",
                 ));
             }
@@ -324,16 +353,18 @@ impl Trainer {
         Ok(placed)
     }
 
-    /// Queues one step, recorded or as it is.
+    /// Queues one step, as a recorded CUDA graph or kernel by kernel.
     fn run_or_replay(&mut self, inputs: &DeviceInputs, flip_labels: bool) -> Result<DeviceOutcome> {
+        self.was_replayed = false;
         if flip_labels {
             return self.run(inputs, true);
         }
-        if matches!(self.replay, Replay::Warm) {
-            self.replay = self.record(inputs);
+        if matches!(self.replay, Replay::Warm) && self.may_record {
+            self.replay = self.record(inputs)?;
         }
         if let Replay::Recorded(recording, outcome) = &self.replay {
             recording.replay()?;
+            self.was_replayed = true;
             return Ok((**outcome).clone());
         }
         let outcome = self.run(inputs, false)?;
@@ -343,8 +374,8 @@ impl Trainer {
         Ok(outcome)
     }
 
-    /// Records a step. A device that fails to, for want of memory say, goes on without.
-    fn record(&mut self, inputs: &DeviceInputs) -> Replay {
+    /// Records a step. If that fails, for example for lack of memory, steps continue kernel by kernel.
+    fn record(&mut self, inputs: &DeviceInputs) -> Result<Replay> {
         let backend = Arc::clone(&self.backend);
         let mut outcome = None;
         let recording = backend.record(&mut || {
@@ -356,17 +387,19 @@ impl Trainer {
                     other => cosmogan_engine::Error::Device(other.to_string()),
                 })
         });
-        match (recording, outcome) {
+        Ok(match (recording, outcome) {
             (Ok(Some(recording)), Some(outcome)) => Replay::Recorded(recording, Box::new(outcome)),
-            _ => Replay::Never,
-        }
+            (Ok(_), _) => Replay::Never(None),
+            (Err(lost @ cosmogan_engine::Error::DeviceLost(_)), _) => return Err(lost.into()),
+            (Err(error), _) => Replay::Never(Some(error.to_string())),
+        })
     }
 
-    /// One step: gradients at the present parameters, running statistics, Adam.
+    /// One step: gradients at the current parameters, running statistics, Adam.
     fn run(&mut self, inputs: &DeviceInputs, flip_labels: bool) -> Result<DeviceOutcome> {
         let (outcome, updates) =
             differentiate(&self.generator, &self.discriminator, inputs, flip_labels)?;
-        // Real maps first, then generated ones: the running statistics remember the order.
+        // Real maps first, then generated maps: running statistics depend on the order.
         self.discriminator.update_running(&updates.discriminator)?;
         self.generator.update_running(&updates.generator)?;
         let config = *self.generator.config();

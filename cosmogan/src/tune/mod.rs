@@ -1,8 +1,9 @@
-//! How matrix products are cut on this GPU: searched for by `cosmogan tune`, kept in a file, looked up by everything else.
+//! Tile configurations of GEMMs on this GPU: found by `cosmogan tune`, stored in a file, looked up by all other
+//! commands.
 //!
-//! A [`Subject`] is a product with operands of its own and what the oracle expects of it. [`search()`] times the candidates
-//! that compute it rightly. A [`Table`] holds what was found, on disk; [`lookup`] turns the user's table and the one that is
-//! shipped for an architecture into the [`Choices`](cosmogan_kernels::tuning::Choices) of a device.
+//! A [`Subject`] is a GEMM with its operands and the oracle's expected result. [`search()`] times the candidates that
+//! compute it correctly. A [`Table`] stores the results on disk; [`lookup`] reads it into the
+//! [`Choices`](cosmogan_kernels::tuning::Choices) of a device.
 
 pub mod lookup;
 mod problems;
@@ -10,7 +11,7 @@ mod search;
 mod subject;
 mod table;
 
-pub use problems::{convolution_shape, operand_of, problems_of, shape_of};
+pub use problems::problems_of;
 pub use search::{Found, Settings, search};
 pub use subject::Subject;
 pub use table::{Entry, Table, Time};

@@ -1,27 +1,27 @@
-//! The fastest way to cut a product, among those that compute it rightly.
+//! Search for the fastest tile configuration of a GEMM among those that compute it correctly.
 
 use std::sync::Arc;
 
 use cosmogan_engine::profile::Profiled;
-use cosmogan_kernels::tuning::{Choice, Choices, Origin, Problem};
+use cosmogan_kernels::tuning::{Choice, Choices, Problem};
 
 use super::subject::Subject;
 use crate::error::{Error, Result};
 use crate::profile::{median, noise};
 
-/// Passes before the first that counts.
+/// Warm-up passes, which are not timed.
 const WARM_UP: usize = 2;
-/// What is faster by less than this share is left alone, whatever the noise says.
+/// Smallest relative gain that counts, whatever the noise.
 const LEAST: f64 = 0.02;
-/// Standard deviations of both times that make a difference.
+/// Smallest gain that counts, in combined standard deviations of both times.
 const DEVIATIONS: f64 = 3.0;
 
-/// How thorough a search is.
+/// Settings of a search.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
-    /// Passes that are timed of every candidate.
+    /// Timed passes per candidate.
     pub repeats: usize,
-    /// Elements of every candidate's result that are compared with the oracle.
+    /// Elements of each candidate's result that are compared with the oracle.
     pub sample: usize,
 }
 
@@ -34,7 +34,7 @@ impl Default for Settings {
     }
 }
 
-/// Seconds, and their scatter as a share.
+/// Median time and its relative standard deviation.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Timed {
     seconds: f64,
@@ -42,7 +42,7 @@ struct Timed {
 }
 
 impl Timed {
-    /// Whether this is faster by more than noise explains.
+    /// Whether this is faster beyond noise.
     fn beats(self, other: Self) -> bool {
         let scatter = (self.noise * self.seconds).hypot(other.noise * other.seconds);
         let gain = other.seconds - self.seconds;
@@ -50,43 +50,45 @@ impl Timed {
     }
 }
 
-/// What a search found.
+/// Result of a search.
 #[derive(Clone, Debug)]
 pub struct Found {
-    /// The fastest, or the default.
+    /// The fastest tile configuration, or the default.
     pub choice: Choice,
-    /// What it takes.
+    /// Its median time.
     pub seconds: f64,
-    /// Its scatter, as a share.
+    /// Relative standard deviation of its time.
     pub noise: f64,
-    /// What the default takes.
+    /// Median time of the default.
     pub default_seconds: f64,
-    /// Candidates that were timed, the default among them.
+    /// Number of timed candidates, including the default.
     pub timed: usize,
-    /// Candidates that were not timed, and why.
+    /// Rejected candidates, and why.
     pub refused: Vec<(Choice, String)>,
 }
 
-/// A search under way.
+/// A search in progress.
 struct Search<'a> {
     problem: Problem,
     device: &'a Profiled,
     settings: Settings,
     stop: &'a dyn Fn() -> bool,
     subject: Subject,
-    /// What the default computes.
+    /// The result of the default.
     reference: Vec<f32>,
     timed: usize,
     refused: Vec<(Choice, String)>,
 }
 
-/// Times every candidate for `problem` that computes it within the oracle's bounds, and with the bits of the default where no
-/// sum changes its order. Tiles are tried first, then orders of the best one, then slices. What is returned has beaten the
-/// default twice, by more than noise, or is the default; nothing is returned where `stop` says, before the first and before
-/// every other candidate, that nobody waits for it any more.
+/// Finds the fastest tile configuration for `problem`.
+///
+/// A candidate is timed only if its result is within the oracle's bounds and, if no sum changes its order, has the same
+/// bits as the default's. Tiles are tried first, then block orders of the best tile, then split-K slices. The result
+/// has beaten the default twice, beyond noise, or is the default. `stop` is asked before every candidate; if it returns
+/// true, the search ends and returns `None`.
 ///
 /// # Errors
-/// Where the device fails, or the default is wrong.
+/// If the device fails, or the default computes a wrong result.
 pub fn search(
     problem: &Problem,
     device: &Profiled,
@@ -100,10 +102,10 @@ pub fn search(
     let mut subject = Subject::new(problem, device, settings.sample)?;
     let (reference, error) = subject.check(&device.with_choices(only(problem, &default)?))?;
     if error > 1.0 {
-        return Err(Error::CheckFailed(format!(
-            "{} at {}: the default is off by {error} bounds, so that times mean nothing; run cosmogan verify, and report this as a bug",
+        return Err(Error::check_failed(format!(
+            "{} at {}: the default is off by {error} times its bound, so that times mean nothing; run cosmogan verify, and report this as a bug",
             problem.product.name(),
-            super::table::shape_text(&problem.shape)
+            super::problems::shape_text(&problem.shape)
         )));
     }
     let mut search = Search {
@@ -120,7 +122,7 @@ pub fn search(
         return Ok(None);
     };
 
-    // The winner meets the default once more, on a device that is as warm for both.
+    // Time the winner and the default again, one after the other, so that the device is equally warm for both.
     let of_default = search.time(&default)?;
     let (choice, time) = if best == default {
         (default, of_default)
@@ -142,17 +144,17 @@ pub fn search(
     }))
 }
 
-/// A table with nothing in it but one choice.
+/// Tile configurations with a single entry.
 fn only(problem: &Problem, choice: &Choice) -> Result<Arc<Choices>> {
     let mut choices = Choices::default();
     choices
-        .insert(*problem, *choice, Origin::Measured)
-        .map_err(Error::CheckFailed)?;
+        .insert(*problem, *choice)
+        .map_err(Error::check_failed)?;
     Ok(Arc::new(choices))
 }
 
 impl Search<'_> {
-    /// The fastest choice by one turn of each candidate; nothing where the search is stopped.
+    /// The fastest candidate by one measurement each; `None` if the search is stopped.
     fn winner(&mut self, default: Choice) -> Result<Option<Choice>> {
         let problem = self.problem;
         let tiles = problem.tiles().into_iter().skip(1);
@@ -168,7 +170,7 @@ impl Search<'_> {
         self.best(best, splits.map(|slices| Choice { slices, ..best }))
     }
 
-    /// The fastest of `candidates` that are right, if it beats `incumbent`; `incumbent` otherwise; nothing where the search is
+    /// The fastest of the correct `candidates` if it beats `incumbent`, else `incumbent`; `None` if the search is
     /// stopped.
     fn best(
         &mut self,
@@ -202,25 +204,25 @@ impl Search<'_> {
         }))
     }
 
-    /// Why a candidate must not win, if there is a reason.
+    /// Checks a candidate's result; the error says why it is rejected.
     fn verify(&mut self, candidate: &Choice) -> std::result::Result<(), String> {
         let choices = only(&self.problem, candidate).map_err(|error| error.to_string())?;
         let outcome = self.subject.check(&self.device.with_choices(choices));
         let (values, error) = outcome.map_err(|error| error.to_string())?;
         if error > 1.0 {
-            return Err(format!("off by {error:.3} bounds"));
+            return Err(format!("its error is {error:.3} times its bound"));
         }
         let default = self.problem.default_choice();
         let is_same = |(a, b): (&f32, &f32)| a.to_bits() == b.to_bits();
         if self.problem.has_same_bits(candidate, &default)
             && !values.iter().zip(&self.reference).all(is_same)
         {
-            return Err("other bits than the default's".to_owned());
+            return Err("its bits differ from the default's".to_owned());
         }
         Ok(())
     }
 
-    /// Seconds of a choice by the device's clock; packing operands is not part of it, adding shares is.
+    /// Times a choice by the device's clock, without packing of operands, with the addition of split-K slices.
     fn time(&mut self, choice: &Choice) -> Result<Timed> {
         let device = self.device.with_choices(only(&self.problem, choice)?);
         let mut passes = Vec::new();
@@ -253,7 +255,7 @@ mod tests {
         let timed = |seconds, noise| Timed { seconds, noise };
         assert!(timed(0.9, 0.01).beats(timed(1.0, 0.01)));
         assert!(!timed(0.9, 0.03).beats(timed(1.0, 0.03)));
-        // A hair is not worth another kernel.
+        // A gain of 1 % does not count, even without noise.
         assert!(!timed(0.99, 0.0).beats(timed(1.0, 0.0)));
         assert!(!timed(1.0, 0.0).beats(timed(1.0, 0.0)));
     }

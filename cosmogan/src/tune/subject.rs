@@ -1,39 +1,37 @@
-//! A product with operands of its own, and what must come out of it.
+//! A GEMM with its operands and the oracle's expected result.
 
 use cosmogan_engine::backend::{Backend, Epilogue};
 use cosmogan_engine::{ConvGeometry, ConvProduct, Shape, Tensor};
-use cosmogan_kernels::pack::Operand;
-use cosmogan_kernels::tuning::{Problem, Product};
+use cosmogan_kernels::Precision;
+use cosmogan_kernels::tuning::Problem;
 use cosmogan_oracle::{Arithmetic, Case, Expected, Operator};
 
-use super::problems::{convolution_of, geometry_of};
 use crate::error::{Error, Result};
 
-/// A product, ready to run on a device and all that share its memory.
+/// A GEMM with operands on a device; it runs on any backend that shares the device's memory.
 #[derive(Debug)]
 pub struct Subject {
-    product: Product,
+    product: ConvProduct,
     geometry: ConvGeometry,
     left: Tensor,
     right: Tensor,
     result: Tensor,
-    /// Mean and variance of the result's channels, where a training step has the product take them.
+    /// Mean and variance of the result's channels, if the GEMM computes them in its epilogue in a training step.
     statistics: Option<[Tensor; 2]>,
     expected: Expected,
 }
 
 impl Subject {
-    /// A problem with random operands; of its result at most `most` elements are computed by the oracle, at the problem's own
-    /// shape.
+    /// Prepares `problem` with random operands. The oracle computes at most `most` elements of its result.
     ///
     /// # Errors
-    /// Where the device has no room.
+    /// If the device is out of memory.
     pub fn new(problem: &Problem, backend: &dyn Backend, most: usize) -> Result<Self> {
-        let convolution = convolution_of(&problem.shape);
+        let convolution = cosmogan_conformance::convolution_of(&problem.shape);
         let arithmetic = match problem.operand {
-            Operand::F32 => Arithmetic::f32(),
-            Operand::Tf32 => Arithmetic::tf32(),
-            Operand::Bf16 => Arithmetic::bf16(),
+            Precision::F32 => Arithmetic::f32(),
+            Precision::Tf32 => Arithmetic::tf32(),
+            Precision::Bf16 => Arithmetic::bf16(),
         };
         let seed = 1;
         let case = Case {
@@ -48,38 +46,38 @@ impl Subject {
                 .expect("a convolution has x, weight and dy")
         };
         let [(left, right), dims] = match problem.product {
-            Product::Fprop => [("x", "weight"), ("dy", "y")],
-            Product::Dgrad => [("dy", "weight"), ("x", "dx")],
-            Product::Wgrad => [("x", "dy"), ("weight", "dweight")],
+            ConvProduct::Fprop => [("x", "weight"), ("dy", "y")],
+            ConvProduct::Dgrad => [("dy", "weight"), ("x", "dx")],
+            ConvProduct::Wgrad => [("x", "dy"), ("weight", "dweight")],
         };
         let (left, right) = (named(left), named(right));
         let dims = (&named(dims.0).dims, dims.1);
         let (a, b) = (&left.values, &right.values);
         let expected = Expected::evaluate(dims.1, dims.0, most, seed, |element| {
             match problem.product {
-                Product::Fprop => convolution.fprop(a, b, element, &arithmetic),
-                Product::Dgrad => convolution.dgrad(a, b, element, &arithmetic),
-                Product::Wgrad => convolution.wgrad(a, b, element, &arithmetic),
+                ConvProduct::Fprop => convolution.fprop(a, b, element, &arithmetic),
+                ConvProduct::Dgrad => convolution.dgrad(a, b, element, &arithmetic),
+                ConvProduct::Wgrad => convolution.wgrad(a, b, element, &arithmetic),
             }
         });
         let upload = |operand: &cosmogan_oracle::Operand| {
-            // The oracle's operands are exactly representable.
+            // The oracle's operands are exactly representable in f32.
             let values: Vec<f32> = operand.values.iter().map(|&value| value as f32).collect();
             backend.upload(Shape::from(&operand.dims[..]), &values)
         };
-        let geometry = geometry_of(&problem.shape);
+        let geometry = ConvGeometry::from(&problem.shape);
         let takes_statistics = match problem.product {
-            Product::Fprop => {
+            ConvProduct::Fprop => {
                 backend
                     .conv_fusion(ConvProduct::Fprop, &geometry)
                     .statistics
             }
-            Product::Dgrad => {
+            ConvProduct::Dgrad => {
                 backend
                     .conv_fusion(ConvProduct::Dgrad, &geometry)
                     .statistics
             }
-            Product::Wgrad => false,
+            ConvProduct::Wgrad => false,
         };
         let channels = dims.0.last().copied().unwrap_or(1);
         let vector = || backend.empty(Shape::from([channels]));
@@ -95,10 +93,10 @@ impl Subject {
         })
     }
 
-    /// Computes it once.
+    /// Runs the GEMM once.
     ///
     /// # Errors
-    /// Where the device fails.
+    /// If the device fails.
     pub fn run(&mut self, backend: &dyn Backend) -> Result<()> {
         let Self {
             geometry,
@@ -113,17 +111,19 @@ impl Subject {
             Some([mean, variance]) => Epilogue::Statistics { mean, variance },
         };
         Ok(match self.product {
-            Product::Fprop => backend.conv_fprop(geometry, left, right, None, epilogue, result),
-            Product::Dgrad => backend.conv_dgrad(geometry, left, right, None, epilogue, result),
-            Product::Wgrad => backend.conv_wgrad(geometry, left, right, result),
+            ConvProduct::Fprop => backend.conv_fprop(geometry, left, right, None, epilogue, result),
+            ConvProduct::Dgrad => backend.conv_dgrad(geometry, left, right, None, epilogue, result),
+            ConvProduct::Wgrad => backend.conv_wgrad(geometry, left, right, result),
         }?)
     }
 
-    /// Computes it into memory full of NaN: every element, those of statistics behind the others, and the largest error of
-    /// those that the oracle knows, in units of its bound.
+    /// Runs the GEMM into memory poisoned with NaN.
+    ///
+    /// Returns all elements, followed by the statistics, and the largest error of the elements that the oracle
+    /// computed, in units of the bound.
     ///
     /// # Errors
-    /// Where the device fails.
+    /// If the device fails.
     pub fn check(&mut self, backend: &dyn Backend) -> Result<(Vec<f32>, f64)> {
         let outputs = std::iter::once(&mut self.result).chain(self.statistics.iter_mut().flatten());
         for output in outputs {
@@ -136,7 +136,7 @@ impl Subject {
         for vector in self.statistics.iter().flatten() {
             values.extend(backend.download(vector)?);
         }
-        // An element that nobody wrote, and that the oracle's sample leaves out.
+        // Also catches unwritten elements outside the oracle's sample.
         let error = if values.iter().any(|value| value.is_nan()) {
             f64::INFINITY
         } else {

@@ -1,4 +1,4 @@
-//! What was chosen, as a file that people read: one line for each product.
+//! The tuning table: a readable JSON file with one line per GEMM.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -7,47 +7,47 @@ use std::str::FromStr;
 use cosmogan_engine::backend::cache::Cache;
 use cosmogan_engine::backend::launch::Gpu;
 use cosmogan_engine::profile::{Extents, Kind, Operator};
+use cosmogan_kernels::ConvProduct;
+use cosmogan_kernels::Precision;
 use cosmogan_kernels::convolution::ConvShape;
-use cosmogan_kernels::pack::Operand;
-use cosmogan_kernels::tuning::{Choice, Choices, Origin, Problem, Product, Tile};
-use cosmogan_kernels::{HEADERS, MANIFEST, Tier, source};
+use cosmogan_kernels::tuning::{Choice, Choices, Problem, Tile};
+use cosmogan_kernels::{MANIFEST, Sources, Tier};
 use serde::{Deserialize, Serialize};
 
-use super::problems::{geometry_of, shape_of};
+use super::problems::shape_text;
 use super::search::Found;
 use crate::error::{Error, Result};
 use crate::files::{sha256, write_atomically};
 
-/// The number of the form.
+/// Version of the file format.
 const FORMAT: u32 = 1;
 
-/// Choices with where they come from.
+/// A tuning table: measured tile configurations.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Table {
     format: u32,
-    /// Who chose, in words.
+    /// Description of the origin.
     origin: String,
-    /// What was measured on; absent where nothing was.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    measured: Option<Conditions>,
+    /// Conditions of the measurement.
+    measured: Conditions,
     entries: Vec<Entry>,
 }
 
-/// What times hold for.
+/// Conditions under which times were measured.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Conditions {
     gpu: String,
     capability: i32,
     driver: [i32; 2],
-    /// Of this program.
+    /// Version of this program.
     version: String,
-    /// A hash of the sources of all products.
+    /// Hash of the sources of all GEMM kernels.
     kernels: String,
 }
 
-/// One product, and how it is cut.
+/// One GEMM and its tile configuration.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Entry {
@@ -59,19 +59,18 @@ pub struct Entry {
     stages: usize,
     band: usize,
     slices: usize,
-    /// Of a search; absent where nothing was measured.
-    #[serde(flatten, skip_serializing_if = "Option::is_none")]
-    time: Option<Time>,
+    #[serde(flatten)]
+    time: Time,
 }
 
-/// What a search measured.
+/// Times measured by a search.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Time {
-    /// Of the choice.
+    /// Median time of the tile configuration.
     pub seconds: f64,
-    /// Their scatter, as a share.
+    /// Its relative standard deviation.
     pub noise: f64,
-    /// Of the default.
+    /// Median time of the default.
     pub default_seconds: f64,
 }
 
@@ -82,11 +81,12 @@ impl Conditions {
             capability: gpu.capability,
             driver: gpu.driver,
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            kernels: hash_of_products(),
+            // Of sources that cannot be read no kernel can be compiled; an empty hash matches no table.
+            kernels: Sources::current().map_or_else(|_| String::new(), hash_of_products),
         }
     }
 
-    /// Why what holds here does not hold there, if so.
+    /// The reason why times measured under these conditions do not hold under those of `here`, if any.
     fn differ(&self, here: &Self) -> Option<String> {
         if (&self.gpu, self.capability) != (&here.gpu, here.capability) {
             return Some(format!(
@@ -113,11 +113,11 @@ impl Conditions {
 }
 
 impl Entry {
-    /// What was chosen for a problem.
-    pub fn new(problem: &Problem, choice: &Choice, time: Option<Time>) -> Self {
+    /// The entry of a problem.
+    pub fn new(problem: &Problem, choice: &Choice, time: Time) -> Self {
         Self {
             product: problem.product.name().to_owned(),
-            operand: operand_name(problem.operand).to_owned(),
+            operand: problem.operand.to_string(),
             tier: tier_name(problem.tier).to_owned(),
             shape: shape_text(&problem.shape),
             tile: [choice.tile.rows, choice.tile.columns],
@@ -128,17 +128,17 @@ impl Entry {
         }
     }
 
-    /// The problem, and what was chosen for it.
+    /// Parses the problem and its tile configuration.
     fn read(&self) -> std::result::Result<(Problem, Choice), String> {
         let unknown = |what: &str, name: &str| format!("there is no {what} `{name}`");
-        let product = Product::ALL
+        let product = ConvProduct::ALL
             .into_iter()
             .find(|product| product.name() == self.product)
             .ok_or_else(|| unknown("product", &self.product))?;
-        let operand = [Operand::F32, Operand::Tf32, Operand::Bf16]
-            .into_iter()
-            .find(|operand| operand_name(*operand) == self.operand)
-            .ok_or_else(|| unknown("operand", &self.operand))?;
+        let operand: Precision = self
+            .operand
+            .parse()
+            .map_err(|_| unknown("operand", &self.operand))?;
         let tier = [Tier::Tiled, Tier::Hopper]
             .into_iter()
             .find(|tier| tier_name(*tier) == self.tier)
@@ -160,36 +160,28 @@ impl Entry {
 }
 
 impl Table {
-    /// Nothing yet, for searches on `gpu`.
+    /// An empty table for searches on `gpu`.
     pub fn on(gpu: &Gpu) -> Self {
         Self {
             format: FORMAT,
             origin: "measured by cosmogan tune".to_owned(),
-            measured: Some(Conditions::of(gpu)),
+            measured: Conditions::of(gpu),
             entries: Vec::new(),
         }
     }
 
-    /// Nothing yet, for what is chosen without measuring.
-    pub fn unmeasured(origin: String) -> Self {
-        Self {
-            format: FORMAT,
-            origin,
-            measured: None,
-            entries: Vec::new(),
-        }
-    }
-
-    /// Where the user's table of a GPU is kept.
+    /// The path of the user's table for a GPU.
     ///
     /// # Errors
-    /// Where there is no folder for it.
+    /// If there is no cache folder.
     pub fn path(gpu: &Gpu) -> Result<PathBuf> {
         let cache = Cache::of_user();
         let folder = cache.folder().ok_or_else(|| {
             let problem = cache.probe().unwrap_or_default();
             let (problem, remedy) = problem.split_once("; ").unwrap_or((&problem, ""));
-            Error::CheckFailed(format!("choices cannot be kept: {problem}; {remedy}"))
+            Error::check_failed(format!(
+                "tile configurations cannot be stored: {problem}; {remedy}"
+            ))
         })?;
         let plain = |letter: char| letter.is_ascii_alphanumeric().then_some(letter);
         let name: String = gpu
@@ -201,10 +193,10 @@ impl Table {
         Ok(folder.join(format!("tuning-{name}-sm_{}.json", gpu.capability)))
     }
 
-    /// The user's table of a GPU; `None` where there is no file.
+    /// Reads the user's table for a GPU; `None` if there is no file.
     ///
     /// # Errors
-    /// Where there is one that cannot be used for this GPU: what is wrong with it.
+    /// If the table cannot be used for this GPU; the error says why.
     pub fn read(path: &Path, gpu: &Gpu) -> std::result::Result<Option<Self>, String> {
         let text = match std::fs::read_to_string(path) {
             Ok(text) => text,
@@ -212,38 +204,33 @@ impl Table {
             Err(error) => return Err(format!("cannot be read: {error}")),
         };
         let table: Self = text.parse()?;
-        match &table.measured {
-            None => Err("holds nothing measured".to_owned()),
-            Some(measured) => match measured.differ(&Conditions::of(gpu)) {
-                Some(problem) => Err(problem),
-                None => Ok(Some(table)),
-            },
+        match table.measured.differ(&Conditions::of(gpu)) {
+            Some(problem) => Err(problem),
+            None => Ok(Some(table)),
         }
     }
 
-    /// Writes it, whole or not at all.
+    /// Writes the table atomically.
     ///
     /// # Errors
-    /// Where the file cannot be written.
+    /// If the file cannot be written.
     pub fn write(&self, path: &Path) -> Result<()> {
-        write_atomically(path, self.text()?.as_bytes())
+        Ok(write_atomically(path, self.text()?.as_bytes())?)
     }
 
-    /// As it stands in a file.
+    /// The text of the file.
     ///
     /// # Errors
-    /// None that a user could cause.
+    /// None that a user can cause.
     pub fn text(&self) -> Result<String> {
         let json = |value: serde_json::Result<String>| {
-            value.map_err(|error| Error::CheckFailed(format!("{error}; report this as a bug")))
+            value.map_err(|error| Error::check_failed(format!("{error}; report this as a bug")))
         };
         let mut lines = vec![format!("  \"format\": {}", self.format)];
         let origin = json(serde_json::to_string(&self.origin))?;
         lines.push(format!("  \"origin\": {origin}"));
-        if let Some(measured) = &self.measured {
-            let measured = json(serde_json::to_string(measured))?;
-            lines.push(format!("  \"measured\": {measured}"));
-        }
+        let measured = json(serde_json::to_string(&self.measured))?;
+        lines.push(format!("  \"measured\": {measured}"));
         let entries: Vec<String> = self
             .entries
             .iter()
@@ -253,7 +240,7 @@ impl Table {
         Ok(format!("{{\n{}\n}}\n", lines.join(",\n")))
     }
 
-    /// Adds a line, in the place of an older one about the same.
+    /// Adds an entry, replacing an older one of the same problem.
     pub fn set(&mut self, entry: Entry) {
         let key = |entry: &Entry| {
             let Entry {
@@ -269,21 +256,17 @@ impl Table {
         self.entries.push(entry);
     }
 
-    /// Whether there is a line about a problem.
+    /// Whether there is an entry for a problem.
     pub fn has(&self, problem: &Problem) -> bool {
         let mut all = self.entries.iter();
         all.any(|entry| entry.read().is_ok_and(|(known, _)| known == *problem))
     }
 
-    /// Adds all lines to `choices`.
+    /// Adds all entries to `choices`.
     pub(super) fn add_to(&self, choices: &mut Choices) -> std::result::Result<(), String> {
-        let origin = match self.measured {
-            Some(_) => Origin::Measured,
-            None => Origin::Model,
-        };
         for entry in &self.entries {
             let (problem, choice) = entry.read()?;
-            choices.insert(problem, choice, origin)?;
+            choices.insert(problem, choice)?;
         }
         Ok(())
     }
@@ -292,10 +275,10 @@ impl Table {
 impl FromStr for Table {
     type Err = String;
 
-    /// Of a text that is not one, what is wrong.
+    /// Parses and checks a table; the error says what is wrong.
     fn from_str(text: &str) -> std::result::Result<Self, String> {
         let table: Self = serde_json::from_str(text)
-            .map_err(|error| format!("is no table of choices: {error}"))?;
+            .map_err(|error| format!("is not a tuning table: {error}"))?;
         if table.format != FORMAT {
             return Err(format!(
                 "has format {}, and this version reads {FORMAT}",
@@ -305,7 +288,7 @@ impl FromStr for Table {
         let mut checked = Choices::default();
         table
             .add_to(&mut checked)
-            .map_err(|problem| format!("holds what cannot be: {problem}"))?;
+            .map_err(|problem| format!("has an invalid entry: {problem}"))?;
         Ok(table)
     }
 }
@@ -320,14 +303,6 @@ impl From<&Found> for Time {
     }
 }
 
-pub(super) fn operand_name(operand: Operand) -> &'static str {
-    match operand {
-        Operand::F32 => "f32",
-        Operand::Tf32 => "tf32",
-        Operand::Bf16 => "bf16",
-    }
-}
-
 fn tier_name(tier: Tier) -> &'static str {
     match tier {
         Tier::Plain => "plain",
@@ -336,28 +311,52 @@ fn tier_name(tier: Tier) -> &'static str {
     }
 }
 
-/// A shape in the words of `--shape`.
-pub(super) fn shape_text(shape: &ConvShape) -> String {
-    Extents::Convolution(geometry_of(shape)).to_string()
-}
-
 fn shape_from(text: &str) -> std::result::Result<ConvShape, String> {
     match Operator::of_kind(Kind::Fprop, text)?.extents {
-        Extents::Convolution(geometry) => Ok(shape_of(&geometry)),
-        _ => Err(format!("`{text}` is no convolution")),
+        Extents::Convolution(geometry) => Ok((&geometry).into()),
+        _ => Err(format!("`{text}` is not a convolution")),
     }
 }
 
-/// What the products are compiled from.
-fn hash_of_products() -> String {
+/// Hash of the sources that GEMM kernels are compiled from.
+fn hash_of_products(sources: &Sources) -> String {
     let mut text = String::new();
     let tiled = MANIFEST
         .iter()
         .filter(|kernel| kernel.tier != Tier::Plain)
-        .map(|kernel| (kernel.source, source(kernel.source)));
-    for (name, contents) in HEADERS.iter().copied().chain(tiled) {
+        .map(|kernel| (kernel.source, sources.family(kernel.source)));
+    for (name, contents) in sources.headers().chain(tiled) {
         text.push_str(name);
         text.push_str(contents);
     }
     sha256(text.as_bytes())[..16].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
+
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn an_edited_source_changes_the_hash() {
+        let folder = tempfile::tempdir().unwrap();
+        let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("../kernels/cuda");
+        for entry in fs::read_dir(sources).unwrap() {
+            let entry = entry.unwrap();
+            fs::copy(entry.path(), folder.path().join(entry.file_name())).unwrap();
+        }
+        let here = || hash_of_products(&Sources::read(folder.path()).unwrap());
+        let built_in = hash_of_products(&Sources::built_in());
+        assert_eq!(here(), built_in);
+        for (name, changes) in [("adam.cu", false), ("pipeline.cuh", true)] {
+            let path = folder.path().join(name);
+            let text = fs::read_to_string(&path).unwrap();
+            fs::write(&path, format!("{text}\n")).unwrap();
+            assert_eq!(here() != built_in, changes, "{name}");
+        }
+    }
 }

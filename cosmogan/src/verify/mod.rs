@@ -1,17 +1,23 @@
-//! Every operator against the oracle, every model against a reference.
+//! Verifies every operator against the oracle, and models against reference sets.
 
-pub mod conformance;
+pub mod isolation;
+mod process;
+mod record;
 pub mod reference;
+pub mod session;
 mod table;
 
-pub use table::{Check, print_table};
+pub use process::end_with_parent;
+pub use record::{Outcome, Record};
+pub use table::print_table;
 
+pub use cosmogan_conformance::Check;
 use cosmogan_oracle::Case;
 use cosmogan_oracle::cases::Model;
 
 use crate::model::ModelConfig;
 
-/// Every operator of a model at its own shapes, for a batch of `batch` maps.
+/// Cases of every operator of a model at its own shapes, for a batch of `batch` maps.
 pub fn model_cases(config: &ModelConfig, batch: usize, seed: u64) -> Vec<Case> {
     let model = Model {
         output_size: config.output_size,

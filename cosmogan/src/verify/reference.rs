@@ -1,8 +1,9 @@
-//! Reference sets: recorded inputs, outputs and training steps of another implementation, replayed here.
+//! Reference sets: recorded inputs, outputs and training steps of another implementation, repeated by this engine.
 //!
 //! A set is a group of files with one prefix: `PREFIX_generator0.safetensors`, `PREFIX_discriminator0.safetensors`,
 //! `PREFIX_data.npy`, `PREFIX_latents.npy`, `PREFIX_forward.safetensors`, `PREFIX_train.safetensors`.
 
+use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,19 +24,21 @@ use crate::train::{RealMaps, StepInputs, Trainer};
 
 /// ‖computed − reference‖ / ‖reference‖ of a forward pass.
 const FORWARD_LIMIT: f64 = 1e-5;
-/// Relative error of the first step's losses, and of the later ones'.
+/// Relative error of the losses: of the first step, and of later steps.
 const LOSS_LIMITS: [f64; 2] = [1e-5, 1e-4];
 /// ‖computed − reference‖ / ‖reference‖ of a gradient.
 const GRADIENT_LIMIT: f64 = 1e-4;
 /// ‖computed − reference‖ / ‖reference‖ of running statistics.
 const RUNNING_LIMIT: f64 = 1e-3;
-/// A parameter counts as off when it differs by more than this share of its tensor's root-mean-square update.
+/// A parameter is off if it differs by more than this fraction of its tensor's root-mean-square update.
 const UPDATE_SHARE: f64 = 0.05;
-/// The share of parameters that may be off. Adam divides by √v̂, so that rounding in a gradient that is almost zero
-/// becomes a visible difference.
+/// Fraction of parameters that may be off. Adam divides by √v̂, so rounding in a gradient that is almost zero makes a
+/// visible difference.
 const PARAMETER_LIMIT: f64 = 1e-3;
-/// A bias that batch normalisation cancels has a gradient of exactly zero and stays where it is; a reference that
-/// computes that gradient moves it by rounding alone. The distance is counted in learning rates.
+/// Largest difference, in learning rates, of a bias that batch normalisation cancels.
+///
+/// Its gradient is exactly zero here, so it never changes. A reference that computes this gradient changes the bias by
+/// rounding errors.
 const INEFFECTIVE_BIAS_LIMIT: f64 = 1e-3;
 
 /// One reference set.
@@ -45,7 +48,7 @@ pub struct ReferenceSet {
     prefix: String,
 }
 
-/// A named tensor that this engine computed, in the reference's layout.
+/// A named tensor computed by this engine, in the layout of the reference.
 #[derive(Debug)]
 struct Computed {
     name: String,
@@ -53,13 +56,13 @@ struct Computed {
     values: Vec<f32>,
 }
 
-/// The sets in `folder`, by prefix.
+/// Finds the reference sets in `folder`, ordered by prefix.
 ///
 /// # Errors
-/// Where the folder cannot be read or holds no set.
+/// If the folder cannot be read or contains no set.
 pub fn find(folder: &Path) -> Result<Vec<ReferenceSet>> {
     let entries = fs::read_dir(folder)
-        .map_err(|error| Error::file(folder, error, "name a folder with reference sets"))?;
+        .map_err(|error| Error::file(folder, error, "give a folder with reference sets"))?;
     let mut prefixes: Vec<String> = entries
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
         .filter_map(|name| Some(name.strip_suffix("_generator0.safetensors")?.to_owned()))
@@ -68,8 +71,8 @@ pub fn find(folder: &Path) -> Result<Vec<ReferenceSet>> {
     if prefixes.is_empty() {
         return Err(Error::file(
             folder,
-            "holds no reference set",
-            "name a folder with PREFIX_generator0.safetensors and the files that belong to it",
+            "contains no reference set",
+            "give a folder with PREFIX_generator0.safetensors and the other files of its set",
         ));
     }
     Ok(prefixes
@@ -81,12 +84,25 @@ pub fn find(folder: &Path) -> Result<Vec<ReferenceSet>> {
         .collect())
 }
 
+impl fmt::Display for ReferenceSet {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}", self.prefix)
+    }
+}
+
 impl ReferenceSet {
-    /// Replays the set on `backend` and compares; `dump` names a folder for what was computed.
+    /// Repeats the set on `backend` and compares the results.
+    ///
+    /// The computed tensors are written to the folder `dump`, if given. Checks made before an error are kept.
     ///
     /// # Errors
-    /// Where a file is missing, damaged or does not fit the others, or the dump cannot be written.
-    pub fn check(&self, backend: &Arc<dyn Backend>, dump: Option<&Path>) -> Result<Vec<Check>> {
+    /// If a file is missing, damaged or does not fit the others, the device fails, or the dump cannot be written.
+    pub fn check(
+        &self,
+        backend: &Arc<dyn Backend>,
+        dump: Option<&Path>,
+        checks: &mut Vec<Check>,
+    ) -> Result<()> {
         let load = |part: &str, kind| weights::load(&self.file(part), kind, backend);
         let generator = load("generator0.safetensors", NetworkKind::Generator)?;
         let discriminator = load("discriminator0.safetensors", NetworkKind::Discriminator)?;
@@ -97,9 +113,12 @@ impl ReferenceSet {
         let flips = flips(&train, &train_path)?;
         let [data, latents] = self.inputs(&generator, flips.len())?;
 
-        let mut checks = Vec::new();
         let first = (&data[0][..], &latents[0][..]);
-        let forward = self.forward(&generator, &discriminator, first, &mut checks)?;
+        let forward = self.forward(&generator, &discriminator, first, checks)?;
+        let config = generator.config().to_json();
+        if let Some(folder) = dump {
+            self.dump(folder, "forward", &forward, &config)?;
+        }
 
         let training: TrainingConfig = Preset::Paper.training();
         let mut trainer = Trainer::new(generator, discriminator, training.adam())?;
@@ -127,11 +146,9 @@ impl ReferenceSet {
             dumped.extend(computed);
         }
         if let Some(folder) = dump {
-            let config = trainer.generator().config().to_json();
-            self.dump(folder, "forward", &forward, &config)?;
             self.dump(folder, "train", &dumped, &config)?;
         }
-        Ok(checks)
+        Ok(())
     }
 
     fn file(&self, part: &str) -> PathBuf {
@@ -148,7 +165,7 @@ impl ReferenceSet {
             return Err(Error::file(
                 &path,
                 format!(
-                    "{} maps of {}×{} do not make {steps} batches of {size}×{size}",
+                    "{} maps of {}×{} cannot be divided into {steps} batches of {size}×{size}",
                     data.count(),
                     data.height(),
                     data.width(),
@@ -241,7 +258,7 @@ impl ReferenceSet {
         trainer: &Trainer,
         gradients: &[Computed],
     ) -> Result<Check> {
-        // Beside a gradient that is exactly zero, the reference's rounding has no relative error to speak of.
+        // Gradients that are exactly zero are excluded: no relative error of the reference's rounding is defined there.
         let computed = specifications(trainer)
             .filter(|(_, tensor)| tensor.role.is_parameter())
             .zip(gradients)
@@ -322,19 +339,19 @@ impl ReferenceSet {
     }
 }
 
-/// Which steps had flipped labels: as many entries as there are steps.
+/// For each step, whether its labels were flipped.
 fn flips(train: &TensorFile<'_>, path: &Path) -> Result<Vec<bool>> {
     let json = train.metadata("flips").unwrap_or_default();
     serde_json::from_str(json).map_err(|error| {
         Error::file(
             path,
-            format!("metadata `flips` does not list the steps: {error}"),
+            format!("metadata `flips` cannot be read: {error}"),
             "record it as a JSON array of booleans",
         )
     })
 }
 
-/// Logits of maps in either mode.
+/// Computes the logits of maps.
 fn logits(network: &Network, maps: &[f32], mode: Mode) -> Result<Vec<f32>> {
     let backend = network.backend();
     let config = network.config();
@@ -362,7 +379,7 @@ fn losses(step: usize, outcome: &StepOutcome) -> Vec<Computed> {
     .collect()
 }
 
-/// Both networks' tensors in order, beside their network.
+/// The tensors of both networks in order, each with its network.
 fn specifications(
     trainer: &Trainer,
 ) -> impl Iterator<Item = (&Network, &crate::model::TensorSpecification)> {
@@ -376,7 +393,7 @@ fn specifications(
         })
 }
 
-/// Gradients of all parameters; those that are zero by construction are given as zeros.
+/// Gradients of all parameters; those that are zero by construction are included as zeros.
 fn gradients(trainer: &Trainer, step: usize, outcome: &StepOutcome) -> Result<Vec<Computed>> {
     let mut generator = outcome.generator_gradients.iter();
     let mut discriminator = outcome.discriminator_gradients.iter();
@@ -404,7 +421,7 @@ fn gradients(trainer: &Trainer, step: usize, outcome: &StepOutcome) -> Result<Ve
         .collect()
 }
 
-/// All tensors of both networks, named as after `step`.
+/// All tensors of both networks, with the names that they have after `step`.
 fn state(trainer: &Trainer, step: usize) -> Result<Vec<Computed>> {
     let mut all = Vec::new();
     for network in [trainer.generator(), trainer.discriminator()] {
@@ -426,7 +443,7 @@ fn parameters(trainer: &Trainer) -> Result<Vec<Vec<f32>>> {
         .collect())
 }
 
-/// The largest relative error among `tensors`, and the name of the tensor that has it.
+/// The largest relative error among `tensors`, and the name of its tensor.
 fn worst_of<'a>(
     reference: &TensorFile<'_>,
     tensors: impl IntoIterator<Item = &'a Computed>,
@@ -435,7 +452,7 @@ fn worst_of<'a>(
     for computed in tensors {
         let expected = reference.expect(&computed.name, &computed.dims)?;
         let error = relative_error(&computed.values, &expected);
-        // NaN is worse than any number.
+        // NaN counts as the largest error.
         if error >= worst.0 || error.is_nan() {
             worst = (error, computed.name.clone());
         }
@@ -464,7 +481,7 @@ fn largest_difference(computed: &[f32], expected: &[f64]) -> f64 {
         .fold(0.0, f64::max)
 }
 
-/// How many parameters differ by more than [`UPDATE_SHARE`] of the tensor's root-mean-square update.
+/// Number of parameters that differ by more than [`UPDATE_SHARE`] of the tensor's root-mean-square update.
 fn count_off(computed: &[f32], expected: &[f64], initial: &[f32]) -> usize {
     let squares: f64 = expected
         .iter()

@@ -1,4 +1,4 @@
-//! What the tests of the binary share.
+//! Helpers for tests of the binary.
 #![allow(dead_code, reason = "every test file uses its own part of this")]
 #![allow(
     clippy::unwrap_used,
@@ -11,12 +11,12 @@ use std::process::{Command, Output};
 use cosmogan::data::MapWriter;
 use cosmogan::rng::{Normals, Purpose, stream};
 
-/// The program, ready for arguments.
+/// A command that runs the program, without arguments.
 pub(crate) fn cosmogan() -> Command {
     Command::new(env!("CARGO_BIN_EXE_cosmogan"))
 }
 
-/// Runs the program to its end.
+/// Runs the program and waits for its end.
 pub(crate) fn run(arguments: &[&str]) -> Output {
     cosmogan().args(arguments).output().unwrap()
 }
@@ -32,7 +32,7 @@ pub(crate) fn succeed(arguments: &[&str]) -> Output {
     output
 }
 
-/// Runs the program and expects one line on stderr with every one of `needles`.
+/// Runs the program and expects a single error line on stderr that contains all `needles`.
 pub(crate) fn refused(arguments: &[&str], status: i32, needles: &[&str]) {
     let output = run(arguments);
     let stderr = String::from_utf8_lossy(&output.stderr);
@@ -52,7 +52,7 @@ pub(crate) fn refused(arguments: &[&str], status: i32, needles: &[&str]) {
     }
 }
 
-/// A float32 array in the NPY format, whatever its extents.
+/// Writes a float32 array in the NPY format; `dims` need not match the number of values.
 pub(crate) fn write_npy(path: &Path, dims: &str, values: &[f32]) {
     let mut header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': {dims}, }}");
     while !(header.len() + 11).is_multiple_of(64) {
@@ -71,7 +71,7 @@ pub(crate) fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
-/// A model that trains in moments.
+/// Configuration of a model that trains quickly.
 pub(crate) const SMALL_CONFIG: &str = "output_size = 16\nlayers = 2\ngf_dim = 4\ndf_dim = 4\nz_dim = 8\nbatch = 4\nflip_labels = 0.2\n";
 
 /// Writes [`SMALL_CONFIG`] and maps for it into `folder`.
@@ -83,7 +83,7 @@ pub(crate) fn small_run(folder: &Path, maps: usize) -> (PathBuf, PathBuf) {
     (config, data)
 }
 
-/// Writes maps of skewed noise, each a function of its index alone.
+/// Writes maps of skewed noise, each a function of its index only.
 pub(crate) fn write_noise(path: &Path, count: usize, size: usize) {
     let mut writer = MapWriter::create(path, count, size, size, None).unwrap();
     for index in 0..count {
@@ -97,7 +97,7 @@ pub(crate) fn write_noise(path: &Path, count: usize, size: usize) {
     writer.finish().unwrap();
 }
 
-/// A generator and a discriminator of [`SMALL_CONFIG`] after a step of training on `data`.
+/// Trains networks of [`SMALL_CONFIG`] on `data` for one step; returns their weight files.
 pub(crate) fn small_networks(folder: &Path, config: &Path, data: &Path) -> [PathBuf; 2] {
     std::fs::create_dir_all(folder).unwrap();
     let run = folder.join("run");

@@ -1,8 +1,8 @@
-//! Memory of a test that has its process to itself.
+//! Peak memory of a test that runs alone in its process.
 
 use std::fs;
 
-/// The most memory that this process had resident, in MiB.
+/// Peak resident memory of this process, in MiB.
 pub(crate) fn peak() -> usize {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find(|line| line.starts_with("VmHWM:"));

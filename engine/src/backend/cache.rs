@@ -1,9 +1,9 @@
-//! Compiled kernels on disk, by everything that went into them.
+//! Disk cache of compiled kernels, keyed by everything that went into their compilation.
 //!
-//! An entry is one file, named by a hash of its key and beginning with a hash of its contents, so that a truncated or
-//! altered file is noticed and built again. It is written under a temporary name and renamed: of two processes that
-//! build the same entry at once, either one wins and both files are right. Where nothing can be written, kernels are
-//! built anew in every process, and [`Cache::probe`] says why.
+//! An entry is one file, named by a hash of its key and starting with a hash of its contents, so that a truncated or
+//! altered file is detected and rebuilt. It is written under a temporary name and renamed: if two processes build the
+//! same entry at once, either one wins and both files are valid. If the cache cannot be written, every process
+//! compiles its kernels anew, and [`Cache::probe`] reports why.
 
 use std::env;
 use std::fmt::Write as _;
@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-/// Names the folder of the cache, if the usual one will not do.
+/// Environment variable with the cache folder, if not the default one.
 pub const CACHE_VARIABLE: &str = "COSMOGAN_CACHE";
 
 const MAGIC: &[u8; 8] = b"cosmogn1";
@@ -26,7 +26,7 @@ pub struct Cache {
 }
 
 impl Cache {
-    /// The cache of this user: the folder in `COSMOGAN_CACHE`, or `cosmogan` in the user's cache folder.
+    /// The user's cache: the folder in `COSMOGAN_CACHE`, or `cosmogan` in the user's cache folder.
     pub fn of_user() -> Self {
         let given = |name: &str| {
             env::var_os(name)
@@ -39,26 +39,26 @@ impl Cache {
         Self { folder }
     }
 
-    /// A cache in `folder`, which is made when something is first stored.
+    /// A cache in `folder`, which is created when an entry is first stored.
     pub fn at(folder: impl Into<PathBuf>) -> Self {
         Self {
             folder: Some(folder.into()),
         }
     }
 
-    /// Where entries are kept, if anywhere.
+    /// Folder of the entries, if any.
     pub fn folder(&self) -> Option<&Path> {
         self.folder.as_deref()
     }
 
-    /// Why nothing can be stored here, if that is so: found out by storing something.
+    /// Reports why entries cannot be stored, if so, by storing a test file.
     pub fn probe(&self) -> Option<String> {
         let Some(folder) = &self.folder else {
             return Some(format!(
                 "kernels are not cached: neither {CACHE_VARIABLE} nor HOME is set; set {CACHE_VARIABLE} to a folder"
             ));
         };
-        // As much as a few kernels take.
+        // About the size of a few kernels.
         let attempt = fs::create_dir_all(folder)
             .and_then(|()| tempfile::NamedTempFile::new_in(folder))
             .and_then(|mut file| {
@@ -67,16 +67,16 @@ impl Cache {
             });
         attempt.err().map(|error| {
             format!(
-                "kernels are not cached: {} cannot be written: {error}; set {CACHE_VARIABLE} to a folder that can",
+                "kernels are not cached: {} cannot be written: {error}; set {CACHE_VARIABLE} to a writable folder",
                 folder.display()
             )
         })
     }
 
-    /// The entry of `key`, built and stored if it is not there or not whole.
+    /// Returns the entry of `key`; builds and stores it if it is missing or damaged.
     ///
     /// # Errors
-    /// Whatever `build` reports; a cache that cannot be read or written is only noted.
+    /// Only the errors of `build`; a cache that cannot be read or written is ignored.
     pub fn get_or_build<E>(
         &self,
         key: &str,
@@ -91,7 +91,7 @@ impl Cache {
         }
         let entry = build()?;
         if let Some(path) = &path {
-            // What cannot be stored is built again next time; `probe` is there to say so.
+            // An entry that cannot be stored is rebuilt next time; `probe` reports the reason.
             let _ = store(path, &entry);
         }
         Ok(entry)
@@ -128,7 +128,7 @@ fn store(path: &Path, entry: &[u8]) -> std::io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test that cannot prepare has failed")]
+    #![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
     use super::*;
 

@@ -1,11 +1,12 @@
-//! What a device must be able to do: one method per operator, each writing into memory that its caller provides.
+//! The interface of a device: one method per operator.
+//!
+//! Each method writes into memory provided by the caller.
 
 pub mod cache;
 pub mod cpu;
 #[allow(unsafe_code, reason = "the driver's functions are foreign")]
 pub mod cuda;
 pub mod launch;
-mod precision;
 #[allow(
     unsafe_code,
     reason = "the executor switches stacks and calls compiled kernels"
@@ -21,14 +22,14 @@ use crate::geometry::{ConvGeometry, ConvMethod, ConvProduct};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
-pub use self::precision::Precision;
+pub use cosmogan_kernels::Precision;
 
-/// Memory of one device. Only that device's backend looks inside.
+/// Memory of one device. Only that device's backend accesses it.
 #[derive(Debug)]
 pub enum Buffer {
-    /// Memory of the processor.
+    /// CPU memory.
     Cpu(cpu::CpuBuffer),
-    /// Memory of a device that takes kernels.
+    /// Memory of a device that launches kernels.
     Device(launch::DeviceBuffer),
 }
 
@@ -41,7 +42,7 @@ impl Buffer {
         }
     }
 
-    /// Whether there is no element at all.
+    /// Whether the buffer has no elements.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -61,12 +62,23 @@ pub enum Activation {
     Tanh,
 }
 
-/// Batch normalisation with the rectifier behind it: operands with one value per channel each, and settings.
+impl Activation {
+    /// Slope for negative inputs; `None` for an activation that is not piecewise linear.
+    pub fn slope(self) -> Option<f32> {
+        match self {
+            Self::Relu => Some(0.0),
+            Self::LeakyRelu { slope } => Some(slope),
+            Self::Tanh => None,
+        }
+    }
+}
+
+/// Batch normalisation followed by a rectifier: per-channel operands and settings.
 #[derive(Clone, Copy, Debug)]
 pub struct Normalisation<'a> {
-    /// Mean that is subtracted: `[C]`, or `[parts, C]` where equal parts of the first axis have means of their own.
+    /// Mean, subtracted: `[C]`, or `[parts, C]` if equal parts of the first axis have separate statistics.
     pub mean: &'a Tensor,
-    /// Biased variance that is divided out, of the same extents.
+    /// Biased variance, with the extents of `mean`.
     pub variance: &'a Tensor,
     /// γ.
     pub scale: &'a Tensor,
@@ -74,60 +86,62 @@ pub struct Normalisation<'a> {
     pub shift: &'a Tensor,
     /// ε under the square root.
     pub epsilon: f32,
-    /// Factor of what comes out negative: 1 leaves it, 0 makes a ReLU, what is between a LeakyReLU.
+    /// Factor of negative outputs: 1 for no rectifier, 0 for ReLU, between them LeakyReLU.
     pub slope: f32,
 }
 
-/// What is done to the result of a product on its way to memory, where [`Backend::conv_fusion`] or
-/// [`Backend::linear_fusion`] offers it.
+/// Operation on a GEMM result before it is stored.
+///
+/// Only the epilogues that [`Backend::conv_fusion`] or [`Backend::linear_fusion`] offers are supported.
 #[derive(Debug)]
 pub enum Epilogue<'a> {
-    /// Nothing.
+    /// None.
     None,
-    /// An activation.
+    /// Applies an activation.
     Activation(Activation),
-    /// Mean and biased variance of each channel are taken, as [`Backend::batch_statistics`] takes them.
+    /// Computes mean and biased variance of each channel, like [`Backend::batch_statistics`].
     Statistics {
         /// Mean, `[C]` or `[parts, C]`.
         mean: &'a mut Tensor,
         /// Biased variance, of the same extents.
         variance: &'a mut Tensor,
     },
-    /// Normalisation and the rectifier behind it, to the very bits of [`Backend::normalise`].
+    /// Normalises and rectifies, with the same bits as [`Backend::normalise`].
     Normalised(Normalisation<'a>),
 }
 
 impl Epilogue<'_> {
-    /// Refuses anything to be done: for backends that offer none of it.
+    /// Rejects any epilogue, for backends that support none.
     fn expect_none(&self, operator: &'static str) -> Result<()> {
         match self {
             Self::None => Ok(()),
             _ => Err(Error::InvalidOperand {
                 operator,
-                problem: format!("this device does nothing on the way out, but is to do {self:?}"),
+                problem: format!("this device does not support the epilogue {self:?}"),
             }),
         }
     }
 }
 
-/// What kernels take over from the passes before and after a product.
+/// Passes before and after a GEMM with which its kernel can be fused.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Fusion {
-    /// Whether all three products of the geometry take images of several channels in the form in which
-    /// [`Backend::empty_packed`] keeps them.
+    /// Whether all three GEMMs of the geometry read packed tensors of several channels.
+    ///
+    /// See [`Backend::empty_packed`].
     pub packed: bool,
-    /// Whether [`Epilogue::Statistics`] is offered.
+    /// Whether [`Epilogue::Statistics`] is supported.
     pub statistics: bool,
-    /// Whether [`Epilogue::Activation`] is offered.
+    /// Whether [`Epilogue::Activation`] is supported.
     pub activation: bool,
-    /// Whether [`Epilogue::Normalised`] is offered.
+    /// Whether [`Epilogue::Normalised`] is supported.
     pub normalisation: bool,
     /// Whether the result may be packed.
     pub packed_result: bool,
 }
 
 impl Fusion {
-    /// Whether an image of so many channels may be packed for these products.
+    /// Whether a tensor of `channels` channels may be packed for these GEMMs.
     pub(crate) fn takes_packed(self, channels: usize) -> bool {
         self.packed && channels > 1
     }
@@ -135,36 +149,38 @@ impl Fusion {
 
 /// The operators of a device.
 ///
-/// Tensors are contiguous and belong to this device. Callers guarantee that shapes fit (the files in [`crate::ops`]
-/// check them and word the errors); a backend may rely on it but must stay memory-safe when it is violated. Every
-/// element of an output is written. Results are the same bits for the same inputs, however many threads run, and one
-/// image's convolution does not depend on the others in its batch.
+/// Tensors are contiguous and belong to this device. Callers guarantee that shapes fit; the files in [`crate::ops`]
+/// check them and report errors. A backend may rely on this, but must stay memory-safe if it is violated. Every
+/// element of an output is written. The same inputs give the same bits on any number of threads, and the convolution
+/// of an image does not depend on the other images of its batch.
 pub trait Backend: Send + Sync + fmt::Debug {
-    /// One line on what computes here, e.g. `cpu (2 threads, AVX-512)`.
+    /// One line about the device, e.g. `cpu (2 threads, AVX-512)`.
     fn description(&self) -> String;
 
-    /// Fresh memory with unspecified contents.
+    /// Allocates memory with unspecified contents.
     fn empty(&self, shape: Shape) -> Result<Tensor>;
 
     /// Copies `values` to the device.
     fn upload(&self, shape: Shape, values: &[f32]) -> Result<Tensor>;
 
-    /// Overwrites the elements of `tensor`, in place: what was recorded for it stays right.
+    /// Overwrites the elements of `tensor` in place, so that launches recorded for it stay valid.
     fn write(&self, tensor: &mut Tensor, values: &[f32]) -> Result<()> {
         expect_length("upload", values.len(), tensor.shape().len())?;
         self.write_part(tensor, 0, values)
     }
 
-    /// Overwrites elements of `tensor` from number `first` on, in place: what is too large for the processor's memory comes
-    /// in parts.
+    /// Overwrites elements of `tensor` from index `first` on, in place.
+    ///
+    /// Data that exceeds host memory is uploaded in parts.
     fn write_part(&self, tensor: &mut Tensor, first: usize, values: &[f32]) -> Result<()>;
 
-    /// Copies the elements of `tensor` from the device, after everything queued before.
+    /// Copies the elements of `tensor` from the device, after all work queued before.
     fn download(&self, tensor: &Tensor) -> Result<Vec<f32>>;
 
-    /// `y[n, o] = Σ_i x[n, i]·weight[o, i] + bias[o]`, with x `[N, I]`, weight `[O, I]`, bias `[O]`, y `[N, O]`.
-    /// Row n of y does not depend on N nor on other rows, to the last bit. The features of a row may be an image, and y
-    /// `[N, H, W, C]`.
+    /// `y[n, o] = Σ_i x[n, i]·weight[o, i] + bias[o]`.
+    ///
+    /// x is `[N, I]`, weight `[O, I]`, bias `[O]`, y `[N, O]`. The bits of row n of y do not depend on N or on other
+    /// rows. The features of a row may form an image, with y `[N, H, W, C]`.
     fn linear(
         &self,
         x: &Tensor,
@@ -174,8 +190,10 @@ pub trait Backend: Send + Sync + fmt::Debug {
         y: &mut Tensor,
     ) -> Result<()>;
 
-    /// What a linear layer from I to O features does along with it for N vectors, whose features are images of `channels`
-    /// channels. It depends on these numbers alone.
+    /// Fusions that the device supports for a linear layer.
+    ///
+    /// The layer maps N vectors from I to O features, which are images of `channels` channels. The result depends only
+    /// on these numbers.
     fn linear_fusion(&self, [rows, inputs, outputs]: [usize; 3], channels: usize) -> Fusion {
         let _ = (rows, inputs, outputs, channels);
         Fusion::default()
@@ -187,42 +205,47 @@ pub trait Backend: Send + Sync + fmt::Debug {
     /// `dweight[o, i] = Σ_n dy[n, o]·x[n, i]`.
     fn linear_wgrad(&self, x: &Tensor, dy: &Tensor, dweight: &mut Tensor) -> Result<()>;
 
-    /// `dbias[c]` = Σ of dy over all axes but the last: the gradient of any per-channel bias.
+    /// `dbias[c]` = Σ of dy over all axes except the last: the gradient of any per-channel bias.
     fn bias_gradient(&self, dy: &Tensor, dbias: &mut Tensor) -> Result<()>;
 
-    /// How a product of a convolution is computed here, which decides how its rounding errors are bounded. It depends
-    /// on the geometry alone.
+    /// Algorithm of a convolution GEMM; depends only on the geometry.
+    ///
+    /// It determines the bound on the rounding errors.
     fn conv_method(&self, product: ConvProduct, geometry: &ConvGeometry) -> ConvMethod {
         let _ = (product, geometry);
         ConvMethod::Direct
     }
 
-    /// What a product of a convolution does along with it here. It depends on the geometry alone.
+    /// Fusions that the device supports for a convolution GEMM. Depends only on the geometry.
     fn conv_fusion(&self, product: ConvProduct, geometry: &ConvGeometry) -> Fusion {
         let _ = (product, geometry);
         Fusion::default()
     }
 
-    /// Fresh memory with unspecified contents for an image that is not read as values: rounded and laid out as products of
-    /// convolutions multiply it. It cannot be downloaded. A product that offers it writes it, and [`Backend::pack`], a
-    /// normalisation and its gradient, and the gradient of a ReLU or LeakyReLU. Products read it, normalisations and their
-    /// gradients, as x and dy, the gradient of a bias, and that of a ReLU or LeakyReLU, as dy and in place of the output.
+    /// Allocates memory with unspecified contents for a packed tensor.
+    ///
+    /// A packed tensor is rounded and laid out as an operand of convolution GEMMs. It cannot be downloaded. Writers
+    /// are GEMMs that offer a packed result, [`Backend::pack`], normalisation and its gradient, and the gradient of
+    /// ReLU or LeakyReLU. Readers are GEMMs, normalisation and its gradient (as x and dy), the gradient of a bias, and
+    /// the gradient of ReLU or LeakyReLU (as dy and as the output).
     fn empty_packed(&self, shape: Shape) -> Result<Tensor> {
         self.empty(shape)
     }
 
-    /// Whether what is normalised in training, and gradients between products, normalisations and rectifiers, are
-    /// kept packed, because that halves them. Statistics are those of the values before they are rounded.
+    /// Whether intermediate tensors of training are stored packed, in half the memory.
+    ///
+    /// These are the inputs of normalisation, and gradients between GEMMs, normalisations and rectifiers. Statistics
+    /// are those of the values before rounding.
     fn keeps_packed(&self) -> bool {
         false
     }
 
-    /// Rounds and lays out `values` as [`Backend::empty_packed`] keeps them.
+    /// Converts `values` to the packed form of [`Backend::empty_packed`].
     fn pack(&self, values: &Tensor, packed: &mut Tensor) -> Result<()> {
         let _ = (values, packed);
         Err(Error::InvalidOperand {
             operator: "pack",
-            problem: "this device keeps no image but as values".to_owned(),
+            problem: "this device does not support packed tensors".to_owned(),
         })
     }
 
@@ -257,19 +280,22 @@ pub trait Backend: Send + Sync + fmt::Debug {
         weight: &mut Tensor,
     ) -> Result<()>;
 
-    /// Mean and biased variance of each channel over all other axes, `[C]`, or of each of several equal parts of the first
-    /// axis, `[parts, C]`. Sums are blocked or pairwise, so that their error grows with the logarithm of the count and not
-    /// with the count.
+    /// Mean and biased variance of each channel, `[C]`, or `[parts, C]` per part.
+    ///
+    /// They are taken over all other axes, for the whole tensor or for each of several equal parts of the first axis.
+    ///
+    /// Sums are blocked or pairwise, so that their error grows with the logarithm of the count.
     fn batch_statistics(&self, x: &Tensor, mean: &mut Tensor, variance: &mut Tensor) -> Result<()>;
 
-    /// y = rectified (x − mean)·scale/√(variance + ε) + shift, per channel, in each part with its own mean and variance.
+    /// y = rectified((x − mean)·scale/√(variance + ε) + shift), per channel and part.
     fn normalise(&self, x: &Tensor, by: Normalisation<'_>, y: &mut Tensor) -> Result<()>;
 
-    /// Gradients of training-mode batch normalisation, whose `mean` and `variance` are those of x itself. With the
-    /// output y, g = dy where y > 0 and slope·dy elsewhere, x̂ = (x − mean)/√(variance + ε) and M values per channel:
-    /// dshift = Σ g, dscale = Σ g·x̂, dx = scale/√(variance + ε)·(g − dshift/M − x̂·dscale/M). The sign of y is computed
-    /// again, with the very roundings of [`Backend::normalise`]. Parts are normalised each by itself, so that dx takes M and both
-    /// sums of its own part; dshift and dscale add up all parts, in their order.
+    /// Gradients of batch normalisation in training mode, where `mean` and `variance` are those of x.
+    ///
+    /// With the output y, g = dy where y > 0 and slope·dy elsewhere, x̂ = (x − mean)/√(variance + ε) and M values per
+    /// channel: dshift = Σ g, dscale = Σ g·x̂, dx = scale/√(variance + ε)·(g − dshift/M − x̂·dscale/M). The sign of y
+    /// is recomputed with the same roundings as [`Backend::normalise`]. Parts are normalised separately: dx uses M and
+    /// both sums of its own part, dshift and dscale add all parts in order.
     fn normalise_gradient(
         &self,
         x: &Tensor,
@@ -292,8 +318,9 @@ pub trait Backend: Send + Sync + fmt::Debug {
     /// y = activation(x), elementwise.
     fn activate(&self, activation: Activation, x: &Tensor, y: &mut Tensor) -> Result<()>;
 
-    /// dx = dy·activation′, from the activation's *output* y. At the kink of ReLU and LeakyReLU the derivative is
-    /// that of the negative side, as in PyTorch.
+    /// dx = dy·activation′(x), from the activation's *output* y.
+    ///
+    /// At the kink of ReLU and LeakyReLU the derivative is that of the negative side, as in PyTorch.
     fn activate_gradient(
         &self,
         activation: Activation,
@@ -302,8 +329,9 @@ pub trait Backend: Send + Sync + fmt::Debug {
         dx: &mut Tensor,
     ) -> Result<()>;
 
-    /// loss = mean over all elements of max(x, 0) − x·target + ln(1 + e^−|x|), a scalar: binary cross-entropy of
-    /// the logits x against one target for all.
+    /// loss = mean over all elements of max(x, 0) − x·target + ln(1 + e^−|x|), a scalar.
+    ///
+    /// This is the binary cross-entropy of the logits x against one target for all.
     fn bce_with_logits(&self, logits: &Tensor, target: f32, loss: &mut Tensor) -> Result<()>;
 
     /// dlogits = dloss·(σ(x) − target)/count.
@@ -318,30 +346,35 @@ pub trait Backend: Send + Sync + fmt::Debug {
     /// y = a + b, elementwise.
     fn add(&self, a: &Tensor, b: &Tensor, y: &mut Tensor) -> Result<()>;
 
-    /// Copies the elements of `from` to those of `to` from number `first` on, and leaves the others as they are.
+    /// Copies the elements of `from` to `to`, from index `first` on; other elements keep their values.
     fn copy(&self, from: &Tensor, to: &mut Tensor, first: usize) -> Result<()>;
 
     /// sum = Σ of the squares of all elements of all `tensors`, a scalar, added as in [`Backend::batch_statistics`].
     fn squared_norm(&self, tensors: &[Tensor], sum: &mut Tensor) -> Result<()>;
 
-    /// Whether a backward pass shall compute cheap operands again, as normalised images are, rather than keep them: where
-    /// memory is scarcer than time.
+    /// Whether backward passes recompute cheap operands instead of storing them.
+    ///
+    /// Normalised activations are cheap. True for devices where memory is scarcer than time.
     fn recomputes(&self) -> bool {
         false
     }
 
-    /// Free memory in bytes, on a device with memory of its own, to which data must be brought.
+    /// Free memory in bytes, for a device with memory of its own.
     fn free_memory(&self) -> Option<usize> {
         None
     }
 
-    /// Cuts crops `[N, h, w, C]` out of maps `[M, H, W, C]`. Line n of the table `[N, 4]` is map, first row, first column,
-    /// and 1 where the crop is mirrored left to right: whole numbers, which f32 holds exactly up to 2²⁴. A crop that
-    /// would leave its map is moved inside.
+    /// Copies crops `[N, h, w, C]` from maps `[M, H, W, C]`.
+    ///
+    /// Row n of the table `[N, 4]` holds map, first row, first column, and 1 if the crop is mirrored left to right.
+    /// These are integers, which f32 holds exactly up to 2²⁴. Coordinates that would place a crop outside its map are
+    /// clamped.
     fn gather(&self, maps: &Tensor, table: &Tensor, crops: &mut Tensor) -> Result<()>;
 
-    /// Cuts crops as [`gather`](Self::gather) does out of maps of `extents` `[M, H, W, C]` in half precision (IEEE binary16),
-    /// exactly. Each element of `pairs` holds two of their values in its bits, the first in the lower half; all are finite.
+    /// Copies crops like [`gather`](Self::gather) from maps in half precision.
+    ///
+    /// The maps have `extents` `[M, H, W, C]` and are IEEE binary16; the conversion is exact. Each element of `pairs`
+    /// holds two half-precision values in its bits, the first in the lower half; all are finite.
     fn gather_half(
         &self,
         pairs: &Tensor,
@@ -353,16 +386,17 @@ pub trait Backend: Send + Sync + fmt::Debug {
     /// One step of Adam over all parameters at once; see [`AdamStep`].
     fn adam(&self, step: AdamStep<'_>) -> Result<()>;
 
-    /// Keeps the work that `body` queues, so that it can be queued again at the cost of one launch; `body` may neither
-    /// upload nor download, and no other thread may queue work meanwhile. `None`, without running `body`, on a device
-    /// that gains nothing by it.
+    /// Records the work that `body` queues, to repeat it for the cost of one launch.
+    ///
+    /// `body` must neither upload nor download, and no other thread may queue work meanwhile. Returns `None` without
+    /// running `body` on a device that gains nothing from recording.
     fn record(&self, body: &mut dyn FnMut() -> Result<()>) -> Result<Option<Box<dyn Recording>>> {
         let _ = body;
         Ok(None)
     }
 }
 
-/// Extents of maps `[M, H, W, C]`, and number, rows and columns of the crops `[N, h, w, C]` to be cut out of them.
+/// Extents of maps `[M, H, W, C]`, and number, rows and columns of their crops `[N, h, w, C]`.
 fn gather_extents(maps: &Shape, crops: &Tensor) -> Result<([usize; 4], [usize; 3])> {
     match (maps.dims(), crops.shape().dims()) {
         (&[count, height, width, channels], &[taken, rows, columns, same])
@@ -380,7 +414,7 @@ fn gather_extents(maps: &Shape, crops: &Tensor) -> Result<([usize; 4], [usize; 3
     }
 }
 
-/// Refuses values that would be written beyond the end of an operand.
+/// Rejects values that would be written beyond the end of an operand.
 fn expect_room(operator: &'static str, length: usize, first: usize, count: usize) -> Result<()> {
     if first.checked_add(count).is_some_and(|end| end <= length) {
         return Ok(());
@@ -391,7 +425,7 @@ fn expect_room(operator: &'static str, length: usize, first: usize, count: usize
     })
 }
 
-/// The equal parts of `x` that `statistics` `[C]` or `[parts, C]` are of, and the rows of each.
+/// Number of equal parts of `x` that `statistics`, `[C]` or `[parts, C]`, describes, and rows per part.
 fn parts_of(operator: &'static str, x: &Tensor, statistics: &Tensor) -> Result<[usize; 2]> {
     let (rows, parts) = (x.shape().rows(), statistics.shape().rows());
     if parts > 0 && rows.is_multiple_of(parts) {
@@ -399,11 +433,11 @@ fn parts_of(operator: &'static str, x: &Tensor, statistics: &Tensor) -> Result<[
     }
     Err(Error::InvalidOperand {
         operator,
-        problem: format!("{rows} values per channel do not come in {parts} equal parts"),
+        problem: format!("{rows} values per channel cannot be split into {parts} equal parts"),
     })
 }
 
-/// Refuses an operand without the number of elements that the operator is about to touch.
+/// Rejects an operand that does not have the number of elements that the operator accesses.
 fn expect_length(operator: &'static str, found: usize, expected: usize) -> Result<()> {
     if found == expected {
         return Ok(());

@@ -1,4 +1,4 @@
-//! The first layer: latent vectors to the coarsest feature maps, rectified.
+//! The first layer: latent vectors to the coarsest feature maps, with a rectifier.
 #![allow(unsafe_code)]
 
 use super::image::Extents;
@@ -7,7 +7,7 @@ use crate::simd::memory::{Aligned, Shared};
 use crate::simd::product::{Ahead, RowKernel, accumulate, tile_rows, zero};
 use crate::simd::{InstructionSet, Kernel, Simd};
 
-/// Weights in panels of two vectors: every panel holds two vectors' worth of features for each input in turn.
+/// Weights in panels: each panel holds two vectors of features for each input, input by input.
 #[derive(Debug)]
 pub(super) struct Dense {
     inputs: usize,
@@ -18,8 +18,9 @@ pub(super) struct Dense {
 }
 
 impl Dense {
-    /// From `weight(feature, input)` and `bias(feature)`, where a feature is a pixel in row order and a channel, on some
-    /// threads.
+    /// Packs `weight(feature, input)` and `bias(feature)` on `threads` threads.
+    ///
+    /// A feature is a pixel in row-major order and a channel.
     pub(super) fn pack(
         set: InstructionSet,
         inputs: usize,
@@ -46,7 +47,7 @@ impl Dense {
         team::run(&mut vec![(); threads], |worker, ()| {
             worker.share(count.div_ceil(PANELS), |item| {
                 let panels = item * PANELS..((item + 1) * PANELS).min(count);
-                // SAFETY: each panel is in one piece of work.
+                // SAFETY: each panel belongs to one task.
                 let packed = unsafe { shared.range(panels.start * length..panels.end * length) };
                 for (index, panel) in panels.zip(packed.chunks_exact_mut(length)) {
                     for lane in 0..width {
@@ -69,7 +70,7 @@ impl Dense {
         }
     }
 
-    /// Pieces of work.
+    /// Number of tasks.
     pub(super) fn items(&self) -> usize {
         self.panels().div_ceil(PANELS)
     }
@@ -79,14 +80,14 @@ impl Dense {
     }
 }
 
-/// Panels that are one piece of work.
+/// Panels per task.
 const PANELS: usize = 64;
 
-/// Some of the features of all images.
+/// Computes some of the features of all images.
 pub(super) struct DenseKernel<'a> {
     pub(super) layer: &'a Dense,
     pub(super) item: usize,
-    /// One latent vector after the other.
+    /// Latent vectors, concatenated.
     pub(super) latents: &'a [f32],
     pub(super) output: Shared<'a>,
 }
@@ -123,12 +124,12 @@ impl<S: Simd> RowKernel<S> for DenseKernel<'_> {
                 }
                 let (pixel, channel) = (column / features.channels, column % features.channels);
                 let (row, column) = (pixel / features.size, pixel % features.size);
-                // SAFETY: `bias` has two vectors.
+                // SAFETY: `bias` holds two vectors.
                 let bias = unsafe { simd.load(bias.as_ptr().add(half * S::LANES)) };
                 for (image, sums) in sums.iter().enumerate() {
                     let at = features.pixel(first + image, row as isize, column as isize) + channel;
                     let value = simd.rectify(simd.add(sums[half], bias));
-                    // SAFETY: a vector does not reach beyond its pixel's channels; no other item has this panel.
+                    // SAFETY: a vector does not extend beyond its pixel's channels; no other task has this panel.
                     unsafe { simd.store(self.output.range(at..at + S::LANES).as_mut_ptr(), value) };
                 }
             }

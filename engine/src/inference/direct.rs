@@ -1,6 +1,8 @@
-//! A transposed convolution as four convolutions, one for each parity of output rows and columns, each an implicit matrix
-//! product: rows are pixels, columns output channels, and the depth runs over taps and input channels. Nothing is copied
-//! and nothing scattered: every output is written once.
+//! A transposed convolution as four implicit GEMMs, one per sub-pixel phase.
+//!
+//! A phase has one parity of output rows and columns. The rows of the GEMM are pixels, the columns output channels,
+//! and the depth runs over taps and input channels. There is no im2col copy and no scatter: every output is written
+//! once.
 #![allow(unsafe_code)]
 
 use super::image::Extents;
@@ -9,30 +11,30 @@ use crate::simd::phases::taps;
 use crate::simd::product::{Ahead, RowKernel, accumulate, tile_rows, zero};
 use crate::simd::{InstructionSet, Kernel, Simd};
 
-/// Weights in panels of two vectors of output channels; for each phase and panel one matrix per tap.
+/// Weights in panels of two vectors of output channels, with one matrix per tap for each phase and panel.
 #[derive(Debug)]
 pub(super) struct Direct {
     input: Extents,
     output: Extents,
-    /// One for each row parity and column parity.
+    /// Phases by row parity and column parity.
     phases: Vec<Phase>,
     bias: Aligned,
     width: usize,
     panels: usize,
 }
 
-/// The convolution of one parity.
+/// Convolution of one parity.
 #[derive(Debug)]
 struct Phase {
     taps: Vec<Tap>,
     panels: Aligned,
 }
 
-/// Pixels that are one piece of work, about.
+/// Approximate number of pixels per task.
 const PIXELS: usize = 256;
 
 impl Direct {
-    /// From `weight([row tap, column tap], input, output)` and a bias for each output.
+    /// Packs `weight([row tap, column tap], input, output)` and a bias per output.
     pub(super) fn pack(
         set: InstructionSet,
         [input, output]: [Extents; 2],
@@ -72,18 +74,18 @@ impl Direct {
         }
     }
 
-    /// Rows of the input that are one piece of work.
+    /// Rows of the input per task.
     fn rows(&self) -> usize {
         PIXELS.div_ceil(self.input.size).min(self.input.size)
     }
 
-    /// Pieces of work for some images.
+    /// Number of tasks for `images` images.
     pub(super) fn items(&self, images: usize) -> usize {
         4 * self.panels * images * self.input.size.div_ceil(self.rows())
     }
 }
 
-/// Offset in the input (rows, columns), and tap (row, column).
+/// Offset in the input (row, column), and tap (row, column).
 type Tap = ([isize; 2], [usize; 2]);
 
 fn phase_taps(phase: usize) -> Vec<Tap> {
@@ -96,7 +98,7 @@ fn phase_taps(phase: usize) -> Vec<Tap> {
     .collect()
 }
 
-/// Some rows of one phase and panel of one image.
+/// Computes some rows of one phase and panel of one image.
 pub(super) struct DirectKernel<'a> {
     pub(super) layer: &'a Direct,
     pub(super) images: usize,
@@ -113,7 +115,7 @@ impl Kernel for DirectKernel<'_> {
         let layer = self.layer;
         let rows = layer.rows();
         let chunks = self.images * layer.input.size.div_ceil(rows);
-        // Pieces that share weights follow each other; phases with many taps come first.
+        // Tasks that share weights are consecutive; phases with many taps come first.
         let (matrix, chunk) = (self.item / chunks, self.item % chunks);
         let (phase, panel) = (3 - matrix / layer.panels, matrix % layer.panels);
         let (image, chunk) = (chunk % self.images, chunk / self.images);
@@ -175,7 +177,8 @@ impl<S: Simd> RowKernel<S> for Row<'_> {
                     .pixel(self.image, row as isize, column as isize)
                     + channel;
                 let value = simd.rectify(simd.add(sums[half], bias));
-                // SAFETY: a vector does not reach beyond its pixel's channels; no other item has this phase and panel.
+                // SAFETY: a vector does not extend beyond its pixel's channels; no other task has this phase and
+                // panel.
                 unsafe {
                     simd.store(
                         self.kernel.output.range(at..at + S::LANES).as_mut_ptr(),

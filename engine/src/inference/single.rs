@@ -1,7 +1,7 @@
 //! The last layer: a transposed convolution to a single channel, and tanh.
 //!
-//! A matrix product gives for every input pixel the 25 values that it adds to the outputs around it; these are then
-//! added up, first along columns, five rows at a time, then along rows.
+//! A GEMM computes for every input pixel the 25 values that it adds to the outputs around it. These are then added,
+//! first along columns, five rows at a time, then along rows.
 #![allow(unsafe_code)]
 
 use super::image::Extents;
@@ -11,14 +11,14 @@ use crate::simd::product::{Ahead, RowKernel, accumulate, tile_rows, zero};
 use crate::simd::tanh::tanh;
 use crate::simd::{InstructionSet, Kernel, Simd};
 
-/// Values of a pixel: tap (row, column) stands at 5·column + row. The rest is zero.
+/// Values per pixel: tap (row, column) is at 5·column + row. The rest is zero.
 const VALUES: usize = 32;
-/// Rows of the kernel, filled up to what vectors like.
+/// Rows of the kernel, padded to a multiple of the vector length.
 const LINES: usize = 8;
-/// Input rows that are one piece of work; their neighbours above and below are worked on twice.
+/// Input rows per task; the rows above and below are computed twice.
 const ROWS: usize = 32;
 
-/// Weights in panels of two vectors, a row for each input channel.
+/// Weights in panels of two vectors, with a row per input channel.
 #[derive(Debug)]
 pub(super) struct Single {
     input: Extents,
@@ -28,7 +28,7 @@ pub(super) struct Single {
 }
 
 impl Single {
-    /// From `weight([row tap, column tap], input)`.
+    /// Packs `weight([row tap, column tap], input)`.
     pub(super) fn pack(
         set: InstructionSet,
         input: Extents,
@@ -56,24 +56,24 @@ impl Single {
         }
     }
 
-    /// Pieces of work.
+    /// Number of tasks.
     pub(super) fn items(&self, images: usize) -> usize {
         images * self.input.size.div_ceil(ROWS)
     }
 
-    /// Values of scratch memory that a worker needs.
+    /// Values of scratch memory per worker.
     pub(super) fn scratch(&self) -> usize {
         let size = self.input.size;
         (size + 2) * VALUES + 3 * 2 * size * LINES
     }
 }
 
-/// Some rows of one image.
+/// Computes some rows of one image.
 pub(super) struct SingleKernel<'a> {
     pub(super) layer: &'a Single,
     pub(super) item: usize,
     pub(super) input: &'a [f32],
-    /// [`Single::scratch`] values.
+    /// Scratch memory of [`Single::scratch`] values.
     pub(super) scratch: &'a mut [f32],
     /// The maps of these images.
     pub(super) output: Shared<'a>,
@@ -110,7 +110,7 @@ impl Kernel for SingleKernel<'_> {
                 &lines[start..start + 2 * size]
             });
             let at = (2 * size).pow(2) * image + 4 * size * done as usize;
-            // SAFETY: each row of each image is in one piece.
+            // SAFETY: each row of each image belongs to one task.
             let outputs = unsafe { self.output.range(at..at + 4 * size) };
             let (even, odd) = outputs.split_at_mut(2 * size);
             let of_offset = [above, here, below];
@@ -130,14 +130,16 @@ impl Kernel for SingleKernel<'_> {
     }
 }
 
-/// Adds up what pixels give to each column of outputs; the first and the last pixel are the border's.
+/// Adds the contributions of pixels to each column of outputs.
+///
+/// The first and the last pixel belong to the border.
 #[inline(always)]
 fn add_columns(values: &[[f32; VALUES]], lines: &mut [[f32; LINES]]) {
     for (neighbours, lines) in values.windows(3).zip(lines.as_chunks_mut::<2>().0) {
         for (phase, line) in lines.iter_mut().enumerate() {
             *line = [0.0; LINES];
             for &(offset, tap) in taps(phase) {
-                // Lanes behind the fifth belong to the next tap and are not looked at.
+                // Lanes after the fifth belong to the next tap and are not used.
                 let (lanes, _) = neighbours[(offset + 1) as usize][KERNEL * tap..].split_at(LINES);
                 for (sum, value) in line.iter_mut().zip(lanes) {
                     *sum += value;
@@ -147,7 +149,7 @@ fn add_columns(values: &[[f32; VALUES]], lines: &mut [[f32; LINES]]) {
     }
 }
 
-/// What each pixel of a row, border included, adds to outputs.
+/// Computes the contributions of each pixel of a row, including the border.
 struct Pixels<'a> {
     layer: &'a Single,
     input: &'a [f32],
@@ -162,12 +164,12 @@ impl<S: Simd> RowKernel<S> for Pixels<'_> {
         let panels = self.layer.panels.chunks_exact(channels * width);
         for (panel, weights) in panels.enumerate() {
             let mut sums = zero::<S, COUNT>(simd);
-            // The weights stay where they are needed; the next pixels do not.
+            // The weights stay in the cache; prefetch the next pixels.
             let ahead = Ahead::every(pixels.as_ptr().wrapping_add(pixels.len()), COUNT);
             accumulate(simd, pixels, channels, weights, ahead, &mut sums);
             for (values, sums) in self.values[first..first + COUNT].iter_mut().zip(sums) {
                 let to = values[panel * width..(panel + 1) * width].as_mut_ptr();
-                // SAFETY: the slice has two vectors.
+                // SAFETY: the slice holds two vectors.
                 unsafe {
                     simd.store(to, sums[0]);
                     simd.store(to.add(S::LANES), sums[1]);

@@ -1,4 +1,4 @@
-//! A generator with its weights packed: latent vectors in, maps out.
+//! A generator with packed weights: latent vectors in, maps out.
 #![allow(unsafe_code)]
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -7,30 +7,33 @@ use std::thread;
 use super::dense::{Dense, DenseKernel};
 use super::direct::{Direct, DirectKernel};
 use super::image::Extents;
-use super::minimal::{self, Minimal, ProductKernel, WindowKernel};
 use super::single::{Single, SingleKernel};
 use super::team::{self, Worker};
 use super::watch::{Unwatched, Watch};
+use super::winograd::{self, ProductKernel, WindowKernel, Winograd};
 use crate::simd::InstructionSet;
 use crate::simd::memory::{Aligned, Shared};
 use crate::simd::phases::KERNEL;
 
-/// Little-endian single-precision values, as files hold them, at any address.
+/// Little-endian f32 values as stored in files, at any address.
 pub type FileValues<'a> = &'a [[u8; 4]];
 
-/// A linear operator whose results are scaled, shifted and, except in the last layer, rectified: batch normalisation at
-/// inference is a scale and a shift.
+/// A linear operator with scale, shift and, except in the last layer, a rectifier.
+///
+/// Scale and shift are batch normalisation at inference.
 #[derive(Clone, Debug)]
 pub struct Layer<'a> {
     /// Weights in PyTorch's layout.
     pub weight: FileValues<'a>,
-    /// One factor for each output channel.
+    /// One factor per output channel.
     pub scale: Vec<f32>,
-    /// What is added after scaling, one for each output channel; in the linear layer for each feature (C, H, W).
+    /// Values added after scaling, one per output channel.
+    ///
+    /// The linear layer has one per feature (C, H, W).
     pub shift: Vec<f32>,
 }
 
-/// What a generator is made of.
+/// Extents and layers of a generator.
 #[derive(Clone, Debug)]
 pub struct Description<'a> {
     /// Width of the latent vector.
@@ -47,20 +50,22 @@ pub struct Description<'a> {
     pub last: Layer<'a>,
 }
 
-/// How a transposed convolution is computed.
+/// Algorithm of a transposed convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
-    /// As it is defined: 25 multiplications for each input pixel and pair of channels.
+    /// By definition: 25 multiplications per input pixel and pair of channels.
     Direct,
-    /// By minimal filtering: 9.
-    Minimal,
+    /// Winograd (minimal) filtering: 7.6 multiplications per input pixel and pair of channels.
+    Winograd,
 }
 
 impl Method {
-    /// The faster one for a layer: where channels are few, transforming windows costs more than is saved.
+    /// Returns the faster method for a layer.
+    ///
+    /// With few channels, transforming windows costs more than it saves.
     pub fn faster(inputs: usize, outputs: usize) -> Self {
         match inputs >= 32 && outputs >= 16 {
-            true => Self::Minimal,
+            true => Self::Winograd,
             false => Self::Direct,
         }
     }
@@ -69,10 +74,10 @@ impl Method {
 #[derive(Debug)]
 enum Convolution {
     Direct(Direct),
-    Minimal(Minimal),
+    Winograd(Winograd),
 }
 
-/// A generator, ready to run on any number of threads at once.
+/// A generator that can run on any number of threads at once.
 #[derive(Debug)]
 pub struct Stack {
     set: InstructionSet,
@@ -80,19 +85,19 @@ pub struct Stack {
     dense: Dense,
     /// Hidden feature maps, coarsest first.
     images: Vec<Extents>,
-    /// Images that are worked on together at each of them.
+    /// Number of images that are processed together at each of them.
     groups: Vec<usize>,
     convolutions: Vec<Convolution>,
     single: Single,
     benches: Benches,
 }
 
-/// Latent vectors that go through the first layers together, so that their weights are read once for all of them.
+/// Latent vectors that pass the first layers together, so that weights are read once for all of them.
 const GROUP: usize = 8;
-/// Values of transformed windows that may wait for their products: 10 MB stay in a third-level cache.
+/// Most values of transformed windows that are kept for their GEMMs: 10 MB fit a third-level cache.
 const WINDOWS: usize = 2_500_000;
 
-/// Memory that one call works in.
+/// Working memory of one call.
 #[derive(Debug, Default)]
 struct Bench {
     images: Vec<Aligned>,
@@ -101,11 +106,13 @@ struct Bench {
 }
 
 impl Stack {
-    /// Packs weights for an instruction set, on `threads` threads. `method` chooses how each hidden layer is computed,
-    /// from its inputs and outputs: [`Method::faster`], or one of the two.
+    /// Packs weights for an instruction set, on `threads` threads.
+    ///
+    /// `method` selects the algorithm of each hidden layer from its numbers of inputs and outputs: [`Method::faster`],
+    /// or one of the two.
     ///
     /// # Panics
-    /// Where weights, scales or shifts do not have the lengths that the extents ask for.
+    /// If weights, scales or shifts do not have the lengths that follow from the extents.
     pub fn pack(
         description: &Description<'_>,
         set: InstructionSet,
@@ -141,7 +148,7 @@ impl Stack {
                         &layer.shift,
                         inputs,
                     )),
-                    Method::Minimal => Convolution::Minimal(Minimal::pack(
+                    Method::Winograd => Convolution::Winograd(Winograd::pack(
                         set,
                         extents,
                         weight,
@@ -170,7 +177,7 @@ impl Stack {
             let largest = groups[index];
             let windows = match convolution {
                 Convolution::Direct(_) => 0,
-                Convolution::Minimal(layer) => layer.windows(1),
+                Convolution::Winograd(layer) => layer.windows(1),
             };
             let mut group = largest;
             while group > 1 && group * windows > WINDOWS {
@@ -200,35 +207,35 @@ impl Stack {
         2 * self.images[self.images.len() - 1].size
     }
 
-    /// How the hidden layers are computed, coarsest first.
+    /// Algorithms of the hidden layers, coarsest first.
     pub fn methods(&self) -> Vec<Method> {
         self.convolutions
             .iter()
             .map(|convolution| match convolution {
                 Convolution::Direct(_) => Method::Direct,
-                Convolution::Minimal(_) => Method::Minimal,
+                Convolution::Winograd(_) => Method::Winograd,
             })
             .collect()
     }
 
-    /// The instructions that weights were packed for.
+    /// The instruction set for which weights were packed.
     pub fn instruction_set(&self) -> InstructionSet {
         self.set
     }
 
-    /// Computes the maps of `latents`, one after the other, into `maps`, on `threads` threads. Any number of threads may
-    /// call this at once; when they would be more than there are cores, some wait for their turn, so that
-    /// memory stays bounded.
+    /// Computes the maps of `latents`, concatenated in `maps`, on `threads` threads.
     ///
-    /// The same latent vector gives the same bits, whatever the other ones, and however many threads there are.
+    /// Any number of threads may call this at once; if they would use more threads than there are cores, some calls
+    /// wait, so that memory stays bounded. A latent vector gives the same bits whatever the other ones are, and on any
+    /// number of threads.
     ///
     /// # Panics
-    /// Where the lengths are not whole numbers of latent vectors and of maps, or not of equally many.
+    /// If the lengths are not those of a whole and equal number of latent vectors and maps.
     pub fn run(&self, latents: &[f32], maps: &mut [f32], threads: usize) {
         self.run_watched(latents, maps, threads, &Unwatched);
     }
 
-    /// The same, and tells `watch` when layers begin and end.
+    /// Like [`Stack::run`], and notifies `watch` when layers begin and end.
     ///
     /// # Panics
     /// As [`Stack::run`].
@@ -278,9 +285,9 @@ impl Stack {
         let windows = self.convolutions.iter().zip(&self.groups[1..]);
         let windows = windows.map(|(convolution, &group)| match convolution {
             Convolution::Direct(_) => 0,
-            Convolution::Minimal(layer) => layer.windows(group),
+            Convolution::Winograd(layer) => layer.windows(group),
         });
-        let scratch = self.single.scratch().max(minimal::SCRATCH);
+        let scratch = self.single.scratch().max(winograd::SCRATCH);
         Bench {
             images: images
                 .map(|(extents, &group)| extents.allocate(group))
@@ -315,14 +322,14 @@ fn dense(
     )
 }
 
-/// The memory of a call, as all of its workers see it.
+/// Working memory of a call, shared by its workers.
 struct Memory<'a> {
     images: Vec<Shared<'a>>,
     windows: Shared<'a>,
     maps: Shared<'a>,
 }
 
-/// One worker's way through the layers; all workers of a call go through the same stages.
+/// One worker's pass through the layers; all workers of a call go through the same stages.
 struct Pass<'a, 'b, W> {
     stack: &'a Stack,
     memory: &'a Memory<'a>,
@@ -348,8 +355,9 @@ impl<W: Watch> Pass<'_, '_, W> {
         self.watch.end(0, images);
     }
 
-    /// Takes `count` images of feature maps `level`, from image `first` on, to maps, from map `map` on. Works depth
-    /// first, so that only coarse feature maps of many images are in memory at a time.
+    /// Computes maps from index `map` on, from `count` images of feature maps `level`, from image `first` on.
+    ///
+    /// Works depth first, so that only coarse feature maps of many images are in memory at a time.
     fn convolve(&mut self, level: usize, first: usize, count: usize, map: usize) {
         let Some(convolution) = self.stack.convolutions.get(level) else {
             self.watch.begin(level + 1, count);
@@ -370,7 +378,7 @@ impl<W: Watch> Pass<'_, '_, W> {
         let stack = self.stack;
         let (input, output) = (self.memory.images[level], self.memory.images[level + 1]);
         let image = stack.images[level].image();
-        // SAFETY: all workers read these images in this layer; who writes there next has waited for the end of its stages.
+        // SAFETY: all workers read these images in this layer; the next writer has waited for the end of its stages.
         let input = unsafe { input.read(first * image..(first + images) * image) };
         match convolution {
             Convolution::Direct(layer) => self.worker.share(layer.items(images), |item| {
@@ -382,7 +390,7 @@ impl<W: Watch> Pass<'_, '_, W> {
                     output,
                 });
             }),
-            Convolution::Minimal(layer) => {
+            Convolution::Winograd(layer) => {
                 let windows = self.memory.windows;
                 self.worker.share(layer.window_items(images), |item| {
                     stack.set.dispatch(WindowKernel {
@@ -435,7 +443,7 @@ impl<W: Watch> Pass<'_, '_, W> {
     }
 }
 
-/// The memory of calls, kept from one to the next.
+/// Working memory, kept from one call to the next.
 #[derive(Debug, Default)]
 struct Benches {
     state: Mutex<State>,
@@ -448,14 +456,14 @@ struct State {
     in_use: usize,
 }
 
-/// Memory in use; it goes back when the call ends, however it ends.
+/// Working memory in use; it is returned when the call ends, also by a panic.
 struct Turn<'a> {
     benches: &'a Benches,
     bench: Bench,
 }
 
 impl Benches {
-    /// Waits for a turn; a new bench is made where none for so many threads is idle.
+    /// Waits for a turn; creates working memory if none for enough threads is idle.
     fn take(&self, threads: usize, make: impl FnOnce() -> Bench) -> Turn<'_> {
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let most = (cores / threads).max(1);
@@ -471,7 +479,7 @@ impl Benches {
         let fitting = idle.position(|bench| bench.scratch.len() >= threads);
         let bench = fitting.map(|index| state.idle.swap_remove(index));
         if bench.is_none() {
-            // Those for fewer threads would only take up memory.
+            // Idle memory for fewer threads would only waste space.
             state.idle.clear();
         }
         drop(state);
@@ -493,8 +501,8 @@ impl Drop for Turn<'_> {
         state.in_use -= 1;
         state.idle.push(bench);
         drop(state);
-        // One, however many wait: a thousand would be woken to find that another had been faster. Who waits for more
-        // threads than have become free is woken again when the last call has ended.
+        // Wakes a single waiter: if all were woken, most of them would find that another one was faster. A call that
+        // waits for more threads than are free is woken again when the last call has ended.
         self.benches.returned.notify_one();
     }
 }

@@ -1,26 +1,26 @@
 //! Threads that work through the stages of one call together.
 //!
-//! They live as long as the call: a library that is embedded in a program must not keep threads of its own, and starting
-//! one takes some 20 µs where a map takes milliseconds.
+//! They live as long as the call: a library embedded in a program must not keep threads of its own, and starting one
+//! takes some 20 µs where a map takes milliseconds.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-/// Rounds of waiting before a worker gives its core away.
+/// Spin iterations before a waiting worker yields its core.
 const SPINS: usize = 4000;
 
-/// What the workers of a call share.
+/// State shared by the workers of a call.
 struct Team {
-    /// How many there are; 0 until the last of them has been started.
+    /// Number of workers; 0 until the last of them has been started.
     workers: AtomicUsize,
-    /// How often any worker came to the end of a stage.
+    /// Number of times that any worker reached the end of a stage.
     arrivals: AtomicUsize,
-    /// The next piece of work of the stages with an even and an odd number.
+    /// Next task of the stages with an even and an odd number.
     next: [AtomicUsize; 2],
 }
 
 impl Team {
-    /// Waits until it is known how many there are.
+    /// Waits until the number of workers is known.
     fn workers(&self) -> usize {
         loop {
             match self.workers.load(Ordering::Acquire) {
@@ -37,8 +37,9 @@ pub(super) struct Worker<'a> {
     stage: usize,
 }
 
-/// Runs `work` on a thread for each state, the calling thread among them, and returns when all have finished. There are
-/// fewer where the system has no more to give. Every worker must go through the same stages.
+/// Runs `work` on one thread per state, including the calling thread, and returns when all have finished.
+///
+/// Uses fewer threads if the system cannot start more. Every worker must go through the same stages.
 pub(super) fn run<T: Send>(states: &mut [T], work: impl Fn(&mut Worker<'_>, &mut T) + Sync) {
     run_on(states, thread::Builder::new, work);
 }
@@ -78,7 +79,7 @@ fn run_on<T: Send>(
     });
 }
 
-/// A worker that panics must not leave the others waiting for it: they finish, and the panic goes to the caller.
+/// Releases the other workers if one panics: they finish, and the panic propagates to the caller.
 struct ReleaseOnPanic<'a>(&'a Team);
 
 impl Drop for ReleaseOnPanic<'_> {
@@ -90,7 +91,9 @@ impl Drop for ReleaseOnPanic<'_> {
 }
 
 impl Worker<'_> {
-    /// One stage: each number below `count` goes to one of the workers. Returns when the work on all of them is done.
+    /// Runs one stage: each number below `count` goes to one of the workers.
+    ///
+    /// Returns when all of them are done.
     pub(super) fn share(&mut self, count: usize, mut work: impl FnMut(usize)) {
         let next = &self.team.next[self.stage % 2];
         loop {
@@ -112,8 +115,8 @@ impl Worker<'_> {
             return;
         }
         let all = self.stage * workers;
-        // The counter of the stage that has just ended is needed again after the next one, which nobody ends before
-        // everybody has come here.
+        // The counter of the stage that has just ended is used again after the next stage, which cannot end before all
+        // workers have reached this point.
         if self.team.arrivals.fetch_add(1, Ordering::AcqRel) + 1 == all {
             self.team.next[(self.stage + 1) % 2].store(0, Ordering::Release);
         }
@@ -162,7 +165,7 @@ mod tests {
             let started = AtomicUsize::new(0);
             let builder = || match started.fetch_add(1, Ordering::Relaxed) {
                 number if number < possible => thread::Builder::new(),
-                // No system has room for such a stack.
+                // No system has memory for such a stack.
                 _ => thread::Builder::new().stack_size(usize::MAX / 4),
             };
             let done = AtomicUsize::new(0);
@@ -180,7 +183,7 @@ mod tests {
 
     #[test]
     fn a_panic_reaches_the_caller_and_nobody_waits_for_ever() {
-        // Whichever worker it is that panics.
+        // Any of the workers may be the one that panics.
         let outcome = std::panic::catch_unwind(|| {
             run(&mut [(); 4], |worker, ()| {
                 worker.share(100, |item| assert!(item != 7, "planted"));

@@ -1,16 +1,17 @@
-//! Who looks on while a generator works.
+//! Per-layer observer of a running generator.
 
-/// Is told by every worker when a layer begins and when all workers have finished it. The linear layer has number 0, the
-/// transposed convolutions follow, and a layer comes as often as there are groups of images.
+/// Called by every worker when a layer begins and when all workers have finished it.
+///
+/// The linear layer is layer 0, the transposed convolutions follow. A layer runs once per group of images.
 pub trait Watch: Sync {
-    /// `images` images are about to go through `layer`.
+    /// `images` images are about to pass through `layer`.
     fn begin(&self, layer: usize, images: usize);
 
-    /// They have.
+    /// `images` images have passed through `layer`.
     fn end(&self, layer: usize, images: usize);
 }
 
-/// Nobody: compiled to nothing.
+/// No observer; the calls compile to nothing.
 pub(super) struct Unwatched;
 
 impl Watch for Unwatched {

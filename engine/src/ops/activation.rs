@@ -1,4 +1,6 @@
-//! Elementwise nonlinearities. Their gradients need the output alone, so the input can be freed.
+//! Elementwise nonlinearities.
+//!
+//! Their gradients need only the output, so the input can be freed.
 
 use std::sync::Arc;
 
@@ -14,7 +16,7 @@ impl Tape {
     /// y = activation(x), elementwise.
     ///
     /// # Errors
-    /// Where a LeakyReLU's slope is not between 0 and 1: the sign of the output would not tell that of the input.
+    /// If a LeakyReLU's slope is not between 0 and 1: the sign of the output would not determine that of the input.
     pub fn activate(&self, x: &Variable, activation: Activation) -> Result<Variable> {
         if let Activation::LeakyRelu { slope } = activation
             && !(slope > 0.0 && slope < 1.0)
@@ -47,7 +49,7 @@ impl Tape {
     }
 }
 
-/// A product with an activation in its epilogue.
+/// A GEMM with an activation in its epilogue.
 #[derive(Debug)]
 struct Activated {
     product: Arc<dyn Product>,
@@ -60,7 +62,7 @@ impl Recipe for Activated {
         self.product.run(backend, epilogue, y)
     }
 
-    /// The gradient of a rectifier needs the sign of its output alone, that of the hyperbolic tangent all digits.
+    /// The gradient of a rectifier needs only the sign of its output, that of tanh needs all digits.
     fn packs(&self, backend: &dyn Backend) -> bool {
         self.activation != Activation::Tanh && self.product.fusion(backend).packed_result
     }
@@ -71,7 +73,7 @@ struct ActivationBackward {
     y: Output,
 }
 
-/// What came out, in the form in which it lies in memory.
+/// The output, in the form in which it is stored.
 enum Output {
     Whole(Arc<Lazy>),
     Part(Tensor),

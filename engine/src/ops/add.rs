@@ -10,7 +10,7 @@ impl Tape {
     /// y = a + b, elementwise, for two variables of one shape.
     ///
     /// # Errors
-    /// Where the shapes differ.
+    /// If the shapes differ.
     pub fn add(&self, a: &Variable, b: &Variable) -> Result<Variable> {
         expect_shape("add", ("a", a), b.shape().dims(), ("b", b))?;
         let mut y = self.backend().empty(a.shape().clone())?;

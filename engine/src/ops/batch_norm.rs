@@ -1,4 +1,4 @@
-//! Batch normalisation over all axes but the last (Ioffe & Szegedy 2015), with the rectifier that follows it.
+//! Batch normalisation over all axes except the last (Ioffe & Szegedy 2015), followed by a rectifier.
 
 use std::sync::Arc;
 
@@ -11,16 +11,16 @@ use crate::shape::Shape;
 use crate::tape::{Backward, Narrowed, Tape, Variable, Wanted};
 use crate::tensor::Tensor;
 
-/// What a batch normalisation does besides normalising.
+/// Settings of a batch normalisation and its rectifier.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BatchNormSettings {
     /// ε under the square root.
     pub epsilon: f32,
-    /// Factor of what comes out negative: 1 leaves it, 0 makes a ReLU, what is between a LeakyReLU.
+    /// Factor of negative outputs: 1 for no rectifier, 0 for ReLU, between them LeakyReLU.
     pub slope: f32,
 }
 
-/// What each of the equal parts of a batch says about each channel.
+/// Statistics of each channel, for each of the equal parts of a batch.
 #[derive(Clone, Debug)]
 pub struct BatchStatistics {
     /// Mean per channel, `[parts, C]`.
@@ -32,23 +32,20 @@ pub struct BatchStatistics {
 }
 
 impl BatchStatistics {
-    /// How many parts there are.
+    /// Number of parts.
     pub fn parts(&self) -> usize {
         self.mean.shape().rows()
     }
 
-    /// Those of one part alone.
+    /// Returns the statistics of one part.
     ///
     /// # Errors
-    /// Where there are more or fewer parts.
+    /// If the number of parts differs.
     pub fn part(&self, part: Part) -> Result<Self> {
         if part.of != self.parts() {
             return Err(Error::InvalidOperand {
                 operator: "batch_norm",
-                problem: format!(
-                    "there are statistics of {} parts and not of {part}",
-                    self.parts()
-                ),
+                problem: format!("statistics of {} parts do not include {part}", self.parts()),
             });
         }
         Ok(Self {
@@ -59,11 +56,12 @@ impl BatchStatistics {
     }
 }
 
-/// running ← (1 − momentum)·running + momentum·batch, where the running variance takes the unbiased batch variance; once for
-/// each part, in their order.
+/// Updates running statistics: running ← (1 − momentum)·running + momentum·batch.
+///
+/// The running variance uses the unbiased batch variance. The update is applied once per part, in order.
 ///
 /// # Errors
-/// Where the shapes differ or a running tensor is still in use.
+/// If the shapes differ or a running tensor is still in use.
 pub fn update_running_statistics(
     backend: &dyn Backend,
     statistics: &BatchStatistics,
@@ -71,7 +69,7 @@ pub fn update_running_statistics(
     running_mean: &mut Tensor,
     running_variance: &mut Tensor,
 ) -> Result<()> {
-    // A batch of one value has no unbiased variance; its biased variance, 0, is stored as it is.
+    // A batch of one value has no unbiased variance; its biased variance, 0, is stored.
     let count = statistics.count.max(2) as f64;
     let unbiased = (count / (count - 1.0)) as f32;
     for part in Part::all(statistics.parts()) {
@@ -83,11 +81,13 @@ pub fn update_running_statistics(
 }
 
 impl Tape {
-    /// y = rectified (x − mean)·scale/√(variance + ε) + shift with the mean and biased variance of x itself, per
-    /// channel; x is `[…, C]`, scale and shift are `[C]`. Each of `parts` equal parts of x's first axis is normalised by itself.
+    /// Batch normalisation with the statistics of x, followed by a rectifier.
+    ///
+    /// y = rectified((x − mean)·scale/√(variance + ε) + shift) with mean and biased variance of x, per channel. x is
+    /// `[…, C]`, scale and shift are `[C]`. Each of `parts` equal parts of x's first axis is normalised separately.
     ///
     /// # Errors
-    /// Where the shapes do not fit, x does not come in so many parts, or the slope is not between 0 and 1.
+    /// If the shapes do not fit, x cannot be split into `parts` parts, or the slope is not between 0 and 1.
     pub fn batch_norm_training(
         &self,
         x: &Variable,
@@ -128,11 +128,13 @@ impl Tape {
         ))
     }
 
-    /// y = rectified (x − mean)·scale/√(variance + ε) + shift with given statistics, as at inference. It has no
-    /// backward: the operands must be constants.
+    /// Batch normalisation with given statistics, as at inference, and a rectifier.
+    ///
+    /// y = rectified((x − mean)·scale/√(variance + ε) + shift). It has no backward pass: the operands must be
+    /// constants.
     ///
     /// # Errors
-    /// Where the shapes do not fit, the slope is not between 0 and 1, or a gradient would be needed.
+    /// If the shapes do not fit, the slope is not between 0 and 1, or a gradient would be needed.
     pub fn batch_norm_inference(
         &self,
         x: &Variable,
@@ -201,7 +203,9 @@ fn check(
     Ok(channels)
 }
 
-/// A batch normalisation with all of its operands. `x` is a tensor, or the product that has yet to compute it.
+/// A batch normalisation with its operands.
+///
+/// `x` is a tensor, or the GEMM that will compute it.
 #[derive(Clone, Debug)]
 struct BatchNorm<X = Tensor> {
     x: X,
@@ -242,14 +246,14 @@ impl<X> BatchNorm<X> {
 }
 
 impl BatchNorm {
-    /// One part of it, if it was normalised by itself.
+    /// Returns one part, if the parts were normalised separately.
     fn part(&self, part: Part) -> Result<Self> {
         let parts = self.mean.shape().rows();
         if parts != part.of {
             return Err(Error::InvalidOperand {
                 operator: "batch_norm gradient",
                 problem: format!(
-                    "{part} was not normalised by itself, as the batch was normalised in {parts}"
+                    "{part} was not normalised separately: the batch was normalised in {parts} parts"
                 ),
             });
         }
@@ -280,7 +284,7 @@ impl Recipe for BatchNorm {
     }
 }
 
-/// In the product's epilogue, where that is offered.
+/// Normalisation in the epilogue of a GEMM that supports it.
 impl Recipe for BatchNorm<Arc<dyn Product>> {
     fn compute(&self, backend: &dyn Backend, y: &mut Tensor) -> Result<()> {
         let epilogue = Epilogue::Normalised(self.by());
@@ -302,7 +306,8 @@ impl Backward for Arc<BatchNorm> {
         let mut dx = fresh(backend, self.x.shape(), wanted[0] == Wanted::Packed)?;
         let mut dscale = backend.empty(self.scale.shape().clone())?;
         let mut dshift = backend.empty(self.scale.shape().clone())?;
-        // dx needs both sums, so the three come together; a generator's loss discards the discriminator's two.
+        // dx needs both sums, so the three are computed together; a generator's loss discards those of the
+        // discriminator.
         backend.normalise_gradient(&self.x, self.by(), dy, &mut dx, &mut dscale, &mut dshift)?;
         Ok([dx, dscale, dshift]
             .into_iter()

@@ -1,4 +1,4 @@
-//! Binary cross-entropy on logits against one target for the whole batch, mean over the batch.
+//! Binary cross-entropy of logits against one target, averaged over the batch.
 
 use super::when;
 use crate::backend::Backend;
@@ -8,10 +8,10 @@ use crate::tape::{Backward, Tape, Variable, Wanted};
 use crate::tensor::Tensor;
 
 impl Tape {
-    /// mean over all elements of max(x, 0) − x·target + ln(1 + e^−|x|), a scalar, for logits x of any shape.
+    /// Mean of max(x, 0) − x·target + ln(1 + e^−|x|) over all logits x, a scalar.
     ///
     /// # Errors
-    /// Where the target is not a probability or there is no logit.
+    /// If the target is not a probability or there are no logits.
     pub fn bce_with_logits(&self, logits: &Variable, target: f32) -> Result<Variable> {
         if !(0.0..=1.0).contains(&target) || logits.shape().is_empty() {
             return Err(Error::InvalidOperand {

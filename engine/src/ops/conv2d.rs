@@ -14,7 +14,7 @@ impl Tape {
     /// see [`ConvGeometry`].
     ///
     /// # Errors
-    /// Where the shapes do not fit each other or the geometry.
+    /// If the shapes do not fit each other or the geometry.
     pub fn conv2d(
         &self,
         x: &Variable,
@@ -84,7 +84,7 @@ impl Backward for Conv2dBackward {
         ])
     }
 
-    /// A bias adds up values, unless packed ones are what the device keeps.
+    /// A bias gradient sums f32 values, unless the device stores packed ones.
     fn takes_packed(&self, backend: &dyn Backend, wanted: &[bool]) -> bool {
         let fusion = backend.conv_fusion(ConvProduct::Fprop, &self.geometry);
         fusion.takes_packed(self.geometry.output_channels) && (!wanted[2] || backend.keeps_packed())

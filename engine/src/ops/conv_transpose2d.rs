@@ -9,11 +9,13 @@ use crate::tape::{Backward, Saved, Tape, Variable, Wanted};
 use crate::tensor::Tensor;
 
 impl Tape {
-    /// y = convᵀ(x, weight) + bias, with x `[N, P, Q, K]`, weight `[R, S, C, K]`, bias `[C]` and y `[N, H, W, C]`,
-    /// where H = (P − 1)·stride + R − begin − end: the padding is what is cropped from the full result.
+    /// y = convᵀ(x, weight) + bias.
+    ///
+    /// x is `[N, P, Q, K]`, weight `[R, S, C, K]`, bias `[C]` and y `[N, H, W, C]` with H = (P − 1)·stride + R − begin
+    /// − end: the padding is cropped from the full result.
     ///
     /// # Errors
-    /// Where the shapes do not fit each other or the geometry.
+    /// If the shapes do not fit each other or the geometry.
     pub fn conv_transpose2d(
         &self,
         x: &Variable,
@@ -84,7 +86,7 @@ impl Backward for ConvTranspose2dBackward {
         ])
     }
 
-    /// A bias adds up values, unless packed ones are what the device keeps.
+    /// A bias gradient sums f32 values, unless the device stores packed ones.
     fn takes_packed(&self, backend: &dyn Backend, wanted: &[bool]) -> bool {
         let fusion = backend.conv_fusion(ConvProduct::Dgrad, &self.geometry);
         fusion.takes_packed(self.geometry.input_channels) && (!wanted[2] || backend.keeps_packed())

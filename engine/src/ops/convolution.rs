@@ -1,4 +1,4 @@
-//! What the convolution and its transposed have in common.
+//! Common part of the convolution and the transposed convolution.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::shape::Shape;
 use crate::tape::{Backward, Saved, Tape, Variable};
 use crate::tensor::Tensor;
 
-/// The forward pass of a convolution with all of its operands.
+/// Forward pass of a convolution with its operands.
 #[derive(Clone, Debug)]
 struct Convolution {
     /// fprop, or dgrad for a transposed convolution.
@@ -55,8 +55,9 @@ impl Recipe for Convolution {
 }
 
 impl Tape {
-    /// The result of a convolution whose operands fit, which `backward` differentiates, given what was kept of x. It is
-    /// computed at once, unless what follows may be done along with it.
+    /// Records a convolution with checked operands; `backward` receives the saved x and the weights.
+    ///
+    /// The convolution runs at once, unless it may be fused with the operator that follows.
     pub(super) fn convolution<B: Backward + 'static>(
         &self,
         product: ConvProduct,

@@ -11,13 +11,13 @@ use crate::shape::Shape;
 use crate::tape::{Backward, Narrowed, Tape, Variable, Wanted};
 use crate::tensor::Tensor;
 
-/// The forward pass with all of its operands.
+/// Forward pass with its operands.
 #[derive(Clone, Debug)]
 struct Linear {
     x: Tensor,
     weight: Tensor,
     bias: Tensor,
-    /// Of the images that its features are; as many as there are features where they are none.
+    /// Channels of the images formed by the features; the number of features if they form no images.
     channels: usize,
 }
 
@@ -54,7 +54,7 @@ impl Tape {
     /// `y[n, o] = Σ_i x[n, i]·weight[o, i] + bias[o]`, with x `[N, I]`, weight `[O, I]` and bias `[O]`.
     ///
     /// # Errors
-    /// Where the shapes do not fit.
+    /// If the shapes do not fit.
     pub fn linear(&self, x: &Variable, weight: &Variable, bias: &Variable) -> Result<Variable> {
         let (&[rows, inputs], &[outputs, weight_inputs]) =
             (x.shape().dims(), weight.shape().dims())

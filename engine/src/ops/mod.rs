@@ -1,7 +1,7 @@
-//! One file per operator: its shapes, its forward, its backward.
+//! One file per operator: shape checks, forward and backward pass.
 //!
-//! All are methods of [`crate::Tape`]. Each checks its shapes before any memory is touched and names both sides of
-//! a mismatch.
+//! All are methods of [`crate::Tape`]. Each checks its shapes before it accesses memory, and its errors name both
+//! sides of a mismatch.
 
 mod activation;
 mod add;
@@ -23,7 +23,7 @@ use crate::shape::Shape;
 use crate::tape::{Variable, Wanted};
 use crate::tensor::Tensor;
 
-/// Refuses `left` unless its extents are `expected`, in terms of the operand `right` that decides them.
+/// Rejects `left` unless its extents are `expected`, which follow from the operand `right`.
 fn expect_shape(
     operator: &'static str,
     left: (&'static str, &Variable),
@@ -36,7 +36,7 @@ fn expect_shape(
     Err(mismatch(operator, left, right))
 }
 
-/// The complaint that two operands do not fit.
+/// Error for two operands that do not fit.
 fn mismatch(
     operator: &'static str,
     left: (&'static str, &Variable),
@@ -51,7 +51,7 @@ fn mismatch(
     }
 }
 
-/// Runs `compute` into fresh memory of `shape` if `wanted`, as values.
+/// Runs `compute` with fresh memory of `shape` as f32 values, if `wanted`.
 fn when(
     wanted: Wanted,
     backend: &dyn Backend,
@@ -61,7 +61,7 @@ fn when(
     when_packed(wanted.packed_if(false), backend, shape, compute)
 }
 
-/// The same of what may be packed if its reader allows it.
+/// Runs `compute` with fresh memory of `shape`, packed if `wanted` allows it.
 fn when_packed(
     wanted: Wanted,
     backend: &dyn Backend,

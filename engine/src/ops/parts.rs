@@ -1,4 +1,4 @@
-//! Batches of several equal parts, which go through a network together.
+//! Batches of several equal parts that pass through a network together.
 
 use super::expect_shape;
 use crate::backend::Backend;
@@ -9,10 +9,10 @@ use crate::tape::{Backward, Narrowed, Tape, Variable, Wanted};
 use crate::tensor::Tensor;
 
 impl Tape {
-    /// Variables of one shape, one after the other along the first axis, as one copy.
+    /// Concatenates variables of one shape along the first axis, as a copy.
     ///
     /// # Errors
-    /// Where the shapes differ, there is no variable, or they are scalars.
+    /// If the shapes differ, there are no variables, or they are scalars.
     pub fn concatenate(&self, parts: &[&Variable]) -> Result<Variable> {
         if let Some((first, others)) = parts.split_first() {
             for other in others {
@@ -25,10 +25,12 @@ impl Tape {
         Ok(self.record(parts, y, || ConcatenateBackward))
     }
 
-    /// One of several equal parts of x along the first axis; nothing is copied. Its gradient is of that part of x alone.
+    /// Returns one of several equal parts of x along the first axis, without a copy.
+    ///
+    /// Its gradient covers that part of x only.
     ///
     /// # Errors
-    /// Where the axis does not come in so many parts.
+    /// If the axis cannot be split into this number of parts.
     pub fn part(&self, x: &Variable, part: Part) -> Result<Variable> {
         let y = x.value()?.part(part)?;
         Ok(self.record(&[x], y, || PartBackward(part)))
@@ -55,7 +57,7 @@ impl Backward for ConcatenateBackward {
     }
 }
 
-/// Of what was concatenated one operand alone.
+/// Gradient of one operand of a concatenation.
 struct OperandBackward(Part);
 
 impl Backward for OperandBackward {
@@ -69,7 +71,7 @@ impl Backward for OperandBackward {
             return Err(Error::InvalidOperand {
                 operator: "gradient",
                 problem: format!(
-                    "{} is no operand of a concatenation of {}; take it apart as it was put together",
+                    "{} is not an operand of a concatenation of {}; split the batch into the parts that were concatenated",
                     self.0,
                     wanted.len()
                 ),

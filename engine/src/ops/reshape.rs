@@ -1,4 +1,4 @@
-//! The same elements under other extents.
+//! Reshape: the same elements with other extents.
 
 use crate::backend::Backend;
 use crate::error::Result;
@@ -8,10 +8,10 @@ use crate::tape::{Backward, Narrowed, Tape, Variable, Wanted};
 use crate::tensor::Tensor;
 
 impl Tape {
-    /// The elements of x in the same order, with other extents of the same product; nothing is copied.
+    /// Returns the elements of x in the same order with other extents of the same product, without a copy.
     ///
     /// # Errors
-    /// Where the number of elements would change.
+    /// If the number of elements would change.
     pub fn reshape(&self, x: &Variable, shape: impl Into<Shape>) -> Result<Variable> {
         let shape = shape.into();
         if !x.is_tracked()
@@ -44,7 +44,7 @@ impl Backward for ReshapeBackward {
         }])
     }
 
-    /// Elements keep their order, so that equal parts are the same elements on both sides.
+    /// Elements keep their order, so that equal parts have the same elements on both sides.
     fn narrowed(&self, part: Part) -> Result<Narrowed> {
         let shape = part.shape(&self.shape)?;
         Ok(Narrowed::along(part, Self { shape }))

@@ -1,4 +1,4 @@
-//! A backend that writes down what it computes.
+//! Profiling wrapper around a backend.
 
 use std::fmt;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use crate::geometry::{ConvGeometry, ConvMethod, ConvProduct};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
-/// A backend around another one, with a list of everything that ran between [`Profiled::start`] and
+/// A backend that runs another one, and records every operator between [`Profiled::start`] and
 /// [`Profiled::finish`].
 pub struct Profiled {
     inner: Arc<dyn Backend>,
@@ -30,13 +30,13 @@ pub struct Profiled {
     precision: Precision,
     /// The highest tier of kernels in use.
     highest: Tier,
-    /// On a device that takes kernels: where launches are written down, and what launches them.
+    /// On a device that runs kernels: the launcher that records, and the backend on top of it.
     launched: Option<(Arc<ProfiledLauncher>, LaunchBackend)>,
     hopper_lack: Option<String>,
 }
 
 impl Profiled {
-    /// Around a backend of the processor: one sample per operator.
+    /// Wraps a CPU backend; records one sample per operator.
     pub fn on_processor(backend: Arc<CpuBackend>) -> Self {
         Self {
             inner: backend,
@@ -48,11 +48,13 @@ impl Profiled {
         }
     }
 
-    /// Around the operators on `launcher`: one sample per launch. Where the device has no [`Instruments`], launches are
-    /// counted and not run, so that results are no results. Kernels are of no higher tier than `highest`.
+    /// Wraps the operators on `launcher`; records one sample per launch.
+    ///
+    /// If the device has no [`Instruments`], launches are counted but not run, and outputs are meaningless. Only
+    /// kernels up to tier `highest` are used.
     ///
     /// # Errors
-    /// Where the device lacks the tensor cores that the precision needs.
+    /// If the device lacks the tensor cores that the precision needs.
     pub fn on_launcher(
         launcher: Arc<dyn Launcher>,
         precision: Precision,
@@ -61,7 +63,8 @@ impl Profiled {
         let profiler = Profiler::default();
         let launcher = Arc::new(ProfiledLauncher::new(launcher, profiler.clone()));
         let backend = LaunchBackend::new(Arc::clone(&launcher) as Arc<dyn Launcher>, precision)?
-            .up_to(highest);
+            .up_to(highest)
+            .prepared();
         Ok(Self {
             hopper_lack: backend.hopper_lack().map(str::to_owned),
             inner: Arc::new(backend.clone()),
@@ -72,7 +75,7 @@ impl Profiled {
         })
     }
 
-    /// The same device, whose products are cut as `choices` says; tensors of either belong to both.
+    /// Returns the same device with the tile configurations of `choices`; both share their tensors.
     #[must_use]
     pub fn with_choices(&self, choices: Arc<Choices>) -> Self {
         let launched = self.launched.as_ref();
@@ -93,15 +96,15 @@ impl Profiled {
         }
     }
 
-    /// How products are cut, where kernels are launched.
+    /// The tile configurations of GEMMs, if the device runs kernels.
     pub fn choices(&self) -> Option<&Choices> {
         self.launched.as_ref().map(|(_, backend)| backend.choices())
     }
 
-    /// The same device, whose products multiply in f32; `None` where they do already.
+    /// Returns the same device with f32 GEMMs; `None` if they are f32 already.
     ///
     /// # Errors
-    /// Where the device fails.
+    /// If the device fails.
     pub fn in_f32(&self) -> Result<Option<Self>> {
         match &self.launched {
             Some((launcher, _)) if self.precision != Precision::F32 => {
@@ -111,44 +114,46 @@ impl Profiled {
         }
     }
 
-    /// The backend inside, which runs as it does without a profiler; tensors of either belong to both.
+    /// The wrapped backend, which does not record; both share their tensors.
     pub fn unprofiled(&self) -> Arc<dyn Backend> {
         Arc::clone(&self.inner)
     }
 
-    /// What products multiply.
+    /// Operand precision of GEMMs.
     pub fn precision(&self) -> Precision {
         self.precision
     }
 
-    /// Why no product runs on a Hopper kernel, where kernels are launched and [`LaunchBackend::hopper_lack`] says so.
+    /// Why no GEMM runs on a Hopper kernel; see [`LaunchBackend::hopper_lack`].
     pub fn hopper_lack(&self) -> Option<&str> {
         self.hopper_lack.as_deref()
     }
 
-    /// Begins a new list.
+    /// Starts a new recording.
     pub fn start(&self) {
         self.profiler.start();
     }
 
-    /// Everything that ran since the start, in order; waits for the device.
+    /// Waits for the device; returns everything that ran since the start, in order.
     ///
     /// # Errors
-    /// Where the device fails.
+    /// If the device fails.
     pub fn finish(&self) -> Result<Vec<Sample>> {
         self.profiler.finish(self.instruments())
     }
 
-    /// Writes down the layers of a generator that runs by itself, on the calling thread and others: `operators` says what
-    /// each layer is for one image, and how it is computed.
+    /// Returns an observer that records the layers of the inference generator
+    /// ([`Stack`](crate::inference::Stack)).
+    ///
+    /// `operators` gives, for each layer, the operator for one image and its algorithm.
     pub fn watch(&self, operators: Vec<(Operator, ConvMethod)>) -> Layers {
         Layers::new(self.profiler.clone(), operators)
     }
 
-    /// Whether caches are emptied before every operator or launch while a list is kept.
+    /// Sets whether caches are flushed before every recorded operator or launch.
     ///
     /// # Errors
-    /// Where the device has no room for what has to pass through them.
+    /// If the device has no memory for the buffers that flush them.
     pub fn set_cold(&self, cold: bool) -> Result<()> {
         match &self.launched {
             Some((launcher, _)) => launcher.set_cold(cold),
@@ -165,24 +170,24 @@ impl Profiled {
         }
     }
 
-    /// Launches no kernel but this one from now on, so that a profiler of the vendor sees nothing else.
+    /// Launches only this kernel from now on, so that the vendor's profiler sees no other; `None` launches all.
     pub fn launch_only(&self, kernel: Option<&'static str>) {
         if let Some((launcher, _)) = &self.launched {
             launcher.only(kernel);
         }
     }
 
-    /// What kernels are launched on, without what writes it down.
+    /// The wrapped launcher, which does not record.
     pub fn launcher(&self) -> Option<Arc<dyn Launcher>> {
         self.launched.as_ref().map(|(launcher, _)| launcher.inner())
     }
 
-    /// Whether kernels are launched here.
+    /// Whether this device runs kernels.
     pub fn launches(&self) -> bool {
         self.launched.is_some()
     }
 
-    /// The device's own clock, where it has one.
+    /// The device's clock, if it has one.
     pub fn instruments(&self) -> Option<&dyn Instruments> {
         self.launched.as_ref()?.0.instruments()
     }
@@ -239,7 +244,7 @@ impl fmt::Debug for Profiled {
     }
 }
 
-/// Everything is passed on as it is; what computes is written down.
+/// Forwards every call unchanged, and records the operators.
 impl Backend for Profiled {
     fn description(&self) -> String {
         self.inner.description()
@@ -437,7 +442,7 @@ impl Backend for Profiled {
     }
 
     fn add(&self, a: &Tensor, b: &Tensor, y: &mut Tensor) -> Result<()> {
-        // Mostly gradients of weights, whose extents would look like those of images.
+        // Mostly weight gradients, whose extents would be taken for those of activations.
         let operator = Operator::values(Kind::Add, 1, a.shape().len());
         self.run(operator, || self.inner.add(a, b, y))
     }
@@ -487,7 +492,7 @@ impl Backend for Profiled {
         self.run(operator, || self.inner.adam(step))
     }
 
-    /// Never: what is replayed as a whole cannot be timed in parts.
+    /// Does not record: the parts of a replayed graph cannot be timed.
     fn record(&self, _: &mut dyn FnMut() -> Result<()>) -> Result<Option<Box<dyn Recording>>> {
         Ok(None)
     }

@@ -1,4 +1,4 @@
-//! What a processor can do at most, measured and not looked up.
+//! Measured peak rates of the CPU.
 
 use std::fs;
 use std::hint::black_box;
@@ -9,7 +9,7 @@ use rayon::prelude::*;
 
 use crate::backend::cpu::multiply_rows;
 
-/// A matrix product of f32 on all threads: each thread multiplies its own block of rows, as the engine does.
+/// An f32 GEMM on all threads; each thread computes a block of rows, as in the engine.
 #[derive(Debug)]
 pub struct MatrixProduct {
     extents: [usize; 3],
@@ -19,7 +19,7 @@ pub struct MatrixProduct {
 }
 
 impl MatrixProduct {
-    /// m×k by k×n.
+    /// A product of an m×k and a k×n matrix.
     pub fn new(m: usize, n: usize, k: usize) -> Self {
         let noise = |length: usize| (0..length).map(|i| (i as f32 * 0.7).sin()).collect();
         Self {
@@ -30,12 +30,12 @@ impl MatrixProduct {
         }
     }
 
-    /// Multiplications and additions of one product.
+    /// Number of multiplications and additions.
     pub fn operations(&self) -> f64 {
         2.0 * self.extents.iter().product::<usize>() as f64
     }
 
-    /// Multiplies once; returns seconds.
+    /// Multiplies once; returns the time in seconds.
     pub fn run(&mut self) -> f64 {
         let [m, n, k] = self.extents;
         let rows = m.div_ceil(rayon::current_num_threads());
@@ -57,13 +57,13 @@ pub struct Copy {
 }
 
 impl Copy {
-    /// Of 256 MiB, or as much as the last cache holds.
+    /// Allocates two buffers of 256 MiB, or of the size of the last-level cache if that is larger.
     #[expect(clippy::new_without_default, reason = "this allocates half a gigabyte")]
     pub fn new() -> Self {
         Self::of(cache_bytes().max(256 << 20))
     }
 
-    /// Of `bytes` bytes.
+    /// Allocates two buffers of `bytes` bytes.
     pub fn of(bytes: usize) -> Self {
         let length = bytes / size_of::<f32>();
         Self {
@@ -77,7 +77,7 @@ impl Copy {
         2.0 * size_of_val(&self.from[..]) as f64
     }
 
-    /// Copies once; returns seconds.
+    /// Copies once; returns the time in seconds.
     pub fn run(&mut self) -> f64 {
         let started = Instant::now();
         self.to
@@ -88,7 +88,7 @@ impl Copy {
     }
 }
 
-/// Bytes of the processor's last cache, as Linux tells; 64 MiB where it does not.
+/// Size of the CPU's last-level cache in bytes, as reported by Linux; 64 MiB if unknown.
 pub fn cache_bytes() -> usize {
     let folder = Path::new("/sys/devices/system/cpu/cpu0/cache");
     let sizes = (0..8).filter_map(|index| {
@@ -104,8 +104,10 @@ pub fn cache_bytes() -> usize {
     sizes.max().unwrap_or(64 << 20)
 }
 
-/// The processor's clock in Hz, as the operating system reports it: the mean over all cores of what the frequency driver
-/// says now, else of `/proc/cpuinfo`. In a virtual machine that may be a nominal figure; see [`chain_rate`].
+/// CPU clock in Hz, as reported by the operating system.
+///
+/// This is the mean over all cores of the current values of the frequency driver, or else of `/proc/cpuinfo`. In a
+/// virtual machine it may be a nominal value; see [`chain_rate`].
 pub fn reported_clock() -> Option<f64> {
     let mean = |values: Vec<f64>| {
         (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
@@ -130,8 +132,10 @@ pub fn reported_clock() -> Option<f64> {
     mean(megahertz).map(|value| 1e6 * value)
 }
 
-/// Links per second of a chain of integer operations, each of which waits for the one before: proportional to the clock
-/// at which the core really runs, whatever is reported. The best of a few tries, so that an interruption does not show.
+/// Links per second of a chain of dependent integer operations.
+///
+/// This is proportional to the actual clock of the core, whatever the operating system reports. Returns the best of
+/// several attempts, so that interrupts have no effect.
 pub fn chain_rate() -> f64 {
     const LINKS: u64 = 200_000;
     let attempt = || {

@@ -1,63 +1,63 @@
-//! What a profiler asks of a device with a clock of its own.
+//! The interface between the profiler and a device with its own clock.
 
 use cosmogan_kernels::Launch;
 
 use crate::backend::launch::Allocation;
 use crate::error::Result;
 
-/// What one kernel takes of a device.
+/// Resources of one kernel.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct KernelResources {
-    /// Registers of a thread.
+    /// Registers per thread.
     pub registers: u32,
-    /// Bytes of shared memory of a block.
+    /// Bytes of shared memory per block.
     pub shared_bytes: u32,
-    /// Bytes of a thread that lie in device memory: its stack, and what registers do not hold.
+    /// Bytes of local memory per thread: stack and register spills, in device memory.
     pub local_bytes: u32,
-    /// Bytes stored and loaded because registers ran out, as the compiler says; `None` where it was not asked.
+    /// Bytes of spill stores and loads, from the compiler's log; `None` if there is no log.
     pub spill_bytes: Option<u32>,
-    /// Warps that a multiprocessor holds at once, as a share of those that it could hold.
+    /// Resident warps per multiprocessor, as a fraction of the maximum.
     pub occupancy: f64,
 }
 
-/// A device's own clock, and what it tells about kernels.
+/// Clock, kernel resources and profiler ranges of a device.
 pub trait Instruments {
-    /// Marks the present end of the queue; returns the mark's number.
+    /// Marks the current end of the queue; returns the number of the mark.
     ///
     /// # Errors
-    /// Where the device fails.
+    /// If the device fails.
     fn mark(&self) -> Result<u64>;
 
-    /// Seconds of the device's clock between two marks; waits until it has come to both.
+    /// Waits for two marks; returns the time between them in seconds of the device's clock.
     ///
     /// # Errors
-    /// Where the device fails, or a mark was cleared.
+    /// If the device fails, or a mark was deleted.
     fn seconds_between(&self, from: u64, to: u64) -> Result<f64>;
 
-    /// Forgets all marks.
+    /// Deletes all marks.
     fn clear_marks(&self);
 
-    /// Queues a copy of `bytes` bytes by the device's own means.
+    /// Queues a device-to-device copy of `bytes` bytes.
     ///
     /// # Errors
-    /// Where the device fails.
+    /// If the device fails.
     fn copy(&self, from: &dyn Allocation, to: &dyn Allocation, bytes: usize) -> Result<()>;
 
-    /// Bytes of the last cache before memory.
+    /// Size of the last-level cache in bytes.
     fn cache_bytes(&self) -> usize;
 
-    /// What the kernel of `launch` takes.
+    /// Resources of the kernel of `launch`.
     ///
     /// # Errors
-    /// Where it cannot be compiled or loaded.
+    /// If the kernel cannot be compiled or loaded.
     fn resources(&self, launch: &Launch) -> Result<KernelResources>;
 
-    /// Clocks by name, in Hz, as far as they can be read: what each of them is, is in its name.
+    /// The clocks that can be read, in Hz, with descriptive names.
     fn clocks(&self) -> Vec<(&'static str, f64)>;
 
-    /// Begins a range that other profilers show, where they listen.
+    /// Begins a range that external profilers show.
     fn push_range(&self, name: &str);
 
-    /// Ends the range that was begun last.
+    /// Ends the innermost range.
     fn pop_range(&self);
 }

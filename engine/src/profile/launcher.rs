@@ -1,4 +1,4 @@
-//! A launcher that writes down what it launches.
+//! A launcher that records its launches.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,14 +11,15 @@ use super::profiler::Profiler;
 use crate::backend::launch::{Allocation, Arguments, Gpu, Launcher, Recording};
 use crate::error::Result;
 
-/// A device that takes kernels, with a list of what it took. A device without a clock worth reading is spared the
-/// launches: there they are counted and not run.
+/// A launcher that forwards and records launches.
+///
+/// On a device without a meaningful clock, launches are counted but not run.
 pub(super) struct ProfiledLauncher {
     inner: Arc<dyn Launcher>,
     profiler: Profiler,
-    /// The only kernel that is launched, if not all are.
+    /// The only kernel that is launched; `None` launches all.
     only: Mutex<Option<&'static str>>,
-    /// Two pieces of memory as large as the last cache: a copy between them leaves nothing else there.
+    /// Two buffers of the size of the last-level cache: a copy between them evicts everything else from it.
     eviction: Mutex<Option<[Box<dyn Allocation>; 2]>>,
 }
 
@@ -40,7 +41,7 @@ impl ProfiledLauncher {
         *self.only.lock().unwrap_or_else(PoisonError::into_inner) = kernel;
     }
 
-    /// Whether the last cache is emptied before every launch.
+    /// Sets whether the last-level cache is flushed before every launch.
     pub(super) fn set_cold(&self, cold: bool) -> Result<()> {
         let memory = match self.inner.instruments() {
             Some(device) if cold => {

@@ -1,4 +1,4 @@
-//! The layers of a generator that runs by itself.
+//! Records the layers of the inference generator.
 
 use std::sync::{Mutex, PoisonError};
 use std::thread::{self, ThreadId};
@@ -9,13 +9,13 @@ use super::profiler::Profiler;
 use crate::geometry::ConvMethod;
 use crate::inference::Watch;
 
-/// Writes down every layer of a [`Stack`](crate::inference::Stack), once for each group of images.
+/// Records every layer of a [`Stack`](crate::inference::Stack), once for each group of images.
 #[derive(Debug)]
 pub struct Layers {
     profiler: Profiler,
-    /// What each layer is for one image, and how it is computed.
+    /// For each layer, the operator for one image and its algorithm.
     operators: Vec<(Operator, ConvMethod)>,
-    /// Workers go through layers together: the clock of one of them is enough.
+    /// The thread that is timed. All threads work on the same layer at a time, so one clock is enough.
     caller: ThreadId,
     started: Mutex<Option<Instant>>,
 }
@@ -58,7 +58,7 @@ impl Watch for Layers {
 }
 
 impl Operator {
-    /// The same for another number of images, or vectors.
+    /// The same operator for another number of images or vectors.
     fn with_images(self, images: usize) -> Self {
         let extents = match self.extents {
             Extents::Convolution(mut geometry) => {

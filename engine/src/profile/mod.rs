@@ -1,13 +1,13 @@
-//! Where the time of a computation goes, operator by operator and launch by launch.
+//! Profiles computations per operator and per kernel launch.
 //!
-//! [`Profiled`] is a [`Backend`](crate::backend::Backend) around another one. On a processor it reads a monotonic clock
-//! before and after each operator; on a device that takes kernels it stands on both sides of the operators, so that
-//! every launch is recorded with the operator that it belongs to, between two marks of the device's own clock. Nothing
-//! of it exists in an ordinary run: no field, no branch.
+//! [`Profiled`] is a [`Backend`](crate::backend::Backend) that wraps another one. On the CPU it reads a monotonic clock
+//! before and after each operator. On a device that runs kernels it wraps both the backend and its launcher: every
+//! launch is recorded with its operator, between two marks of the device's clock. Ordinary runs do not use the wrapper
+//! and so have no overhead.
 //!
-//! A generator that runs [by itself](crate::inference) tells a [`Layers`] when each of its layers begins and ends.
+//! The [inference generator](crate::inference) reports the begin and end of each of its layers to a [`Layers`].
 //!
-//! [`Operator`] names what ran and says how much work it is; [`ceiling`] measures what the processor can do at most.
+//! [`Operator`] gives the name, extents and amount of work; [`ceiling`] measures the peak rates of the CPU.
 //!
 //! ```
 //! use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! What an operator is called, and over what it ran.
+//! Names and extents of operators.
 
 use std::fmt;
 
@@ -7,61 +7,61 @@ use crate::geometry::ConvGeometry;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
-/// What an operator computes; see the method of the same name of [`Backend`](crate::backend::Backend).
+/// Kind of an operator; see the method of the same name of [`Backend`](crate::backend::Backend).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
-    /// y of a convolution.
+    /// Convolution: y from x and the weights.
     Fprop,
-    /// x of a convolution.
+    /// Gradient of a convolution with respect to x, or transposed convolution.
     Dgrad,
-    /// The weights of a convolution.
+    /// Gradient of a convolution with respect to the weights.
     Wgrad,
-    /// y of a linear layer.
+    /// Linear layer.
     Linear,
-    /// The gradient of its input.
+    /// Gradient of a linear layer with respect to its input.
     LinearDgrad,
-    /// The gradient of its weights.
+    /// Gradient of a linear layer with respect to its weights.
     LinearWgrad,
-    /// The gradient of a bias.
+    /// Gradient with respect to a bias.
     BiasGradient,
-    /// Mean and variance.
+    /// Per-channel mean and variance.
     BatchStatistics,
-    /// Normalisation and the rectifier behind it.
+    /// Batch normalisation with the rectifier that follows it.
     Normalise,
-    /// The gradients of both.
+    /// Gradients of batch normalisation and rectifier.
     NormaliseGradient,
-    /// Running statistics.
+    /// Update of running statistics.
     UpdateRunning,
     /// max(x, 0).
     Relu,
-    /// Its gradient.
+    /// Gradient of ReLU.
     ReluGradient,
-    /// x or slope·x.
+    /// x for x > 0, slope·x otherwise.
     LeakyRelu,
-    /// Its gradient.
+    /// Gradient of leaky ReLU.
     LeakyReluGradient,
     /// tanh x.
     Tanh,
-    /// Its gradient.
+    /// Gradient of tanh.
     TanhGradient,
-    /// The loss.
+    /// Binary cross-entropy loss of logits.
     BceWithLogits,
-    /// Its gradient.
+    /// Gradient of the loss.
     BceWithLogitsGradient,
     /// a + b.
     Add,
-    /// x, into a part of a larger tensor.
+    /// Copy into a part of a larger tensor.
     Copy,
-    /// Σ of squares.
+    /// Sum of squares.
     SquaredNorm,
     /// Crops of maps.
     Gather,
-    /// A step of the optimiser.
+    /// A step of the Adam optimiser.
     Adam,
 }
 
 impl Kind {
-    /// All of them, in the order of [`Backend`](crate::backend::Backend).
+    /// All kinds, in the order of [`Backend`](crate::backend::Backend).
     pub const ALL: [Self; 24] = [
         Self::Fprop,
         Self::Dgrad,
@@ -89,7 +89,7 @@ impl Kind {
         Self::Adam,
     ];
 
-    /// Its name in tables and on the command line.
+    /// Name in tables and on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Self::Fprop => "fprop",
@@ -136,21 +136,21 @@ impl Kind {
     }
 }
 
-/// Over what an operator runs.
+/// Extents of an operator's operands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Extents {
-    /// Images, weights and window of a convolution.
+    /// Activations, weights and window of a convolution.
     Convolution(ConvGeometry),
     /// A linear layer.
     Linear {
-        /// N: vectors.
+        /// N: number of vectors.
         rows: usize,
-        /// I: features of each.
+        /// I: features of the input.
         inputs: usize,
-        /// O: features of the result.
+        /// O: features of the output.
         outputs: usize,
     },
-    /// Images `[N, H, W, C]`.
+    /// Activations `[N, H, W, C]`.
     Images {
         /// N.
         batch: usize,
@@ -168,19 +168,19 @@ pub enum Extents {
     },
     /// Values in any arrangement.
     Values {
-        /// In how many tensors.
+        /// Number of tensors.
         tensors: usize,
-        /// How many in all.
+        /// Total number of values.
         length: usize,
     },
 }
 
-/// An operator with its extents: what one row of a profile is about.
+/// An operator with its extents; one row of a profile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Operator {
-    /// What it computes.
+    /// Kind of operator.
     pub kind: Kind,
-    /// Over what.
+    /// Extents of its operands.
     pub extents: Extents,
 }
 
@@ -198,13 +198,13 @@ impl Operator {
         let extents = Extents::Linear {
             rows,
             inputs: x.shape().channels(),
-            // Its features may be an image.
+            // The output features may be shaped as an image.
             outputs: y.shape().len() / rows.max(1),
         };
         Self { kind, extents }
     }
 
-    /// Something done for each element of `tensor`, or for each of its channels.
+    /// An operator over the elements or channels of `tensor`.
     pub(super) fn over(kind: Kind, tensor: &Tensor) -> Self {
         Self {
             kind,
@@ -212,7 +212,7 @@ impl Operator {
         }
     }
 
-    /// Something done to `tensors` tensors with `length` values in all.
+    /// An operator over `tensors` tensors with `length` values in total.
     pub(super) fn values(kind: Kind, tensors: usize, length: usize) -> Self {
         Self {
             kind,
@@ -238,7 +238,7 @@ impl Extents {
     }
 }
 
-/// The short name, as in `dgrad 256→128 at 64²`: channels from where to where, and the extents of the finer image.
+/// Short name, as in `dgrad 256→128 at 64²`: channels from input to output, and the extents of the finer side.
 impl fmt::Display for Operator {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(self.kind.name())?;

@@ -1,4 +1,4 @@
-//! The list that operators and launches are written to.
+//! The recording of operators and launches.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -10,36 +10,36 @@ use super::operator::Operator;
 use crate::error::Result;
 use crate::geometry::ConvMethod;
 
-/// One operator on a processor, or one launch of a kernel.
+/// One operator on the CPU, or one kernel launch.
 #[derive(Clone, Debug)]
 pub struct Sample {
-    /// The operator, or the one that the launch belongs to.
+    /// The operator, or the operator to which the launch belongs.
     pub operator: Operator,
-    /// How it is computed, if it is a product of a convolution.
+    /// Algorithm, if it is a GEMM of a convolution.
     pub method: ConvMethod,
-    /// The kernel with its grid and block, on a device that takes kernels.
+    /// The kernel with its grid and block, on a device that runs kernels.
     pub launch: Option<Launch>,
-    /// What the operator or the launch costs at least.
+    /// Lower bound of the work of the operator or launch.
     pub work: Work,
-    /// Operations of the products that are really multiplied; see [`Operator::multiplied`].
+    /// Operations that are executed by the chosen algorithm; see [`Operator::multiplied`].
     pub multiplied: f64,
-    /// Seconds since the recording was started; `None` where nothing was timed.
+    /// Start in seconds since the start of the recording; `None` if nothing was timed.
     pub started: Option<f64>,
-    /// Seconds that it took; `None` where nothing was timed.
+    /// Duration in seconds; `None` if nothing was timed.
     pub seconds: Option<f64>,
 }
 
-/// When a sample began and ended.
+/// Start and end of a sample.
 enum Timing {
-    /// By the processor's monotonic clock, in seconds since the start of the recording.
+    /// From the CPU's monotonic clock; `started` is in seconds since the start of the recording.
     Clock { started: f64, seconds: f64 },
     /// Between two marks of the device.
     Marks { from: u64, to: u64 },
-    /// Not at all.
+    /// Not timed.
     None,
 }
 
-/// The list, shared between the two sides of a launch.
+/// The recording, shared by the profiled backend and launcher.
 #[derive(Clone, Default)]
 pub(super) struct Profiler(Arc<Mutex<State>>);
 
@@ -54,7 +54,7 @@ struct State {
     recording: Option<Recording>,
     /// The operator whose launches are being queued.
     current: Option<(Operator, ConvMethod)>,
-    /// Empties the caches before whatever is timed.
+    /// Flushes the caches before each timed operator.
     flush: Option<Box<dyn FnMut() + Send>>,
 }
 
@@ -83,7 +83,7 @@ impl Profiler {
         self.lock().flush = flush;
     }
 
-    /// Empties the caches, if they are to be empty.
+    /// Flushes the caches if a flush is set and a recording is in progress.
     pub(super) fn flush(&self) {
         let mut state = self.lock();
         if state.recording.is_some()
@@ -101,7 +101,7 @@ impl Profiler {
         self.lock().current = None;
     }
 
-    /// An operator that ran on the processor.
+    /// Records an operator that ran on the CPU.
     pub(super) fn ran(&self, operator: Operator, method: ConvMethod, started: Instant) {
         let ended = Instant::now();
         let sample = Sample {
@@ -122,7 +122,7 @@ impl Profiler {
         }
     }
 
-    /// A launch, between marks where the device makes any.
+    /// Records a launch, with its two marks if the device has a clock.
     pub(super) fn launched(&self, launch: &Launch, marks: Option<[u64; 2]>) {
         let mut state = self.lock();
         let Some((operator, method)) = state.current else {
@@ -143,7 +143,7 @@ impl Profiler {
         }
     }
 
-    /// Everything since the start, with its times.
+    /// Ends the recording; returns its samples with their times.
     pub(super) fn finish(&self, instruments: Option<&dyn Instruments>) -> Result<Vec<Sample>> {
         let recording = self.lock().recording.take();
         let entries = recording.map_or(Vec::new(), |recording| recording.entries);

@@ -1,4 +1,4 @@
-//! Operators as the words of a command line: a name, and extents as in `n=8 h=64 w=64 c=128 k=256`.
+//! Text form of operators on the command line: a name, and extents as in `n=8 h=64 w=64 c=128 k=256`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -15,12 +15,12 @@ impl FromStr for Kind {
             .find(|kind| kind.name() == name)
             .ok_or_else(|| {
                 let names = Self::ALL.map(Self::name).join(", ");
-                format!("there is no operator `{name}`; choose from {names}")
+                format!("unknown operator `{name}`; choose from {names}")
             })
     }
 }
 
-/// The extents in full, in the words that [`Operator::parse`] reads.
+/// The complete extents, in the form that [`Operator::parse`] reads.
 impl fmt::Display for Extents {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -58,11 +58,11 @@ impl fmt::Display for Extents {
 }
 
 impl Kind {
-    /// The words that [`Operator::parse`] reads for this kind.
+    /// Example of the extents that [`Operator::parse`] reads for this kind, for messages.
     pub fn form(self) -> &'static str {
         match self {
             Self::Fprop | Self::Dgrad | Self::Wgrad => {
-                "n=8 h=64 w=64 c=128 k=256, x being [n, h, w, c] and y having k channels; kernel=5x5 stride=2x2 pad=1,1,2,2 unless said otherwise"
+                "n=8 h=64 w=64 c=128 k=256, where x is [n, h, w, c] and y has k channels; defaults: kernel=5x5 stride=2x2 pad=1,1,2,2"
             }
             Self::Linear | Self::LinearDgrad | Self::LinearWgrad => {
                 "rows=8 inputs=64 outputs=131072"
@@ -90,18 +90,18 @@ impl Kind {
 }
 
 impl Operator {
-    /// The operator of this name over these extents.
+    /// Parses an operator from its name and extents.
     ///
     /// # Errors
-    /// Where there is no such operator, or `shape` is not of its form: what is wrong, and what would be right.
+    /// If there is no such operator, or `shape` does not fit it; the message contains an example.
     pub fn parse(name: &str, shape: &str) -> Result<Self, String> {
         Self::of_kind(name.parse()?, shape)
     }
 
-    /// The operator of this kind over these extents.
+    /// Parses the extents of an operator of this kind.
     ///
     /// # Errors
-    /// Where `shape` is not of its form: what is wrong, and what would be right.
+    /// If `shape` does not fit the operator; the message contains an example.
     pub fn of_kind(kind: Kind, shape: &str) -> Result<Self, String> {
         extents(kind, shape)
             .map(|extents| Self { kind, extents })
@@ -149,11 +149,11 @@ fn extents(kind: Kind, shape: &str) -> Result<Extents, String> {
     };
     match fields.0.first() {
         None => Ok(extents),
-        Some((name, _)) => Err(format!("`{name}=` means nothing here")),
+        Some((name, _)) => Err(format!("`{name}=` is not an extent of this operator")),
     }
 }
 
-/// The words NAME=VALUE that are still to be read.
+/// The NAME=VALUE fields that have not been read yet.
 struct Fields<'a>(Vec<(&'a str, &'a str)>);
 
 impl<'a> Fields<'a> {
@@ -178,9 +178,9 @@ impl<'a> Fields<'a> {
             .take(name)
             .ok_or_else(|| format!("`{name}=` is missing"))?;
         match text.parse() {
-            // Extents beyond these are typing errors; their products would overflow.
+            // Larger extents are typing errors, and their products would overflow.
             Ok(value) if (1..=1 << 31).contains(&value) => Ok(value),
-            _ => Err(format!("`{name}={text}` is no number from 1 to 2³¹")),
+            _ => Err(format!("`{name}={text}` is not a number from 1 to 2³¹")),
         }
     }
 
@@ -240,7 +240,7 @@ mod tests {
                 "n=2 h=64 w=64 c=3",
                 "`k=` is missing; dgrad takes n=8",
             ),
-            ("dgrad", "n=2 h=64 w=0 c=3 k=4", "`w=0` is no number"),
+            ("dgrad", "n=2 h=64 w=0 c=3 k=4", "`w=0` is not a number"),
             ("dgrad", "n=2 h=1 w=1 c=3 k=4 pad=0,0,0,0", "does not fit"),
             (
                 "dgrad",
@@ -248,7 +248,11 @@ mod tests {
                 "`pad=0,0` is not 4 numbers",
             ),
             ("linear", "8 64 131072", "`8` is not NAME=VALUE"),
-            ("adam", "length=1 n=2", "`n=` means nothing here"),
+            (
+                "adam",
+                "length=1 n=2",
+                "`n=` is not an extent of this operator",
+            ),
         ] {
             let problem = Operator::parse(name, shape).unwrap_err();
             assert!(problem.contains(needle), "{problem}");

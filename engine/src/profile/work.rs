@@ -1,17 +1,17 @@
-//! The work model of operators: what each of them costs at least, however it is computed.
+//! Work model of operators: a lower bound of operations and bytes that does not depend on the algorithm.
 //!
-//! It is that of the kernels ([`cosmogan_kernels::Work`]) without what a kernel adds of its own, such as partial sums:
-//! operations of the definition, a multiply-add counting as two, and bytes if every operand passes through memory once.
-//! Only the gradient of a normalisation reads its operands twice, as it needs two sums over all of them first.
+//! It is the work model of the kernels ([`cosmogan_kernels::Work`]) without the overhead of a kernel, such as partial
+//! sums. It counts the operations of the definition, with a multiply-add as two, and the bytes of each operand once.
+//! Only the gradient of a normalisation reads its operands twice, because it first needs two sums over all of them.
 
 use cosmogan_kernels::Work;
 
 use super::operator::{Extents, Kind, Operator};
 use crate::geometry::{ConvGeometry, ConvMethod};
-use crate::simd::filtering::{PRODUCTS, phases_at};
+use crate::simd::winograd::{PRODUCTS, phases_at};
 
 impl Operator {
-    /// What it costs at least.
+    /// Lower bound of operations and bytes.
     pub fn work(&self) -> Work {
         let (operations, elements) = match self.extents {
             Extents::Convolution(geometry) => (geometry.operations(), operands(&geometry)),
@@ -42,12 +42,13 @@ impl Operator {
         }
     }
 
-    /// Operations of the products that are really multiplied: of a convolution by minimal filtering those between
-    /// transformed tiles, 121 for all four phases of a tile of 4×4 pixels of y and a pair of channels
-    /// (`simd/filtering.rs`). The transforms are not counted.
+    /// Operations of the multiplications that the algorithm executes.
+    ///
+    /// For a convolution by Winograd (minimal) filtering these are the products of transformed tiles: 121 for all four
+    /// phases of a tile of 4×4 pixels of y and one pair of channels (`simd/winograd.rs`). Transforms are not counted.
     pub fn multiplied(&self, method: ConvMethod) -> f64 {
         match (self.extents, method) {
-            (Extents::Convolution(geometry), ConvMethod::Minimal) => {
+            (Extents::Convolution(geometry), ConvMethod::Winograd) => {
                 let tiles = geometry.output.map(|extent| extent.div_ceil(4));
                 let channels = geometry.input_channels * geometry.output_channels;
                 let products = (0..PRODUCTS).map(|point| phases_at(point).len()).sum();
@@ -57,8 +58,7 @@ impl Operator {
         }
     }
 
-    /// Operations and elements of what runs over a matrix, in units of its elements; what has one value per channel
-    /// comes on top.
+    /// Operations and elements of an operator over a matrix `[rows, channels]`, including its per-channel vectors.
     fn per_channel(&self, rows: usize, channels: usize) -> (f64, usize) {
         let (operations, matrices, vectors) = match self.kind {
             Kind::BiasGradient => (1, 1, 1),
@@ -72,7 +72,7 @@ impl Operator {
             Kind::SquaredNorm => (2, 1, 1),
             Kind::Copy | Kind::Gather => (0, 2, 0),
             Kind::Adam => (12, 7, 0),
-            // Gradients of rectifiers, and sums; products have extents of their own.
+            // `Add` and the gradients of rectifiers; GEMMs have other extents.
             _ => (1, 3, 0),
         };
         let elements = rows * channels;
@@ -98,12 +98,12 @@ fn product<const N: usize>(extents: [usize; N]) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use cosmogan_kernels::pack::Operand;
+    use cosmogan_kernels::Precision;
     use cosmogan_kernels::{adam, batch_norm, elementwise, loss};
 
     use super::*;
 
-    /// The definition, term by term.
+    /// Counts the operations of the definition one by one.
     fn count(geometry: &ConvGeometry) -> f64 {
         let mut operations = 0.0;
         for _image in 0..geometry.batch {
@@ -145,13 +145,13 @@ mod tests {
     }
 
     #[test]
-    fn minimal_filtering_multiplies_less_than_a_third() {
+    fn winograd_multiplies_less_than_a_third() {
         let whole = Operator::parse("dgrad", "n=2 h=64 w=64 c=128 k=256").unwrap();
-        let share = whole.multiplied(ConvMethod::Minimal) / whole.work().operations;
+        let share = whole.multiplied(ConvMethod::Winograd) / whole.work().operations;
         assert!((share - 121.0 / 16.0 / 25.0).abs() < 1e-12, "{share}");
-        // Tiles at the edge are multiplied whole.
+        // Partial tiles at the edges cost as much as whole tiles.
         let ragged = Operator::parse("dgrad", "n=2 h=36 w=36 c=128 k=256").unwrap();
-        assert!(ragged.multiplied(ConvMethod::Minimal) > share * ragged.work().operations);
+        assert!(ragged.multiplied(ConvMethod::Winograd) > share * ragged.work().operations);
     }
 
     #[test]
@@ -188,7 +188,7 @@ mod tests {
             ),
             (
                 over("normalise", images),
-                batch_norm::normalise([Operand::F32; 2], [1, rows, channels]),
+                batch_norm::normalise([Precision::F32; 2], [1, rows, channels]),
             ),
             (over("adam", &values), adam::step([length].into_iter())),
             (over("bce_with_logits", &values), loss::bce(length)),
@@ -200,10 +200,10 @@ mod tests {
         for (model, launch) in pairs {
             assert_eq!(model, launch.work, "{}", launch.kernel.name);
         }
-        // What takes two steps differs by the partial sums in between alone.
+        // An operator of two kernels differs only by the partial sums between them.
         let slices = [
-            batch_norm::gradient_slices([Operand::F32; 2], [1, rows, channels]),
-            batch_norm::gradient([Operand::F32; 3], [1, rows, channels]),
+            batch_norm::gradient_slices([Precision::F32; 2], [1, rows, channels]),
+            batch_norm::gradient([Precision::F32; 3], [1, rows, channels]),
         ];
         let model = over("normalise_gradient", images);
         let operations: f64 = slices.iter().map(|launch| launch.work.operations).sum();

@@ -5,7 +5,7 @@ use std::arch::x86_64::*;
 
 use super::{Kernel, Simd};
 
-/// The proof that the processor has these instructions: only [`Avx2::detect`] makes one.
+/// Proof that the CPU supports these instructions: only [`Avx2::detect`] creates one.
 #[derive(Clone, Copy)]
 pub(crate) struct Avx2(());
 
@@ -19,13 +19,13 @@ impl Avx2 {
         fn compiled<K: Kernel>(simd: Avx2, kernel: K) -> K::Output {
             kernel.run(simd)
         }
-        // SAFETY: `self` proves that the processor has the instructions.
+        // SAFETY: `self` proves that the CPU supports the instructions.
         unsafe { compiled(self, kernel) }
     }
 }
 
-// SAFETY of every block below: `self` proves that the processor has the instructions; what pointers must hold is said
-// of each method in the trait.
+// SAFETY of every block below: `self` proves that the CPU supports the instructions; the trait documents the
+// requirements on pointers.
 impl Simd for Avx2 {
     type Vector = __m256;
     const LANES: usize = 8;
@@ -51,7 +51,7 @@ impl Simd for Avx2 {
 
     #[inline(always)]
     fn fetch(self, from: *const f32) {
-        // SAFETY: see above; a hint about any address has no effect but on time.
+        // SAFETY: see above; a prefetch of any address only affects time.
         unsafe { _mm_prefetch::<_MM_HINT_T1>(from.cast()) }
     }
 
@@ -81,7 +81,7 @@ impl Simd for Avx2 {
 
     #[inline(always)]
     fn rectify(self, a: __m256) -> __m256 {
-        // SAFETY: see above. The instruction gives its second operand where one is no number.
+        // SAFETY: see above. The instruction returns its second operand if either is NaN.
         unsafe { _mm256_max_ps(_mm256_setzero_ps(), a) }
     }
 }

@@ -5,7 +5,7 @@ use std::arch::x86_64::*;
 
 use super::{Kernel, Simd};
 
-/// The proof that the processor has these instructions: only [`Avx512::detect`] makes one.
+/// Proof that the CPU supports these instructions: only [`Avx512::detect`] creates one.
 #[derive(Clone, Copy)]
 pub(crate) struct Avx512(());
 
@@ -22,13 +22,13 @@ impl Avx512 {
         fn compiled<K: Kernel>(simd: Avx512, kernel: K) -> K::Output {
             kernel.run(simd)
         }
-        // SAFETY: `self` proves that the processor has the instructions.
+        // SAFETY: `self` proves that the CPU supports the instructions.
         unsafe { compiled(self, kernel) }
     }
 }
 
-// SAFETY of every block below: `self` proves that the processor has the instructions; what pointers must hold is said
-// of each method in the trait.
+// SAFETY of every block below: `self` proves that the CPU supports the instructions; the trait documents the
+// requirements on pointers.
 impl Simd for Avx512 {
     type Vector = __m512;
     const LANES: usize = 16;
@@ -54,7 +54,7 @@ impl Simd for Avx512 {
 
     #[inline(always)]
     fn fetch(self, from: *const f32) {
-        // SAFETY: see above; a hint about any address has no effect but on time.
+        // SAFETY: see above; a prefetch of any address only affects time.
         unsafe { _mm_prefetch::<_MM_HINT_T1>(from.cast()) }
     }
 
@@ -84,7 +84,7 @@ impl Simd for Avx512 {
 
     #[inline(always)]
     fn rectify(self, a: __m512) -> __m512 {
-        // SAFETY: see above. The instruction gives its second operand where one is no number.
+        // SAFETY: see above. The instruction returns its second operand if either is NaN.
         unsafe { _mm512_max_ps(_mm512_setzero_ps(), a) }
     }
 }

@@ -1,4 +1,4 @@
-//! Memory for vectors: aligned to cache lines, and shared between threads that write to different places.
+//! Memory for vectors: cache-line alignment, and sharing between threads.
 #![allow(unsafe_code)]
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
@@ -11,19 +11,20 @@ use memmap2::MmapMut;
 /// Bytes of a cache line.
 const LINE: usize = 64;
 
-/// From here on memory comes in pages of 2 MB, where the system has them: weights are read from one end to the other, and
-/// small pages would each cost a fault at first and a look-up later.
+/// Size from which memory is allocated in 2 MB pages, where the system supports them.
+///
+/// Weights are read from one end to the other, and every small page would cost a fault at first and a TLB miss later.
 const HUGE: usize = 1 << 21;
 
-/// Values that start at a cache line; zero at first, and untouched until they are used.
+/// Values aligned to a cache line; initially zero, and untouched until they are used.
 pub(crate) struct Aligned {
     start: NonNull<f32>,
     length: usize,
-    /// What owns the memory, where that is not the heap.
+    /// Owner of the memory if it is not on the heap.
     pages: Option<MmapMut>,
 }
 
-// SAFETY: the memory belongs to this value alone, and `f32` may go to any thread.
+// SAFETY: the memory belongs to this value only, and `f32` is `Send`.
 unsafe impl Send for Aligned {}
 // SAFETY: without a mutable borrow the values do not change.
 unsafe impl Sync for Aligned {}
@@ -41,7 +42,7 @@ impl Aligned {
                 pages: Some(pages),
             };
         }
-        // SAFETY: the layout has a size, at least one line.
+        // SAFETY: the layout is not empty: it has at least one line.
         let memory = unsafe { alloc_zeroed(layout) };
         let Some(start) = NonNull::new(memory.cast()) else {
             handle_alloc_error(layout)
@@ -55,17 +56,17 @@ impl Aligned {
 
     fn layout(length: usize) -> Layout {
         let bytes = (length.max(1) * size_of::<f32>()).next_multiple_of(LINE);
-        // Lengths are products of a model's extents, which are bounded where models are read.
+        // Lengths are products of a model's extents, which are limited when models are read.
         Layout::from_size_align(bytes, LINE)
             .expect("a model's tensors are smaller than the address space")
     }
 }
 
-/// Zeros in pages of their own, large ones where that can be asked for.
+/// Allocates zeros in separate pages, large ones where the system supports them.
 fn huge_pages(bytes: usize) -> Option<MmapMut> {
     let pages = MmapMut::map_anon(bytes).ok()?;
     #[cfg(target_os = "linux")]
-    // A system without large pages gives small ones.
+    // A system without large pages provides small ones.
     let _ = pages.advise(memmap2::Advice::HugePage);
     Some(pages)
 }
@@ -79,7 +80,7 @@ impl Default for Aligned {
 impl Drop for Aligned {
     fn drop(&mut self) {
         if self.pages.is_none() {
-            // SAFETY: allocated in `zeroed` with this layout, and nobody else frees it.
+            // SAFETY: allocated in `zeroed` with this layout, and freed only here.
             unsafe { dealloc(self.start.as_ptr().cast(), Self::layout(self.length)) }
         }
     }
@@ -107,7 +108,7 @@ impl std::fmt::Debug for Aligned {
     }
 }
 
-/// Values that the workers of one stage write to, each in places of its own, and that none of them reads.
+/// Values to which the workers of one stage write in disjoint places, and which none of them reads.
 #[derive(Clone, Copy)]
 pub(crate) struct Shared<'a> {
     start: *mut f32,
@@ -115,7 +116,7 @@ pub(crate) struct Shared<'a> {
     lifetime: PhantomData<&'a mut [f32]>,
 }
 
-// SAFETY: workers write through `range` and `pointer` alone, whose callers vouch that no two touch the same place.
+// SAFETY: workers write only through `range`, whose callers guarantee that ranges do not overlap.
 unsafe impl Send for Shared<'_> {}
 // SAFETY: as above.
 unsafe impl Sync for Shared<'_> {}
@@ -129,27 +130,27 @@ impl<'a> Shared<'a> {
         }
     }
 
-    /// The values of a range.
+    /// Returns the values of a range for writing.
     ///
     /// # Safety
-    /// While the result lives, nobody else may touch these values.
+    /// While the result lives, no other code may access these values.
     ///
     /// # Panics
-    /// Where the range ends beyond the values.
+    /// If the range ends beyond the values.
     #[allow(
         clippy::mut_from_ref,
-        reason = "the caller vouches that ranges do not overlap"
+        reason = "the caller guarantees that ranges do not overlap"
     )]
     pub(crate) unsafe fn range(&self, range: Range<usize>) -> &'a mut [f32] {
         assert!(range.start <= range.end && range.end <= self.length);
-        // SAFETY: inside the values, by the assertion; nobody else's, by the caller.
+        // SAFETY: inside the values, by the assertion; not aliased, by the caller.
         unsafe { std::slice::from_raw_parts_mut(self.start.add(range.start), range.len()) }
     }
 
-    /// A part of the values.
+    /// Returns a part of the values.
     ///
     /// # Panics
-    /// Where the range ends beyond the values.
+    /// If the range ends beyond the values.
     pub(crate) fn part(&self, range: Range<usize>) -> Self {
         assert!(range.start <= range.end && range.end <= self.length);
         Self {
@@ -160,16 +161,16 @@ impl<'a> Shared<'a> {
         }
     }
 
-    /// The values of a range, to read.
+    /// Returns the values of a range for reading.
     ///
     /// # Safety
-    /// While the result lives, nobody may write to these values.
+    /// While the result lives, no code may write to these values.
     ///
     /// # Panics
-    /// Where the range ends beyond the values.
+    /// If the range ends beyond the values.
     pub(crate) unsafe fn read(&self, range: Range<usize>) -> &'a [f32] {
         assert!(range.start <= range.end && range.end <= self.length);
-        // SAFETY: inside the values, by the assertion; written by nobody, by the caller.
+        // SAFETY: inside the values, by the assertion; not written meanwhile, by the caller.
         unsafe { std::slice::from_raw_parts(self.start.add(range.start), range.len()) }
     }
 }

@@ -1,19 +1,21 @@
-//! Vectors of `f32` in three instruction sets, one of which is chosen at run time, and what every computation on a
-//! processor is made of: memory for vectors, a tile of a matrix product, the transforms of minimal filtering.
+//! Vectors of `f32` in three instruction sets, selected at run time.
+//!
+//! Also the building blocks of all CPU computations: memory for vectors, a register tile of a GEMM, the transforms of
+//! Winograd (minimal) filtering.
 #![allow(unsafe_code)]
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
-pub(crate) mod filtering;
 pub(crate) mod memory;
 pub(crate) mod phases;
 mod portable;
 pub(crate) mod product;
 pub(crate) mod tanh;
+pub(crate) mod winograd;
 
-/// Which instructions kernels are compiled to.
+/// Instruction set for which kernels are compiled.
 ///
 /// Results are the same bits on every machine with the same set, and differ by rounding between sets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,24 +24,24 @@ pub enum InstructionSet {
     Avx512,
     /// 8 lanes, fused multiply-add.
     Avx2,
-    /// Whatever the compiler makes of plain arithmetic for the target it was told.
+    /// Plain arithmetic, compiled for the target of the build.
     Portable,
 }
 
 impl InstructionSet {
-    /// The fastest that this processor has.
+    /// The fastest set that this CPU supports.
     pub fn best() -> Self {
         Self::available().next().unwrap_or(InstructionSet::Portable)
     }
 
-    /// All that this processor has, fastest first; the last is [`InstructionSet::Portable`].
+    /// All sets that this CPU supports, fastest first; the last one is [`InstructionSet::Portable`].
     pub fn available() -> impl Iterator<Item = Self> {
         [Self::Avx512, Self::Avx2, Self::Portable]
             .into_iter()
             .filter(|set| set.is_available())
     }
 
-    /// Whether this processor has it.
+    /// Whether this CPU supports it.
     pub fn is_available(self) -> bool {
         match self {
             #[cfg(target_arch = "x86_64")]
@@ -52,7 +54,7 @@ impl InstructionSet {
         }
     }
 
-    /// The name for people.
+    /// Display name.
     pub fn name(self) -> &'static str {
         match self {
             Self::Avx512 => "AVX-512",
@@ -61,7 +63,7 @@ impl InstructionSet {
         }
     }
 
-    /// Lanes of a vector.
+    /// Number of lanes of a vector.
     pub(crate) fn lanes(self) -> usize {
         struct Lanes;
         impl Kernel for Lanes {
@@ -73,7 +75,7 @@ impl InstructionSet {
         self.dispatch(Lanes)
     }
 
-    /// Runs a kernel that was compiled to these instructions; to plain ones where the processor lacks them.
+    /// Runs a kernel compiled for these instructions, or for plain ones if the CPU does not support them.
     pub(crate) fn dispatch<K: Kernel>(self, kernel: K) -> K::Output {
         #[cfg(target_arch = "x86_64")]
         match self {
@@ -93,18 +95,20 @@ impl InstructionSet {
     }
 }
 
-/// Code that is compiled once for each instruction set. `run`, and what it calls for each element, must be inlined.
+/// Code that is compiled once per instruction set.
+///
+/// `run`, and all that it calls per element, must be inlined.
 pub(crate) trait Kernel {
     type Output;
     fn run<S: Simd>(self, simd: S) -> Self::Output;
 }
 
-/// An instruction set; a value of the type is the proof that the processor has it.
+/// An instruction set; a value of the type proves that the CPU supports it.
 pub(crate) trait Simd: Copy + Send + Sync + 'static {
     type Vector: Copy;
     /// Values in a vector; divides a block of channels.
     const LANES: usize;
-    /// Rows of a tile of the matrix product that, with two vectors each, fit into the registers.
+    /// Rows of a GEMM tile that, with two vectors each, fit the registers.
     const ROWS: usize;
 
     fn splat(self, value: f32) -> Self::Vector;
@@ -114,13 +118,13 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// # Safety
     /// `LANES` values at `to` must be writable.
     unsafe fn store(self, to: *mut f32, vector: Self::Vector);
-    /// Asks for the values around `from`, which may point anywhere, to be brought to the second-level cache.
+    /// Prefetches the values around `from`, which may be any address, to the second-level cache.
     fn fetch(self, from: *const f32);
     fn add(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
     fn subtract(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
     fn multiply(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
-    /// a·b + c, rounded once where the instruction set can.
+    /// a·b + c, rounded once if the instruction set supports it.
     fn multiply_add(self, a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector;
-    /// max(a, 0), and what is no number stays none.
+    /// max(a, 0); NaN stays NaN.
     fn rectify(self, a: Self::Vector) -> Self::Vector;
 }

@@ -1,7 +1,8 @@
-//! The four sub-pixel phases of a 5×5 kernel of stride 2, and which taps each of them has.
+//! The four sub-pixel phases of a 5×5 kernel with stride 2, and their taps.
 
-/// Taps of a transposed convolution of stride 2 along one axis: the output at 2j + `phase` is a sum over the inputs
-/// j + offset, each times the weight at `tap`.
+/// Taps of a transposed convolution of stride 2 along one axis.
+///
+/// The output at 2j + `phase` is the sum over (offset, tap) of the input at j + offset times the weight at `tap`.
 pub(crate) fn taps(phase: usize) -> &'static [(isize, usize)] {
     match phase {
         0 => &[(-1, 3), (0, 1)],
@@ -9,8 +10,10 @@ pub(crate) fn taps(phase: usize) -> &'static [(isize, usize)] {
     }
 }
 
-/// The phases, each by the parities of its rows and columns. Those with odd rows follow each other, and so do those with odd
-/// columns: only they have all products of minimal filtering.
+/// The phases, by the parities of rows and columns.
+///
+/// Those with odd rows are consecutive, and so are those with odd columns: only they have products at the last point
+/// of Winograd filtering.
 pub(crate) const PHASES: [[usize; 2]; 4] = [[0, 0], [0, 1], [1, 1], [1, 0]];
 
 /// Extent of the kernel along one axis.

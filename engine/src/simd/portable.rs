@@ -1,4 +1,4 @@
-//! Plain arithmetic on four values at a time, which compilers turn into what the target has: SSE2, NEON, or nothing.
+//! Plain arithmetic on four values at a time, which compilers translate to SSE2, NEON or scalar code.
 #![allow(unsafe_code)]
 
 use super::Simd;
@@ -31,17 +31,17 @@ impl Simd for Portable {
 
     #[inline(always)]
     unsafe fn load(self, from: *const f32) -> Four {
-        // SAFETY: the caller vouches for four readable values, and f32 may lie at any multiple of its size.
+        // SAFETY: the caller guarantees four readable values, and f32 may lie at any multiple of its size.
         Four(unsafe { from.cast::<[f32; 4]>().read() })
     }
 
     #[inline(always)]
     unsafe fn store(self, to: *mut f32, vector: Four) {
-        // SAFETY: the caller vouches for four writable values.
+        // SAFETY: the caller guarantees four writable values.
         unsafe { to.cast::<[f32; 4]>().write(vector.0) }
     }
 
-    /// There is no such request in plain arithmetic.
+    /// Does nothing: plain arithmetic has no prefetch.
     #[inline(always)]
     fn fetch(self, _: *const f32) {}
 
@@ -60,7 +60,7 @@ impl Simd for Portable {
         zip(a, b, |a, b| a * b)
     }
 
-    /// Rounded twice: without the instruction, a fused multiply-add is a slow function call.
+    /// Rounded twice: without hardware support, a fused multiply-add is a slow function call.
     #[inline(always)]
     fn multiply_add(self, a: Four, b: Four, c: Four) -> Four {
         self.add(self.multiply(a, b), c)

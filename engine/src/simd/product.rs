@@ -1,19 +1,20 @@
-//! A tile of a matrix product in registers: the one inner loop of every layer.
+//! Register tile of a GEMM, the only inner loop of all layers.
 #![allow(unsafe_code)]
 
 use super::Simd;
 
-/// Rows and the two vectors of each.
+/// Accumulators: two vectors per row.
 pub(crate) type Accumulators<S, const ROWS: usize> = [[<S as Simd>::Vector; 2]; ROWS];
 
-/// Zeros.
+/// Accumulators of zero.
 #[inline(always)]
 pub(crate) fn zero<S: Simd, const ROWS: usize>(simd: S) -> Accumulators<S, ROWS> {
     [[simd.splat(0.0); 2]; ROWS]
 }
 
-/// What a product fetches into the second-level cache while it runs: one place for each step of its depth. Products read
-/// memory faster than it comes by itself, and what the next one reads is known.
+/// Prefetches to the second-level cache while a GEMM runs: one address per step of its depth.
+///
+/// GEMMs read memory faster than the hardware prefetcher provides it, and the next reads are known.
 #[derive(Clone, Copy)]
 pub(crate) struct Ahead {
     start: *const f32,
@@ -21,8 +22,9 @@ pub(crate) struct Ahead {
 }
 
 impl Ahead {
-    /// The panel behind `panel`, shared among the tiles that pass over `panel`: this one has `rows` rows from row `first` on,
-    /// of `all`.
+    /// The panel after `panel`, divided among the tiles that use `panel`.
+    ///
+    /// This tile has `rows` of `all` rows, from row `first` on.
     pub(crate) fn behind(
         panel: &[f32],
         first: usize,
@@ -38,7 +40,7 @@ impl Ahead {
         }
     }
 
-    /// Places from `start` on, `step` values apart.
+    /// Addresses from `start` on, `step` values apart.
     pub(crate) fn every(start: *const f32, step: usize) -> Self {
         Self { start, step }
     }
@@ -49,11 +51,13 @@ impl Ahead {
     }
 }
 
-/// sums ← sums + a·b, where `a` has `ROWS` rows, `stride` apart, and the panel `b` has two vectors for each value of such a row.
+/// sums ← sums + a·b, where `a` has `ROWS` rows, `stride` apart, and the panel `b` has two vectors per value of such a
+/// row.
+///
 /// Terms are added in the order of the rows of `b`.
 ///
 /// # Panics
-/// Where `a` is too short.
+/// If `a` is too short.
 #[inline(always)]
 pub(crate) fn accumulate<S: Simd, const ROWS: usize>(
     simd: S,
@@ -74,11 +78,11 @@ pub(crate) fn accumulate<S: Simd, const ROWS: usize>(
     unsafe { accumulate_strided(simd, a.as_ptr(), b.as_ptr(), strides, depth, [ahead], sums) }
 }
 
-/// sums ← sums + aᵀ·b, where `a` has a row of at least `ROWS` values and `b` one of at least two vectors for each of `depth`
-/// terms.
+/// sums ← sums + aᵀ·b, where `a` has a row of at least `ROWS` values and `b` one of at least two vectors for each of
+/// `depth` terms.
 ///
 /// # Panics
-/// Where `a` or `b` is too short.
+/// If `a` or `b` is too short.
 #[cfg(feature = "training")]
 #[inline(always)]
 pub(crate) fn accumulate_transposed<S: Simd, const ROWS: usize>(
@@ -100,14 +104,14 @@ pub(crate) fn accumulate_transposed<S: Simd, const ROWS: usize>(
     unsafe { accumulate_strided(simd, a.as_ptr(), b.as_ptr(), strides, depth, ahead, sums) }
 }
 
-/// Where the elements of a product's operands lie, in values.
+/// Distances between the elements of a GEMM's operands, in values.
 #[derive(Clone, Copy)]
 struct Strides {
-    /// From a row of `a` to the next.
+    /// Between rows of `a`.
     row: usize,
-    /// From an element of a row of `a` to the next.
+    /// Between elements of a row of `a`.
     depth: usize,
-    /// From a row of `b` to the next.
+    /// Between rows of `b`.
     panel: usize,
 }
 
@@ -127,7 +131,7 @@ unsafe fn accumulate_strided<S: Simd, const ROWS: usize, const PLACES: usize>(
         for place in ahead {
             place.fetch(simd, k);
         }
-        // SAFETY: k < depth, row < ROWS: inside what the caller vouches for.
+        // SAFETY: k < depth and row < ROWS, inside the ranges that the caller guarantees.
         unsafe {
             let row = b.add(k * strides.panel);
             let columns = [simd.load(row), simd.load(row.add(S::LANES))];
@@ -141,13 +145,13 @@ unsafe fn accumulate_strided<S: Simd, const ROWS: usize, const PLACES: usize>(
     }
 }
 
-/// Code that works on a number of rows known when it is compiled.
+/// Code for a number of rows that is known at compile time.
 pub(crate) trait RowKernel<S: Simd> {
-    /// Works on `ROWS` rows from row `first` on.
+    /// Processes `ROWS` rows from row `first` on.
     fn run<const ROWS: usize>(&mut self, simd: S, first: usize);
 }
 
-/// Cuts `rows` rows into as few tiles as registers allow, of equal height but for one row.
+/// Divides `rows` rows into as few tiles as registers allow, whose heights differ by at most one.
 #[inline(always)]
 pub(crate) fn tile_rows<S: Simd>(simd: S, rows: usize, kernel: &mut impl RowKernel<S>) {
     let mut tiles = rows.div_ceil(S::ROWS);

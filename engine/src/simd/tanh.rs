@@ -1,4 +1,4 @@
-//! tanh without branches, so that compilers make vectors of it.
+//! tanh without branches, so that compilers vectorise it.
 
 /// Coefficients of x³, x⁵ … in the Taylor series of tanh.
 const TAYLOR: [f32; 7] = [
@@ -22,14 +22,15 @@ const POWER_OF_TWO: [f32; 7] = [
     0.000_015_252_734,
 ];
 
-/// tanh x, within four units in the last place. NaN gives NaN.
+/// tanh x, within four units in the last place; NaN for NaN.
 #[inline(always)]
 pub(crate) fn tanh(x: f32) -> f32 {
-    // Near zero the series, whose first term left out is below 1e-8 of the sum; (1 − e)/(1 + e) would cancel there.
+    // Near zero, use the series, whose first omitted term is below 1e-8 of the sum; (1 − e)/(1 + e) would cancel
+    // there.
     const SERIES_BELOW: f32 = 0.5;
-    // Beyond, tanh is 1 in single precision.
+    // Beyond this value, tanh is 1 in single precision.
     const LARGEST: f32 = 10.0;
-    // Adding this rounds to a whole number, whose bits are then the lowest ones of the sum.
+    // Adding this rounds to an integer, which is then in the lowest bits of the sum.
     const ROUND: f32 = 12_582_912.0;
     let magnitude = x.abs();
     let square = x * x;
@@ -51,14 +52,14 @@ pub(crate) fn tanh(x: f32) -> f32 {
         .iter()
         .rev()
         .fold(0.0, |sum, coefficient| (sum + coefficient) * fraction);
-    // e^(−2|x|) = 2^whole · 2^fraction; the whole part goes to the exponent's bits.
+    // e^(−2|x|) = 2^integer · 2^fraction; the integer is added to the exponent bits.
     let decay = f32::from_bits(
         (1.0 + power)
             .to_bits()
             .wrapping_add(rounded.to_bits() << 23),
     );
     let far = ((1.0 - decay) / (1.0 + decay)).copysign(x);
-    // NaN is at least nothing.
+    // Comparisons with NaN are false, which selects the series; it propagates NaN.
     if magnitude >= SERIES_BELOW { far } else { near }
 }
 

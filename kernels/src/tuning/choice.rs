@@ -1,4 +1,4 @@
-//! How a product is cut, and what was chosen for which.
+//! Configurations of tiled GEMMs, and the table of tuned ones.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -6,19 +6,19 @@ use std::fmt;
 use super::problem::Problem;
 use crate::kernel::Tier;
 
-/// What a block computes, fixed when its kernel is compiled.
+/// Tile of a block, fixed when its kernel is compiled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Tile {
-    /// Pixels of fprop and dgrad; taps times channels of wgrad.
+    /// Pixels for fprop and dgrad; taps times channels for wgrad.
     pub rows: usize,
     /// Channels of the result.
     pub columns: usize,
-    /// Slabs of both operands that shared memory holds.
+    /// Slabs of both operands in shared memory.
     pub stages: usize,
 }
 
 impl Tile {
-    /// Of these extents.
+    /// Creates a tile of these extents.
     pub const fn new(rows: usize, columns: usize, stages: usize) -> Self {
         Self {
             rows,
@@ -33,15 +33,15 @@ impl Tile {
         (self.rows + self.columns) * row
     }
 
-    /// Bytes of shared memory of a block; Hopper kernels have two mbarriers for each stage.
+    /// Bytes of shared memory per block; Hopper kernels have two mbarriers per stage.
     pub fn shared_bytes(self, tier: Tier) -> usize {
         let barriers = if tier == Tier::Hopper { 16 } else { 0 };
         self.stages * (self.stage_bytes(tier) + barriers)
     }
 
-    /// As a compilation takes it.
+    /// Compile-time constants.
     pub(crate) fn constants(self) -> [(&'static str, u32); 3] {
-        // Tiles come from the lists of `problem.rs`.
+        // Tiles come from the lists in `problem.rs`, so the casts cannot truncate.
         [
             ("TILE_M", self.rows as u32),
             ("TILE_N", self.columns as u32),
@@ -60,14 +60,16 @@ impl fmt::Display for Tile {
     }
 }
 
-/// How a product is cut.
+/// Configuration of a tiled GEMM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Choice {
-    /// What a block computes.
+    /// Tile of a block.
     pub tile: Tile,
-    /// Tiles of pixels that are computed under all columns before the next ones; 0 for all of them. Of no meaning to wgrad.
+    /// Pixel tiles per band, which is computed under all columns before the next one.
+    ///
+    /// 0 is a single band. wgrad ignores it.
     pub band: usize,
-    /// Shares of the pixels that wgrad sums apart; 1 for the other products.
+    /// Split-K slices of wgrad; 1 for fprop and dgrad.
     pub slices: usize,
 }
 
@@ -85,46 +87,34 @@ impl fmt::Display for Choice {
     }
 }
 
-/// Where a choice comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Origin {
-    /// From the shape alone.
-    Default,
-    /// From a table that a model of the device's cost made; unmeasured.
-    Model,
-    /// From a search on the device.
-    Measured,
-}
-
-/// What was chosen for each problem.
+/// Measured configurations by problem.
 #[derive(Clone, Debug, Default)]
-pub struct Choices(HashMap<Problem, (Choice, Origin)>);
+pub struct Choices(HashMap<Problem, Choice>);
 
 impl Choices {
-    /// Adds what was chosen for a problem, in the place of what was chosen before.
+    /// Sets the configuration of a problem, replacing an earlier one.
     ///
     /// # Errors
-    /// Where the problem's kernels cannot be launched so: what is wrong.
-    pub fn insert(
-        &mut self,
-        problem: Problem,
-        choice: Choice,
-        origin: Origin,
-    ) -> Result<(), String> {
+    /// If the problem's kernels cannot be launched with this configuration; states the reason.
+    pub fn insert(&mut self, problem: Problem, choice: Choice) -> Result<(), String> {
         problem.check(&choice)?;
-        self.0.insert(problem, (choice, origin));
+        self.0.insert(problem, choice);
         Ok(())
     }
 
-    /// What was chosen for a problem, or its default.
-    pub fn of(&self, problem: &Problem) -> (Choice, Origin) {
+    /// Returns the configuration of a problem, or its default.
+    pub fn of(&self, problem: &Problem) -> Choice {
         let found = self.0.get(problem).copied();
-        found.unwrap_or_else(|| (problem.default_choice(), Origin::Default))
+        found.unwrap_or_else(|| problem.default_choice())
     }
 
-    /// How many problems there are from `origin`.
-    pub fn count(&self, origin: Origin) -> usize {
-        let all = self.0.values();
-        all.filter(|(_, found)| *found == origin).count()
+    /// Number of problems with a measured configuration.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether every problem has its default.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 }

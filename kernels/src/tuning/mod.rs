@@ -1,28 +1,22 @@
-//! How matrix products are cut into blocks: what there is to choose, per product, shape, operands and tier.
+//! Tiling of the convolution GEMMs: the configurations available per GEMM, shape, operand format and tier.
 //!
-//! [`Tile`] and band of a [`Choice`] change no bit of a result: a block adds the terms of an element in one order, whatever
-//! its tile. The slices of a weight gradient do: each sums a share of the pixels, and the shares are added at the end.
-//! Without a [`Choices`] table every product runs on its default, which depends on its shape alone.
+//! [`Tile`] and band of a [`Choice`] do not change any bit of a result, because a block adds the terms of an element
+//! in one order for every tile. The number of split-K slices of a weight gradient does change it. Without a
+//! [`Choices`] table every GEMM runs with its default, which depends only on its shape.
 
 mod choice;
-pub mod model;
 mod problem;
 
-use crate::convolution::ConvShape;
+use crate::convolution::{ConvProduct, ConvShape};
 use crate::kernel::Module;
-use crate::pack::Operand;
+use crate::precision::Precision;
 
-pub use choice::{Choice, Choices, Origin, Tile};
-pub use problem::{Problem, Product};
+pub use choice::{Choice, Choices, Tile};
+pub use problem::Problem;
 
-/// Tables that come with the program, by architecture: the products of the paper's training step at batch 64, chosen by
-/// [`model`] and not measured. `cosmogan tune --model ARCHITECTURE` writes them.
-pub const SHIPPED: [(i32, &str); 2] = [
-    (80, include_str!("../../tuning/sm_80.json")),
-    (90, include_str!("../../tuning/sm_90.json")),
-];
-
-/// Every module of every candidate for the paper's windows and for linear layers, besides the defaults.
+/// Modules of all candidate configurations, in addition to the defaults.
+///
+/// The candidates are those for the paper's windows and for linear layers.
 pub fn candidate_modules() -> Vec<Module> {
     let convolution = ConvShape {
         batch: 64,
@@ -42,14 +36,14 @@ pub fn candidate_modules() -> Vec<Module> {
         begin: [0, 0],
         ..convolution
     };
-    // Two phases in a tile.
+    // Narrow enough for two phases per tile.
     let narrow = ConvShape {
         channels: 64,
         ..convolution
     };
     let mut modules = Vec::new();
-    for operand in [Operand::F32, Operand::Tf32, Operand::Bf16] {
-        for product in Product::ALL {
+    for operand in [Precision::F32, Precision::Tf32, Precision::Bf16] {
+        for product in ConvProduct::ALL {
             for (shape, has_hopper) in [
                 (convolution, false),
                 (linear, false),
@@ -89,8 +83,8 @@ mod tests {
 
     #[test]
     fn candidates_begin_with_the_default_and_can_be_launched() {
-        for operand in [Operand::F32, Operand::Tf32, Operand::Bf16] {
-            for product in Product::ALL {
+        for operand in [Precision::F32, Precision::Tf32, Precision::Bf16] {
+            for product in ConvProduct::ALL {
                 for channels in [16, 64, 128] {
                     for has_hopper in [false, true] {
                         let shape = ConvShape { channels, ..SHAPE };
@@ -118,7 +112,7 @@ mod tests {
     #[test]
     fn shared_memory_is_what_the_gpus_have() {
         for module in candidate_modules().iter().chain(&modules()) {
-            // Per block: 99 KiB on compute capability 8.6, 8.9 and 12.0, 227 on 9.0.
+            // Per block: 99 KiB on compute capability 8.6, 8.9 and 12.0, 227 KiB on 9.0.
             let most = match module.tier() {
                 Tier::Hopper => 227 << 10,
                 _ => 99 << 10,
@@ -129,11 +123,11 @@ mod tests {
 
     #[test]
     fn what_no_kernel_is_made_for_is_refused() {
-        let problem = Problem::new(Product::Wgrad, Operand::F32, &SHAPE, true);
+        let problem = Problem::new(ConvProduct::Wgrad, Precision::F32, &SHAPE, true);
         let default = problem.default_choice();
         let mut choices = Choices::default();
-        let mut refused = |choice| choices.insert(problem, choice, Origin::Measured).is_err();
-        // In f32 it would spill.
+        let mut refused = |choice| choices.insert(problem, choice).is_err();
+        // In f32 this tile would spill registers.
         let tile = Tile::new(256, 128, 3);
         assert!(refused(Choice { tile, ..default }));
         assert!(refused(Choice { band: 4, ..default }));
@@ -151,15 +145,12 @@ mod tests {
             slices: 1,
             ..default
         }));
-        assert_eq!(choices.count(Origin::Measured), 1);
-        assert_eq!(choices.of(&problem).0.slices, 1);
+        assert_eq!(choices.len(), 1);
+        assert_eq!(choices.of(&problem).slices, 1);
         let other = Problem {
-            product: Product::Fprop,
+            product: ConvProduct::Fprop,
             ..problem
         };
-        assert_eq!(
-            choices.of(&other),
-            (other.default_choice(), Origin::Default)
-        );
+        assert_eq!(choices.of(&other), other.default_choice());
     }
 }

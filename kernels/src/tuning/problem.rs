@@ -1,51 +1,28 @@
-//! What is computed, and every way to cut it.
+//! GEMMs to compute, and the configurations that each of them supports.
 
 use super::choice::{Choice, Tile};
-use crate::convolution::ConvShape;
+use crate::convolution::{ConvProduct, ConvShape};
 use crate::implicit_gemm_hopper::{self, together};
 use crate::kernel::{Module, Tier};
-use crate::pack::Operand;
+use crate::precision::Precision;
 use crate::{implicit_gemm, implicit_gemm_hopper_wgrad};
 
-/// One of the three products of a convolution.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Product {
-    /// y from x and w.
-    Fprop,
-    /// x from y and w.
-    Dgrad,
-    /// w from x and y.
-    Wgrad,
-}
-
-impl Product {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::Fprop, Self::Dgrad, Self::Wgrad];
-
-    /// Its name in files and tables.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Fprop => "fprop",
-            Self::Dgrad => "dgrad",
-            Self::Wgrad => "wgrad",
-        }
-    }
-}
-
-/// A product at a shape, on the kernels of one tier.
+/// A GEMM of a given shape, on the kernels of one tier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Problem {
-    /// What is computed.
-    pub product: Product,
-    /// What is multiplied.
-    pub operand: Operand,
-    /// On which kernels: [`Tier::Tiled`] or [`Tier::Hopper`].
+    /// GEMM.
+    pub product: ConvProduct,
+    /// Precision format.
+    pub operand: Precision,
+    /// Tier of the kernels: [`Tier::Tiled`] or [`Tier::Hopper`].
     pub tier: Tier,
-    /// At which shape.
+    /// Shape.
     pub shape: ConvShape,
 }
 
-/// Tiles of tiled kernels on tensor cores. The last one takes a multiprocessor's registers alone.
+/// Tiles of the tiled kernels on tensor cores.
+///
+/// A block with the last one takes all registers of a multiprocessor.
 const TILED: [Tile; 7] = [
     Tile::new(128, 128, 3),
     Tile::new(128, 128, 4),
@@ -55,7 +32,7 @@ const TILED: [Tile; 7] = [
     Tile::new(64, 64, 4),
     Tile::new(256, 128, 3),
 ];
-/// The same by multiply-adds of f32: others would spill registers.
+/// Tiles of the tiled kernels in f32; others would spill registers.
 const TILED_F32: [Tile; 5] = [
     Tile::new(128, 128, 3),
     Tile::new(128, 64, 3),
@@ -63,7 +40,9 @@ const TILED_F32: [Tile; 5] = [
     Tile::new(64, 128, 4),
     Tile::new(64, 64, 3),
 ];
-/// Tiles of Hopper kernels: as many stages as fit, and fewer. Those of 128 rows are for weight gradients alone.
+/// Tiles of the Hopper kernels, with as many stages as fit, and fewer.
+///
+/// Those of 128 rows are only for weight gradients.
 const HOPPER: [Tile; 8] = [
     Tile::new(256, 128, 4),
     Tile::new(256, 128, 3),
@@ -74,12 +53,19 @@ const HOPPER: [Tile; 8] = [
     Tile::new(256, 64, 5),
     Tile::new(128, 64, 8),
 ];
-/// Partial sums of a weight gradient at most: more would take more memory than they save time.
+/// Most split-K slices of a weight gradient: more would need more memory traffic than they save time.
 const MOST_SLICES: usize = 1024;
 
 impl Problem {
-    /// The problem on the kernels that take it; Hopper kernels take a part of the shapes, where there are any.
-    pub fn new(product: Product, operand: Operand, shape: &ConvShape, has_hopper: bool) -> Self {
+    /// Creates the problem for the best tier that supports the shape.
+    ///
+    /// Hopper kernels support only some shapes.
+    pub fn new(
+        product: ConvProduct,
+        operand: Precision,
+        shape: &ConvShape,
+        has_hopper: bool,
+    ) -> Self {
         let on = |tier| Self {
             product,
             operand,
@@ -89,9 +75,9 @@ impl Problem {
         let hopper = on(Tier::Hopper);
         let choice = hopper.default_choice();
         let taken = match product {
-            Product::Fprop => implicit_gemm_hopper::fprop(operand, shape, &choice, 1).is_some(),
-            Product::Dgrad => implicit_gemm_hopper::dgrad(operand, shape, &choice, 1).is_some(),
-            Product::Wgrad => {
+            ConvProduct::Fprop => implicit_gemm_hopper::fprop(operand, shape, &choice, 1).is_some(),
+            ConvProduct::Dgrad => implicit_gemm_hopper::dgrad(operand, shape, &choice, 1).is_some(),
+            ConvProduct::Wgrad => {
                 implicit_gemm_hopper_wgrad::wgrad(operand, shape, &choice, 1).is_some()
             }
         };
@@ -105,22 +91,22 @@ impl Problem {
     /// Channels of the result.
     fn columns(&self) -> usize {
         match self.product {
-            Product::Fprop | Product::Wgrad => self.shape.outputs,
-            Product::Dgrad => self.shape.channels,
+            ConvProduct::Fprop | ConvProduct::Wgrad => self.shape.outputs,
+            ConvProduct::Dgrad => self.shape.channels,
         }
     }
 
     /// Phases that one tile computes.
     pub(super) fn together(&self) -> usize {
         match (self.tier, self.product) {
-            (Tier::Hopper, Product::Dgrad) => together(&self.shape),
+            (Tier::Hopper, ConvProduct::Dgrad) => together(&self.shape),
             _ => 1,
         }
     }
 
-    /// What is chosen where nothing else is known.
+    /// Returns the configuration that is used without a table.
     pub fn default_choice(&self) -> Choice {
-        let wide = self.columns() > 64 || self.product == Product::Wgrad || self.together() > 1;
+        let wide = self.columns() > 64 || self.product == ConvProduct::Wgrad || self.together() > 1;
         let tile = match (self.tier, wide) {
             (Tier::Hopper, true) => Tile::new(256, 128, 4),
             (Tier::Hopper, false) => Tile::new(256, 64, 5),
@@ -128,26 +114,26 @@ impl Problem {
             (_, false) => Tile::new(128, 64, 3),
         };
         let slices = match (self.product, self.tier) {
-            (Product::Wgrad, Tier::Hopper) => {
+            (ConvProduct::Wgrad, Tier::Hopper) => {
                 implicit_gemm_hopper_wgrad::default_slices(&self.shape)
             }
-            (Product::Wgrad, _) => implicit_gemm::default_slices(self.operand, &self.shape),
+            (ConvProduct::Wgrad, _) => implicit_gemm::default_slices(self.operand, &self.shape),
             _ => 1,
         };
         Choice {
             tile,
-            band: usize::from(self.tier == Tier::Hopper && self.product != Product::Wgrad),
+            band: usize::from(self.tier == Tier::Hopper && self.product != ConvProduct::Wgrad),
             slices,
         }
     }
 
-    /// Every tile that computes it without leaving half of itself empty, the default first.
+    /// Returns every tile that would not stay half empty, the default first.
     pub fn tiles(&self) -> Vec<Tile> {
         let default = self.default_choice().tile;
         let list = match (self.tier, self.operand) {
             (Tier::Hopper, _) => &HOPPER[..],
-            (_, Operand::F32) => &TILED_F32,
-            (_, Operand::Tf32 | Operand::Bf16) => &TILED,
+            (_, Precision::F32) => &TILED_F32,
+            (_, Precision::Tf32 | Precision::Bf16) => &TILED,
         };
         let fits = |tile: &Tile| {
             let needs_two_halves = self.together() > 1 || self.has_wide_columns();
@@ -156,15 +142,15 @@ impl Problem {
             } else {
                 tile.columns == 64 || self.columns() > tile.columns / 2
             };
-            // Its fragments of tf32 take more registers than those of bf16, which come transposed.
-            let many = (self.product, self.operand) == (Product::Wgrad, Operand::Tf32);
+            // tf32 fragments of wgrad take more registers than bf16 ones, which ldmatrix transposes.
+            let many = (self.product, self.operand) == (ConvProduct::Wgrad, Precision::Tf32);
             columns && self.has_whole_slices(tile) && !(many && tile.rows > 128) && *tile != default
         };
         let others = list.iter().copied().filter(fits);
         std::iter::once(default).chain(others).collect()
     }
 
-    /// Whether each warp has the 32 rows of which an epilogue takes statistics together, where it takes any.
+    /// Whether each warp has the 32 rows over which an epilogue takes statistics, if it takes any.
     fn has_whole_slices(&self, tile: &Tile) -> bool {
         const ROWS: usize = 32;
         const WARPS: usize = 8;
@@ -173,22 +159,24 @@ impl Problem {
         } else {
             tile.columns / 32
         };
-        let takes_none = self.product == Product::Wgrad || self.operand == Operand::F32;
+        let takes_none = self.product == ConvProduct::Wgrad || self.operand == Precision::F32;
         takes_none || tile.rows * warps_of_columns / WARPS >= ROWS
     }
 
-    /// Whether its kernel has no tiles of 64 columns.
+    /// Whether the kernel has no tiles of 64 columns.
     fn has_wide_columns(&self) -> bool {
-        self.tier == Tier::Hopper && self.product == Product::Wgrad
+        self.tier == Tier::Hopper && self.product == ConvProduct::Wgrad
     }
 
-    /// Whether there is an order to choose. Tiled kernels have bands for the windows that are constants of theirs.
+    /// Whether the band is configurable.
+    ///
+    /// Tiled kernels support bands only for windows that are compile-time constants.
     fn has_bands(&self) -> bool {
         let is_constant = !self.shape.window_constants().is_empty();
-        self.product != Product::Wgrad && (self.tier == Tier::Hopper || is_constant)
+        self.product != ConvProduct::Wgrad && (self.tier == Tier::Hopper || is_constant)
     }
 
-    /// The orders in which tiles are worth computing, the default first.
+    /// Returns the bands worth trying, the default first.
     pub fn bands(&self) -> Vec<usize> {
         let default = self.default_choice().band;
         if !self.has_bands() {
@@ -198,10 +186,10 @@ impl Problem {
         std::iter::once(default).chain(others).collect()
     }
 
-    /// The numbers of slices that are worth a try, the default first.
+    /// Returns the numbers of slices worth trying, the default first.
     pub fn splits(&self) -> Vec<usize> {
         let default = self.default_choice().slices;
-        if self.product != Product::Wgrad {
+        if self.product != ConvProduct::Wgrad {
             return vec![default];
         }
         let mut others = [
@@ -221,7 +209,7 @@ impl Problem {
         splits
     }
 
-    /// As many as have a slab each, and on tiled kernels eight.
+    /// Largest number of slices: one slab per slice, for tiled kernels eight.
     fn most_slices(&self) -> usize {
         let pixels = self.shape.batch * self.shape.output[0] * self.shape.output[1];
         let least = if self.tier == Tier::Hopper {
@@ -232,10 +220,10 @@ impl Problem {
         MOST_SLICES.min(pixels.div_ceil(least)).max(1)
     }
 
-    /// Whether a choice, from a file say, is one that the kernels can be launched with.
+    /// Checks that the kernels can be launched with a configuration, for example one read from a file.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// The reason why they cannot.
     pub fn check(&self, choice: &Choice) -> Result<(), String> {
         if !self.tiles().contains(&choice.tile) {
             return Err(format!("no kernel has tiles of {}", choice.tile));
@@ -243,48 +231,51 @@ impl Problem {
         let default = self.default_choice();
         if choice.band > 1 << 20 || choice.band != default.band && !self.has_bands() {
             return Err(format!(
-                "no kernel has bands of {} tiles there",
+                "bands of {} tiles are not supported for this shape",
                 choice.band
             ));
         }
-        let slices = if self.product == Product::Wgrad {
+        let slices = if self.product == ConvProduct::Wgrad {
             1..=self.most_slices().max(default.slices)
         } else {
             1..=1
         };
         if !slices.contains(&choice.slices) {
-            return Err(format!("{} slices", choice.slices));
+            return Err(format!(
+                "{} slices are not supported for this shape",
+                choice.slices
+            ));
         }
         Ok(())
     }
 
-    /// Whether two choices give the same bits.
+    /// Whether two configurations give the same bits.
     pub fn has_same_bits(&self, a: &Choice, b: &Choice) -> bool {
         a.slices == b.slices
     }
 
-    /// What is compiled for a choice.
+    /// Returns the module to compile for a configuration.
     pub fn module(&self, choice: &Choice) -> Option<Module> {
         let (operand, s) = (self.operand, &self.shape);
         Some(match (self.tier, self.product) {
-            (Tier::Hopper, Product::Fprop) => {
+            (Tier::Hopper, ConvProduct::Fprop) => {
                 implicit_gemm_hopper::fprop(operand, s, choice, 1)?
                     .launch
                     .module
             }
-            (Tier::Hopper, Product::Dgrad) => {
+            (Tier::Hopper, ConvProduct::Dgrad) => {
                 implicit_gemm_hopper::dgrad(operand, s, choice, 1)?
                     .launch
                     .module
             }
-            (Tier::Hopper, Product::Wgrad) => {
+            (Tier::Hopper, ConvProduct::Wgrad) => {
                 implicit_gemm_hopper_wgrad::wgrad(operand, s, choice, 1)?
                     .launch
                     .module
             }
-            (_, Product::Fprop) => implicit_gemm::fprop(operand, s, choice).module,
-            (_, Product::Dgrad) => implicit_gemm::dgrad(operand, s, choice).module,
-            (_, Product::Wgrad) => implicit_gemm::wgrad(operand, s, choice).0.module,
+            (_, ConvProduct::Fprop) => implicit_gemm::fprop(operand, s, choice).module,
+            (_, ConvProduct::Dgrad) => implicit_gemm::dgrad(operand, s, choice).module,
+            (_, ConvProduct::Wgrad) => implicit_gemm::wgrad(operand, s, choice).0.module,
         })
     }
 }

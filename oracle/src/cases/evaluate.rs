@@ -1,4 +1,4 @@
-//! What must come out of a case.
+//! Expected outputs of a case.
 
 use super::{Case, EPSILON, MOMENTUM, Operand, Operator};
 use crate::operators::activation::Activation;
@@ -11,17 +11,19 @@ use crate::operators::{add, bce, bias, squared_norm};
 use crate::{Arithmetic, Bounded, Expected};
 
 impl Case {
-    /// Every output of the forward and backward pass, computed in `arithmetic`; of each at most `most` elements, the
-    /// rest being left out at random.
+    /// Returns every output of the forward and backward pass with bounds for `arithmetic`.
+    ///
+    /// Each output holds at most `most` elements, chosen at random.
     pub fn expected(&self, arithmetic: &Arithmetic, most: usize) -> Vec<Expected> {
         self.expected_by(Methods::default(), arithmetic, most)
     }
 
-    /// As [`Case::expected`], with the bounds of the methods by which a convolution's products are computed. They make no
-    /// difference to other operators.
+    /// Like [`Case::expected`], for the given algorithms of the convolution GEMMs.
+    ///
+    /// Other operators ignore `methods`.
     ///
     /// # Panics
-    /// Where minimal filtering does not apply to the convolution.
+    /// If Winograd (minimal) filtering is requested for a convolution that it does not support.
     pub fn expected_by(
         &self,
         methods: Methods,
@@ -31,7 +33,7 @@ impl Case {
         self.evaluate(&self.operands(), methods, arithmetic, most)
     }
 
-    /// As [`Case::expected`], for operands of the caller's, which have the names and extents of the case's own.
+    /// Like [`Case::expected`], for operands of the caller with the names and extents of the case's own.
     pub fn expected_from(
         &self,
         operands: &[Operand],
@@ -185,27 +187,27 @@ impl Job<'_> {
         ]
     }
 
-    /// [`Convolution::fprop`] by the method that is asked for.
+    /// [`Convolution::fprop`] by the chosen method.
     fn fprop(&self, shape: &Convolution, x: &[f64], w: &[f64], element: usize) -> Bounded {
         match self.methods.fprop {
             Method::Direct => shape.fprop(x, w, element, self.arithmetic),
-            Method::Minimal => shape.minimal().fprop(x, w, element, self.arithmetic),
+            Method::Winograd => shape.winograd().fprop(x, w, element, self.arithmetic),
         }
     }
 
-    /// [`Convolution::dgrad`] by the method that is asked for.
+    /// [`Convolution::dgrad`] by the chosen method.
     fn dgrad(&self, shape: &Convolution, y: &[f64], w: &[f64], element: usize) -> Bounded {
         match self.methods.dgrad {
             Method::Direct => shape.dgrad(y, w, element, self.arithmetic),
-            Method::Minimal => shape.minimal().dgrad(y, w, element, self.arithmetic),
+            Method::Winograd => shape.winograd().dgrad(y, w, element, self.arithmetic),
         }
     }
 
-    /// [`Convolution::wgrad`] by the method that is asked for.
+    /// [`Convolution::wgrad`] by the chosen method.
     fn wgrad(&self, shape: &Convolution, x: &[f64], y: &[f64], element: usize) -> Bounded {
         match self.methods.wgrad {
             Method::Direct => shape.wgrad(x, y, element, self.arithmetic),
-            Method::Minimal => shape.minimal().wgrad(x, y, element, self.arithmetic),
+            Method::Winograd => shape.winograd().wgrad(x, y, element, self.arithmetic),
         }
     }
 

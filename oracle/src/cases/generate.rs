@@ -1,4 +1,4 @@
-//! Random cases, and the operands of any case.
+//! Random cases, and the operands of every case.
 
 use super::{Case, Operand, Operator};
 use crate::Random;
@@ -10,7 +10,7 @@ use crate::operators::linear::Linear;
 
 use super::LEAKY_SLOPE;
 
-/// The kinds of operators, for making random cases of each.
+/// Kinds of operators, for generating random cases of each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A fully connected layer.
@@ -60,7 +60,7 @@ impl Kind {
     ];
 }
 
-/// How a convolution's window moves, without the image's extents.
+/// Kernel, stride and padding of a convolution, without the extents of its sides.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Window {
     pub(super) kernel: [usize; 2],
@@ -70,7 +70,9 @@ pub(super) struct Window {
 }
 
 impl Window {
-    /// The shape whose x side (or y side) has `extents`, unless nothing would be left of the other side.
+    /// The shape whose x side (`from_input`) or y side has `extents`.
+    ///
+    /// `None` if the arguments are invalid or the other side would be empty.
     pub(super) fn shape(
         &self,
         from_input: bool,
@@ -118,7 +120,7 @@ impl Window {
 impl Case {
     /// A random small case: odd extents, single channels, batches of one, kernels of 1 to 5, strides of 1 to 3.
     pub fn random(kind: Kind, seed: u64) -> Self {
-        // Kinds of one seed get shapes of their own.
+        // Each kind draws its own shapes from a seed.
         let mut random = Random::new(seed ^ ((kind as u64 + 1) << 32));
         let operator = match kind {
             Kind::Linear => Operator::Linear(Linear {
@@ -223,7 +225,7 @@ impl Case {
             Operator::BatchNormTraining { rows, channels, .. }
             | Operator::BatchNormInference { rows, channels, .. } => {
                 let mut operands = vec![
-                    // A mean well off zero: where one subtracts two large numbers, it shows.
+                    // A mean far from zero exposes the cancellation of E[x²] − E[x]².
                     normal("x", &[rows, channels], 3.0, 1.5),
                     normal("scale", &[channels], 1.0, 0.2),
                     normal("shift", &[channels], 0.0, 0.3),
@@ -238,7 +240,7 @@ impl Case {
             }
             Operator::Activation { length, .. } => {
                 let mut x = normal("x", &[length], 0.0, 1.5);
-                // The kink itself, and the tiny values that convergence maps have.
+                // The kink itself, and the tiny values typical of convergence maps.
                 for (index, value) in x.values.iter_mut().enumerate() {
                     match index % 7 {
                         2 => *value = 0.0,
@@ -259,7 +261,7 @@ impl Case {
                     normal("first", &[length], 0.0, 1.0),
                     normal("second", &[length], 0.0, 1.0),
                 ];
-                // Gradients of a GAN range over many orders of magnitude; one set covers them.
+                // Gradients of a GAN span many orders of magnitude; one operand covers them.
                 for index in 0..length {
                     let size = 10_f64.powi(-((index % 9) as i32));
                     for (operand, power) in [(1, 1), (2, 1), (3, 2)] {
@@ -284,7 +286,7 @@ impl Case {
     }
 }
 
-/// Lines of random crops, of which some would leave their map, or are of none.
+/// Rows of random crops. Some leave their map, some name a map that does not exist.
 fn gather_table(shape: &Gather, random: &mut Random) -> Operand {
     let most = [shape.maps, shape.size[0], shape.size[1], 1];
     Operand {
@@ -311,7 +313,7 @@ fn random_convolution(random: &mut Random, from_input: bool) -> Convolution {
             begin: [0; 2],
             end: [0; 2],
         };
-        // Half of all cases have the kernel and stride that the model uses.
+        // Half of all cases have the kernel and stride of the model.
         if random.between(0, 1) == 0 {
             window.kernel = [5, 5];
             window.stride = [2, 2];
@@ -329,7 +331,7 @@ fn random_convolution(random: &mut Random, from_input: bool) -> Convolution {
     }
 }
 
-/// The nearest number that f32 can hold.
+/// Rounds to the nearest f32.
 fn representable(value: f64) -> f64 {
     f64::from(value as f32)
 }

@@ -1,4 +1,6 @@
-//! The list of cases: one operator, one shape, one seed each. It drives tests, `cosmogan verify` and the benches.
+//! The list of cases: one operator, one shape and one seed each.
+//!
+//! It drives tests, `cosmogan verify` and the benches.
 //!
 //! A case prints as one line, e.g. `conv2d n=2 h=7 w=9 c=3 k=4 kernel=5x5 stride=2x2 pad=1,1,2,2 seed=17`, and that
 //! line parses back, so that a failure can be pasted into `cosmogan verify --case`. The padding is top, left, bottom,
@@ -7,6 +9,7 @@
 mod evaluate;
 mod generate;
 mod model;
+mod named;
 mod text;
 
 use crate::operators::activation::Activation;
@@ -30,17 +33,17 @@ pub const LEAKY_SLOPE: f64 = 0.2;
 pub enum Operator {
     /// A fully connected layer.
     Linear(Linear),
-    /// A convolution; its input is x of the geometry.
+    /// A convolution; its input is x of the shape.
     Conv2d(Convolution),
-    /// A transposed convolution; its input is y of the geometry.
+    /// A transposed convolution; its input is y of the shape.
     ConvTranspose2d(Convolution),
-    /// Batch normalisation with the batch's own statistics, and the update of the running ones.
+    /// Batch normalisation with the batch's statistics, and the update of the running ones.
     BatchNormTraining {
         /// Values per channel.
         rows: usize,
         /// Channels.
         channels: usize,
-        /// Factor of what comes out negative; 1 without a rectifier.
+        /// Factor of negative outputs; 1 without a rectifier.
         slope: f64,
     },
     /// Batch normalisation with running statistics.
@@ -49,12 +52,12 @@ pub enum Operator {
         rows: usize,
         /// Channels.
         channels: usize,
-        /// Factor of what comes out negative; 1 without a rectifier.
+        /// Factor of negative outputs; 1 without a rectifier.
         slope: f64,
     },
     /// An elementwise nonlinearity.
     Activation {
-        /// Which.
+        /// The function.
         activation: Activation,
         /// Number of elements.
         length: usize,
@@ -90,16 +93,16 @@ pub enum Operator {
 /// An operator, its shape, and the seed of its operands.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Case {
-    /// What is computed.
+    /// Operator and shape.
     pub operator: Operator,
-    /// Where the operands come from.
+    /// Seed of the operands.
     pub seed: u64,
 }
 
 /// One input of an operator, or the upstream gradient of its output.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Operand {
-    /// What the operator's documentation calls it.
+    /// Name in the operator's documentation.
     pub name: &'static str,
     /// Extents.
     pub dims: Vec<usize>,
@@ -108,7 +111,9 @@ pub struct Operand {
 }
 
 impl Case {
-    /// Arithmetic operations of the forward pass, multiplications and additions, without multiplied zeros; 0 of a copy.
+    /// Multiplications and additions of the forward pass; 0 for a copy.
+    ///
+    /// Multiplications by the zeros that a transposed convolution inserts are not counted.
     pub fn operations(&self) -> f64 {
         match self.operator {
             Operator::Linear(linear) => {
@@ -129,12 +134,12 @@ impl Case {
         }
     }
 
-    /// Simpler cases of the same operator, for narrowing a failure down: each extent halved, in turn.
+    /// Simpler cases of the same operator, to narrow a failure down: each halves one extent.
     pub fn shrink(&self) -> Vec<Self> {
         let mut simpler = Vec::new();
         let mut try_operator = |operator: Operator| {
             let case = Self { operator, ..*self };
-            // A halved extent may leave a convolution without a window.
+            // A halved extent may leave a convolution without any window.
             if case != *self && case.to_string().parse() == Ok(case) {
                 simpler.push(case);
             }
@@ -257,7 +262,7 @@ impl Case {
     }
 }
 
-/// A convolution with batch, channels and one side's extents halved in turn; the other side follows.
+/// Convolutions with batch, channels or one extent halved, one at a time; the other side follows.
 fn halved(shape: Convolution, from_input: bool) -> Vec<Convolution> {
     let half = |extent: usize| extent.div_ceil(2);
     let mut all = vec![

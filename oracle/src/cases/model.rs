@@ -1,4 +1,4 @@
-//! The cases of a whole model: every operator at the shapes at which it trains.
+//! The cases of a whole model: every operator at its training shape.
 
 use super::{Case, LEAKY_SLOPE, Operator};
 use crate::operators::activation::Activation;
@@ -7,7 +7,7 @@ use crate::operators::convolution::Convolution;
 use crate::operators::gather::Gather;
 use crate::operators::linear::Linear;
 
-/// Extents of a generator and a discriminator, as in the configuration of weight files.
+/// Extents of a generator and a discriminator, named as in the configuration of weight files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Model {
     /// Rows and columns of a map.
@@ -25,7 +25,7 @@ pub struct Model {
 }
 
 impl Model {
-    /// The paper's: 256×256 maps.
+    /// The model of the paper: 256×256 maps.
     pub const PAPER: Self = Self {
         output_size: 256,
         layers: 4,
@@ -37,7 +37,7 @@ impl Model {
 }
 
 impl Case {
-    /// Every operator of the model at its own shapes, for a batch of `batch` maps.
+    /// Every operator of the model at its own shape, for a batch of `batch` maps.
     pub fn model_set(model: &Model, batch: usize, seed: u64) -> Vec<Self> {
         let mut operators = Vec::new();
         let coarse = model.output_size >> model.layers;
@@ -106,8 +106,8 @@ impl Case {
             },
             length: model.z_dim * first * coarse * coarse,
         });
-        // The gradients of real and of generated maps, of the last convolution's weights; the norm of the gradients of the
-        // largest tensor; and a batch out of the training maps.
+        // The sum of the last convolution's weight gradients from real and from generated maps, the gradient norm of
+        // the largest tensor, and a batch of crops from the training maps.
         operators.push(Operator::Add {
             length: WINDOW * WINDOW * channels * (channels / 2).max(1),
         });
@@ -124,7 +124,7 @@ impl Case {
 
         let mut cases: Vec<Self> = Vec::new();
         for operator in operators {
-            // The networks mirror each other: some shapes occur in both.
+            // The two networks mirror each other, so some shapes occur in both.
             if cases.iter().all(|case| case.operator != operator) {
                 let seed = seed.wrapping_add(cases.len() as u64);
                 cases.push(Self { operator, seed });
@@ -150,7 +150,7 @@ fn push_normalised(operators: &mut Vec<Operator>, rows: usize, channels: usize, 
 /// Rows and columns of the window of every convolution.
 const WINDOW: usize = 5;
 
-/// The model's convolution: 5×5, stride 2, one zero before and two after, so that the image halves exactly.
+/// The model's convolution: 5×5, stride 2, one zero before and two after, which halves the extents exactly.
 fn halving(
     batch: usize,
     size: usize,

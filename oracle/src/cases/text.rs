@@ -115,7 +115,9 @@ impl FromStr for Case {
 
     fn from_str(line: &str) -> Result<Self, String> {
         let mut words = line.split_whitespace();
-        let name = words.next().ok_or("an empty line is no case")?;
+        let name = words
+            .next()
+            .ok_or("the case is empty; write a line such as `relu length=7 seed=1`")?;
         let fields = Fields(
             words
                 .map(|word| {
@@ -172,7 +174,7 @@ impl FromStr for Case {
             "add" => Operator::Add { length: length()? },
             "squared_norm" => Operator::SquaredNorm { length: length()? },
             "gather" => Operator::Gather(fields.gather()?),
-            _ => return Err(format!("there is no operator `{name}`")),
+            _ => return Err(format!("unknown operator `{name}`")),
         };
         Ok(Self {
             operator,
@@ -181,7 +183,7 @@ impl FromStr for Case {
     }
 }
 
-/// The words NAME=VALUE of a line.
+/// The NAME=VALUE fields of a line.
 struct Fields<'a>(Vec<(&'a str, &'a str)>);
 
 impl Fields<'_> {
@@ -247,6 +249,6 @@ impl Fields<'_> {
                 [self.positive("h")?, self.positive("w")?],
                 channels,
             )
-            .ok_or_else(|| "the kernel, stride and padding leave nothing of this image".to_owned())
+            .ok_or_else(|| "the output is empty for this kernel, stride and padding".to_owned())
     }
 }

@@ -1,13 +1,14 @@
 //! Elementwise nonlinearities.
 //!
-//! ReLU is exact. LeakyReLU is one multiplication. Library tanh functions stay within [`LIBRARY_ULPS`]; their
-//! gradient dy·(1 − y²) is computed from the output y, whose error passes on by the rules of [`Bounded`].
+//! ReLU is exact. LeakyReLU is one multiplication. Library tanh functions stay within [`LIBRARY_ULPS`]. The gradient
+//! of tanh, dy·(1 − y²), is computed from the output y, whose error propagates by the rules of [`Bounded`].
 
 use crate::arithmetic::SMALLEST_NORMAL;
 use crate::{Arithmetic, Bounded};
 
-/// The error granted to a library function, in units in the last place. CUDA documents at most 2 for tanhf, expf and
-/// log1pf; common C libraries state 1 to 3.
+/// Error granted to a library function, in units in the last place.
+///
+/// CUDA documents at most 2 for tanhf, expf and log1pf; common C libraries state 1 to 3.
 pub const LIBRARY_ULPS: f64 = 4.0;
 
 /// A nonlinearity. At a kink the derivative is that of the negative side.
@@ -57,7 +58,7 @@ impl Activation {
     }
 }
 
-/// A value that is copied: exact, unless it is so small that it may be flushed to zero.
+/// Bounds a copied value: exact, except that a subnormal may be flushed to zero.
 fn flushed(value: f64) -> Bounded {
     Bounded {
         value,

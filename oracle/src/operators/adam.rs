@@ -1,8 +1,9 @@
-//! One step of Adam (Kingma & Ba 2014, Algorithm 1), ε outside the square root:
+//! One step of Adam (Kingma & Ba 2014, Algorithm 1), with ε outside the square root.
+//!
 //! m ← β₁m + (1−β₁)g, v ← β₂v + (1−β₂)g², θ ← θ − α·m̂/(√v̂ + ε).
 //!
 //! Bounds: [`Bounded`] arithmetic through the formula. 1 − β and 1 − βᵗ must be computed in double precision before
-//! they are rounded: in f32, 1 − 0.999 alone would be off by 5e-5.
+//! they are rounded to f32: in f32, 1 − 0.999 alone would be off by 5e-5.
 
 use crate::{Arithmetic, Bounded};
 

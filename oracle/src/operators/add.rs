@@ -1,4 +1,6 @@
-//! The elementwise sum y = a + b, one rounding each. The gradient of either operand is dy as it is.
+//! The elementwise sum y = a + b, with one rounding.
+//!
+//! The gradient of both operands is dy.
 
 use crate::{Arithmetic, Bounded};
 

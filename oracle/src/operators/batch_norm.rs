@@ -1,16 +1,20 @@
-//! Batch normalisation (Ioffe & Szegedy 2015) of x `[M, C]`, M values per channel, and the rectifier behind it.
+//! Batch normalisation (Ioffe & Szegedy 2015) followed by a rectifier.
 //!
-//! Bounds. The mean is a blocked reduction: |δ_mean| ≤ γ_d·Σ|x|/M plus the division. The variance must be computed
-//! from differences to the mean: as Σ(x − mean) = 0, an error δ in the mean adds exactly δ² to Σ(x − mean − δ)²/M, and
-//! each square passes a subtraction, a multiplication and the reduction. `E[x²] − E[x]²` does not meet this bound, and
-//! should not. Everything after is [`Bounded`] arithmetic: the errors of mean and variance pass through x̂ = (x −
-//! mean)/√(variance + ε) into y, dscale and dx, and so does the rounding of x where it is kept in a shorter format.
-//! Where the error of what is rectified reaches across the kink, either side's derivative is legitimate, and the bound
-//! of the upstream gradient spans both.
+//! x is `[M, C]`, with M values per channel.
+//!
+//! Bounds. The mean is a blocked reduction: |δ_mean| ≤ γ_d·Σ|x|/M plus the error of the division. The variance must be
+//! computed from differences to the mean: as Σ(x − mean) = 0, an error δ in the mean adds exactly δ² to
+//! Σ(x − mean − δ)²/M, and each square passes a subtraction, a multiplication and the reduction. `E[x²] − E[x]²` does
+//! not meet this bound, and should not.
+//!
+//! The rest is [`Bounded`] arithmetic: the errors of mean and variance pass through x̂ = (x − mean)/√(variance + ε)
+//! into y, dscale and dx, and so does the rounding of x where x is stored in a shorter format. Where the error
+//! interval of a rectifier's input contains the kink, the derivative of either side is correct, and the bound of the
+//! upstream gradient covers both.
 
 use crate::{Arithmetic, Bounded};
 
-/// What is known of one channel.
+/// State of one channel.
 #[derive(Clone, Debug)]
 pub struct Channel {
     /// Mean over the batch, or a running mean.
@@ -23,9 +27,9 @@ pub struct Channel {
     pub shift: f64,
     /// ε under the square root.
     pub epsilon: f64,
-    /// Factor of what comes out negative: 1 leaves it, 0 makes a ReLU.
+    /// Factor of negative outputs: 1 without a rectifier, 0 for ReLU.
     pub slope: f64,
-    /// Unit roundoff of x as it is kept after its statistics were taken; 0 where it is kept as it is.
+    /// Unit roundoff of the format in which x is stored after its statistics were taken; 0 if it stays f32.
     pub kept_roundoff: f64,
 }
 
@@ -69,7 +73,7 @@ pub fn update_running(
     kept.plus(weight.times(batch, arithmetic), arithmetic)
 }
 
-/// M/(M − 1): the running variance stores the unbiased one. A single value keeps its biased variance, 0.
+/// M/(M − 1), the factor from the biased to the unbiased variance; 1 for a single value.
 pub fn unbiased_factor(count: usize) -> f64 {
     let count = count.max(2) as f64;
     count / (count - 1.0)
@@ -80,13 +84,13 @@ impl Channel {
     pub fn normalise(&self, x: f64, arithmetic: &Arithmetic) -> Bounded {
         let y = self.scaled(x, arithmetic);
         if self.slope == 1.0 || y.value > 0.0 {
-            // A computed value below 0 would be multiplied by at most 1: it is no further off.
+            // A computed value below 0 would be multiplied by at most 1, which does not increase its error.
             return y;
         }
         let product = y.times(Bounded::exact(self.slope), arithmetic);
         Bounded {
             value: product.value,
-            // A computed value above 0 is not multiplied, and at most the whole error away.
+            // A computed value above 0 is not multiplied; its error is at most that of y before the rectifier.
             error: if y.value.abs() <= y.error {
                 product.error.max(y.error)
             } else {
@@ -119,7 +123,7 @@ impl Channel {
             .plus(Bounded::exact(self.shift), arithmetic)
     }
 
-    /// The sums behind the gradients, in training mode, over (x, dy) of the whole channel.
+    /// Gradients of scale and shift in training mode, over (x, dy) of the whole channel.
     pub fn gradients(
         &self,
         values: impl Iterator<Item = (f64, f64)> + Clone,
@@ -136,7 +140,7 @@ impl Channel {
         }
     }
 
-    /// dx = scale/√(variance + ε)·(dy − dshift/M − x̂·dscale/M): the mean and the variance depend on x too.
+    /// dx = scale/√(variance + ε)·(dy − dshift/M − x̂·dscale/M); the mean and the variance depend on x too.
     pub fn dgrad(
         &self,
         x: f64,

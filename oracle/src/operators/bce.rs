@@ -1,12 +1,13 @@
-//! Binary cross-entropy of logits x against one target t, mean over the batch:
-//! max(x, 0) − x·t + ln(1 + e^−|x|), and its gradient (σ(x) − t)/count.
+//! Binary cross-entropy of logits x against one target t, averaged over the batch.
 //!
-//! Bounds: e^−|x| and ln(1 + ·) are library functions; an error δ of e passes through ln(1 + e) as δ/(1 + e) ≤ δ.
+//! The loss is max(x, 0) − x·t + ln(1 + e^−|x|), its gradient (σ(x) − t)/count.
+//!
+//! Bounds: e^−|x| and ln(1 + ·) are library functions. An error δ of e = e^−|x| changes ln(1 + e) by δ/(1 + e) ≤ δ.
 
 use super::activation::LIBRARY_ULPS;
 use crate::{Arithmetic, Bounded};
 
-/// The loss, a mean over all logits.
+/// Mean loss over all logits.
 pub fn forward(logits: &[f64], target: f64, arithmetic: &Arithmetic) -> Bounded {
     let terms = logits.iter().map(|&x| {
         let tail = (-x.abs()).exp();

@@ -1,4 +1,4 @@
-//! The gradient of a bias that is added along the last axis.
+//! The gradient of a bias added along the last axis.
 
 use crate::{Arithmetic, Bounded};
 

@@ -1,14 +1,17 @@
-//! The strided convolution (cross-correlation) and its adjoints:
+//! The strided convolution (cross-correlation) and its adjoints.
+//!
 //! `y[n, p, q, k] = Σ x[n, p·stride − begin + r, q·stride − begin + s, c]·w[r, s, c, k]`.
 //!
-//! Every product is written in gather form, one output element at a time, so that a sample of a large output costs
-//! no more than the sample. The transposed convolution is the adjoint of the convolution in x: its forward pass is
-//! [`Convolution::dgrad`], its gradients are [`Convolution::fprop`] and [`Convolution::wgrad`].
+//! fprop, dgrad and wgrad are written in gather form, one output element at a time, so that a sample of a large output
+//! costs no more than its elements. The transposed convolution is the adjoint of the convolution in x: its forward
+//! pass is [`Convolution::dgrad`], its gradients are [`Convolution::fprop`] and [`Convolution::wgrad`].
 
-use super::minimal_filtering::{MinimalFiltering, Transforms};
+use super::winograd::{Transforms, Winograd};
 use crate::{Arithmetic, Bounded};
 
-/// x `[batch, input, input_channels]`, w `[kernel, input_channels, output_channels]`, y
+/// Shape of a convolution.
+///
+/// x is `[batch, input, input_channels]`, w `[kernel, input_channels, output_channels]`, y
 /// `[batch, output, output_channels]`; extents are rows, then columns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Convolution {
@@ -24,23 +27,25 @@ pub struct Convolution {
     pub output_channels: usize,
     /// R, S.
     pub kernel: [usize; 2],
-    /// Steps of the window.
+    /// Distance between neighbouring windows.
     pub stride: [usize; 2],
-    /// Zeros above and to the left of x. What lies below and to the right follows from the extents.
+    /// Zeros above and to the left of x.
+    ///
+    /// The padding below and to the right follows from the extents.
     pub begin: [usize; 2],
 }
 
-/// How a product is computed. It does not change the value, but the bound on its error.
+/// Algorithm of a convolution GEMM. It changes the error bound, not the value.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Method {
-    /// As one sum of products of the operands' elements for each element of the result.
+    /// One sum of products per element of the result.
     #[default]
     Direct,
-    /// By minimal filtering with the transforms [`Transforms::BALANCED`].
-    Minimal,
+    /// Winograd (minimal) filtering with the transforms [`Transforms::BALANCED`].
+    Winograd,
 }
 
-/// How each of the three products is computed.
+/// Algorithms of the three convolution GEMMs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Methods {
     /// y from x and w.
@@ -52,7 +57,7 @@ pub struct Methods {
 }
 
 impl Methods {
-    /// One method for all.
+    /// Uses one method for all three.
     pub const fn all(method: Method) -> Self {
         Self {
             fprop: method,
@@ -63,16 +68,17 @@ impl Methods {
 }
 
 impl Convolution {
-    /// Itself with the bounds of minimal filtering.
+    /// This convolution with the error bounds of Winograd (minimal) filtering.
     ///
     /// # Panics
-    /// Where this is not a convolution that [`MinimalFiltering`] knows.
-    pub fn minimal(&self) -> MinimalFiltering {
-        MinimalFiltering::new(*self, Transforms::BALANCED)
-            .expect("minimal filtering is for 5×5 kernels, strides of 2 and one zero in front")
+    /// If [`Winograd`] does not support this kernel, stride or padding.
+    pub fn winograd(&self) -> Winograd {
+        Winograd::new(*self, Transforms::BALANCED).expect(
+            "Winograd filtering needs a 5×5 kernel, stride 2 and one zero of padding before",
+        )
     }
 
-    /// Zeros below and to the right of x, as far as the windows reach into them: the least that gives y its extents.
+    /// Zeros below and to the right of x: the least padding that gives y its extents.
     pub fn end(&self) -> [usize; 2] {
         [0, 1].map(|axis| {
             let reach = (self.output[axis] - 1) * self.stride[axis] + self.kernel[axis];
@@ -98,7 +104,7 @@ impl Convolution {
         [height, width, self.input_channels, self.output_channels]
     }
 
-    /// One element of y from x and w.
+    /// Returns one element of y from x and w.
     pub fn fprop(&self, x: &[f64], w: &[f64], element: usize, arithmetic: &Arithmetic) -> Bounded {
         let [n, p, q, k] = coordinates(element, self.output_dims());
         let mut products = Vec::new();
@@ -118,7 +124,7 @@ impl Convolution {
         arithmetic.sum_of_products(products.into_iter())
     }
 
-    /// One element of x from y and w: the sum over all windows that contain it.
+    /// Returns one element of x from y and w: the sum over all windows that contain it.
     pub fn dgrad(&self, y: &[f64], w: &[f64], element: usize, arithmetic: &Arithmetic) -> Bounded {
         let [n, h, column, c] = coordinates(element, self.input_dims());
         let mut products = Vec::new();
@@ -138,7 +144,7 @@ impl Convolution {
         arithmetic.sum_of_products(products.into_iter())
     }
 
-    /// One element of w from x and y: the sum over all windows of all images.
+    /// Returns one element of w from x and y: the sum over all windows of the batch.
     pub fn wgrad(&self, x: &[f64], y: &[f64], element: usize, arithmetic: &Arithmetic) -> Bounded {
         let [r, s, c, k] = coordinates(element, self.weight_dims());
         let mut products = Vec::new();

@@ -1,8 +1,8 @@
-//! Crops of maps, copied bit by bit out of memory that may hold them in half precision.
+//! Crops of maps, copied without arithmetic; the maps may be stored in half precision.
 
 use crate::bounded::Bounded;
 
-/// Crops `[crops, rows, columns, C]` out of maps `[maps, H, W, C]`.
+/// Shape of a gather: crops `[crops, rows, columns, C]` from maps `[maps, H, W, C]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gather {
     /// Number of maps.
@@ -13,7 +13,7 @@ pub struct Gather {
     pub channels: usize,
     /// Number of crops.
     pub crops: usize,
-    /// Rows and columns of a crop, no more than a map has.
+    /// Rows and columns of a crop, at most those of a map.
     pub crop: [usize; 2],
 }
 
@@ -28,8 +28,10 @@ impl Gather {
         [self.crops, self.crop[0], self.crop[1], self.channels]
     }
 
-    /// Where in the maps element `element` of the crops comes from. A line of the table `[crops, 4]` is map, first row, first
-    /// column, and 1 for a crop that is mirrored left to right; a crop that would leave its map is moved inside.
+    /// Index into the maps of element `element` of the crops.
+    ///
+    /// A row of the table `[crops, 4]` holds map, first row, first column, and 1 for a crop that is mirrored left to
+    /// right. Coordinates that would place a crop outside its map are clamped.
     pub fn source(&self, table: &[f64], element: usize) -> usize {
         let (channel, pixel) = (element % self.channels, element / self.channels);
         let [rows, columns] = self.crop;
@@ -51,8 +53,10 @@ impl Gather {
     }
 }
 
-/// A value that is stored in half precision (IEEE binary16) and read again: rounding to the nearest moves it by no more than half
-/// the distance of neighbouring numbers, of 11 significant bits down to 2⁻¹⁴ and in steps of 2⁻²⁴ below.
+/// Bounds a value that was stored in half precision (IEEE binary16) and read back.
+///
+/// Rounding to nearest moves it by at most half the spacing of neighbouring numbers: 11 significant bits down to 2⁻¹⁴,
+/// steps of 2⁻²⁴ below.
 pub fn stored_in_half(value: f64) -> Bounded {
     let unit_roundoff = 2_f64.powi(-11);
     let error = (unit_roundoff * value.abs()).max(2_f64.powi(-25));

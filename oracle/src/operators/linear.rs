@@ -2,7 +2,7 @@
 
 use crate::{Arithmetic, Bounded};
 
-/// x `[rows, inputs]`, weight `[outputs, inputs]`, y `[rows, outputs]`.
+/// Shape of a layer: x `[rows, inputs]`, weight `[outputs, inputs]`, y `[rows, outputs]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Linear {
     /// N.
@@ -14,7 +14,7 @@ pub struct Linear {
 }
 
 impl Linear {
-    /// One element of y. The bias is one more term of the sum.
+    /// Returns one element of y. The bias is one more term of the sum.
     pub fn forward(
         &self,
         (x, weight, bias): (&[f64], &[f64], &[f64]),
@@ -29,7 +29,7 @@ impl Linear {
             .plus(Bounded::exact(bias[output]), arithmetic)
     }
 
-    /// One element of `dx[n, i] = Σ_o dy[n, o]·weight[o, i]`.
+    /// Returns one element of `dx[n, i] = Σ_o dy[n, o]·weight[o, i]`.
     pub fn dgrad(
         &self,
         dy: &[f64],
@@ -44,7 +44,7 @@ impl Linear {
         )
     }
 
-    /// One element of `dweight[o, i] = Σ_n dy[n, o]·x[n, i]`.
+    /// Returns one element of `dweight[o, i] = Σ_n dy[n, o]·x[n, i]`.
     pub fn wgrad(&self, x: &[f64], dy: &[f64], element: usize, arithmetic: &Arithmetic) -> Bounded {
         let (output, input) = (element / self.inputs, element % self.inputs);
         arithmetic.sum_of_products(

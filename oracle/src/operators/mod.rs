@@ -1,7 +1,7 @@
 //! One file per operator: values and gradients, each with its bound.
 //!
-//! Layouts are those of the engine: activations `[N, H, W, C]`, convolution weights `[R, S, C, K]`, linear weights
-//! `[O, I]`, all row-major.
+//! Layouts match the engine: activations `[N, H, W, C]`, convolution weights `[R, S, C, K]`, linear weights `[O, I]`,
+//! all row-major.
 
 pub mod activation;
 pub mod adam;
@@ -12,5 +12,5 @@ pub mod bias;
 pub mod convolution;
 pub mod gather;
 pub mod linear;
-pub mod minimal_filtering;
 pub mod squared_norm;
+pub mod winograd;

@@ -1,4 +1,4 @@
-//! Σx² over all elements, in any order, summed in blocks or pairwise as batch statistics are.
+//! Σx² over all elements, in any order, summed in blocks or pairwise like batch statistics.
 
 use crate::{Arithmetic, Bounded};
 

@@ -1,4 +1,4 @@
-//! Golden files: tensors in PyTorch's layout, maps and latents.
+//! Readers for golden files: tensors in PyTorch's layout, maps and latents.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -50,9 +50,21 @@ pub(crate) fn with_shapes(path: &Path) -> BTreeMap<String, (Vec<usize>, Vec<f64>
         .collect()
 }
 
+/// Values of a float32 array in the NPY format, version 1.0.
 pub(crate) fn read_maps(path: &Path) -> Vec<f64> {
     let bytes = std::fs::read(path).expect("golden files are part of the repository");
-    let file = npyz::NpyFile::new(&bytes[..]).expect("golden files are NPY");
-    let values: Vec<f32> = file.into_vec().expect("golden maps are float32");
-    values.into_iter().map(f64::from).collect()
+    assert!(
+        bytes.starts_with(b"\x93NUMPY\x01\x00"),
+        "golden maps are NPY 1.0"
+    );
+    let start = 10 + usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
+    let header = String::from_utf8_lossy(&bytes[10..start]);
+    assert!(header.contains("'descr': '<f4', 'fortran_order': False"));
+    let (values, []) = bytes[start..].as_chunks::<4>() else {
+        panic!("golden maps hold whole numbers");
+    };
+    values
+        .iter()
+        .map(|bytes| f64::from(f32::from_le_bytes(*bytes)))
+        .collect()
 }

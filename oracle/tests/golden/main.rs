@@ -1,6 +1,8 @@
-//! The oracle's operators, put together to the generator and the discriminator, against PyTorch in float64: forward
-//! passes, both losses' gradients, and three simultaneous Adam steps with flipped labels.
-#![allow(clippy::panic, reason = "a test that cannot read its files has failed")]
+//! The oracle's generator and discriminator compared with PyTorch in float64.
+//!
+//! The tests cover forward passes, the gradients of both losses, and three simultaneous Adam steps with flipped
+//! labels.
+#![allow(clippy::panic, reason = "an unreadable golden file fails the test")]
 
 mod files;
 mod network;
@@ -15,9 +17,9 @@ use network::{Mode, Network};
 
 const F32: Arithmetic = Arithmetic::f32();
 
-/// Both sides compute in f64; sums of up to 1e4 terms leave this much, relative to the largest element.
+/// Both sides compute in f64; sums of up to 1e4 terms differ by this much, relative to the norm of the tensor.
 const LIMIT: f64 = 1e-11;
-/// After a division by √v̂, where a gradient's rounding may be as large as the gradient.
+/// Limit after a division by √v̂, where the rounding error of a gradient may be as large as the gradient.
 const UPDATED_LIMIT: f64 = 1e-8;
 
 /// ‖a − b‖ / ‖b‖.
@@ -28,7 +30,9 @@ fn relative_error(a: &[f64], b: &[f64]) -> f64 {
     difference / norm(&mut b.iter().copied()).max(f64::MIN_POSITIVE)
 }
 
-/// A bias whose gradient batch normalisation makes exactly zero: what either side computes there is rounding.
+/// A bias before batch normalisation, whose gradient is exactly zero.
+///
+/// Both sides compute rounding noise.
 fn is_cancelled(name: &str, layers: usize) -> bool {
     let last = format!("deconv{layers}.bias");
     name.ends_with(".bias")
@@ -36,7 +40,7 @@ fn is_cancelled(name: &str, layers: usize) -> bool {
             || name.starts_with("conv") && name != "conv0.bias")
 }
 
-/// θ, m and v of every parameter of a network.
+/// m and v of every parameter of a network.
 type Moments = BTreeMap<String, [Vec<f64>; 2]>;
 
 fn adam(network: &mut Network, gradients: &Tensors, moments: &mut Moments, step: u32) {
@@ -107,7 +111,7 @@ fn check_set(prefix: &str) {
             ("d_loss_fake", loss(fake.output(), fake_label)),
             ("g_loss", loss(fake.output(), 1.0)),
         ] {
-            // Losses after an Adam step inherit what it leaves.
+            // Losses after an Adam step inherit its rounding errors.
             let limit = if step == 1 { LIMIT } else { UPDATED_LIMIT };
             close(&format!("step{step}.{name}"), &[value], &train, limit);
         }
@@ -144,7 +148,7 @@ fn check_set(prefix: &str) {
                     continue;
                 }
                 if is_cancelled(name, generator.layers()) {
-                    // Zero in exact arithmetic: both sides hold rounding, far below the weights' gradient.
+                    // Zero in exact arithmetic: both sides hold rounding noise, far below the gradient of the weights.
                     let weight = &gradients[&name.replace("bias", "weight")];
                     let size = weight.iter().fold(0.0_f64, |a, b| a.max(b.abs()));
                     let largest = gradient

@@ -29,7 +29,7 @@ enum Layer {
         inputs: usize,
         outputs: usize,
     },
-    /// Both kinds: extents are filled in from the input.
+    /// Convolution or transposed convolution; the extents follow from the input.
     Convolution {
         name: String,
         channels: [usize; 2],
@@ -40,7 +40,7 @@ enum Layer {
         channels: usize,
     },
     Activation(Activation),
-    /// `[N, C·H·W]` to `[N, H, W, C]`, or back.
+    /// `[N, C·H·W]` to `[N, H, W, C]`; [`Layer::ChannelsFirst`] is the inverse.
     ChannelsLast {
         channels: usize,
     },
@@ -57,7 +57,7 @@ pub(crate) struct Network {
     convolutions: usize,
 }
 
-/// What went into each layer, and what came out of the last; statistics of each batch normalisation.
+/// The input of each layer and the output of the last one.
 pub(crate) struct Trace {
     activations: Vec<Vec<f64>>,
     batch: usize,
@@ -157,7 +157,7 @@ impl Network {
             .expect("gradients are named like parameters")
     }
 
-    /// Runs all layers; in training mode the running statistics follow.
+    /// Runs all layers; in training mode also updates the running statistics.
     pub(crate) fn forward(&mut self, input: &[f64], mode: Mode) -> Trace {
         let batch = self.batch(input.len());
         let mut activations = vec![input.to_vec()];
@@ -173,7 +173,7 @@ impl Network {
         }
     }
 
-    /// Gradients of the input and of every parameter, from that of the output.
+    /// Returns the gradients of the input and of every parameter, from the gradient of the output.
     pub(crate) fn backward(&self, trace: &Trace, gradient: &[f64]) -> (Vec<f64>, Tensors) {
         assert_eq!(trace.mode, Mode::Training);
         let mut gradients = Tensors::new();
@@ -184,7 +184,9 @@ impl Network {
         (gradient, gradients)
     }
 
-    /// Golden sets have 4 and 6 maps a batch: what divides the input into rows of the first layer's width.
+    /// Number of maps: the length of the input divided by the width of the first layer.
+    ///
+    /// Golden sets have 4 or 6 per batch.
     fn batch(&self, length: usize) -> usize {
         let width = match &self.layers[0] {
             Layer::Linear { inputs, .. } => *inputs,
@@ -297,7 +299,7 @@ impl Network {
             } => {
                 let shape = geometry(x.len(), batch, *channels, *transposed);
                 let weight = channels_last_weight(self.tensor(name, "weight"), &shape);
-                // The side that is x in the geometry, and the side that is y.
+                // The sides x and y of the convolution's geometry.
                 let sides = if *transposed { (dy, x) } else { (x, dy) };
                 let dweight = all(weight.len(), |e| {
                     shape.wgrad(sides.0, sides.1, e, &F32).value
@@ -407,7 +409,7 @@ fn all(length: usize, element: impl Fn(usize) -> f64) -> Vec<f64> {
     (0..length).map(element).collect()
 }
 
-/// The model's halving convolution around an input of `length` elements; `channels` are those of its two sides.
+/// The model's halving convolution for an input of `length` elements; `channels` are those of x and y.
 fn geometry(length: usize, batch: usize, channels: [usize; 2], transposed: bool) -> Convolution {
     let here = if transposed { channels[1] } else { channels[0] };
     let size = (length / batch / here).isqrt();
@@ -428,7 +430,7 @@ fn geometry(length: usize, batch: usize, channels: [usize; 2], transposed: bool)
     }
 }
 
-/// PyTorch's `[K, C, R, S]` (both kinds of layer) as `[R, S, C, K]`.
+/// Converts PyTorch's `[K, C, R, S]` (both kinds of layer) to `[R, S, C, K]`.
 fn channels_last_weight(weight: &[f64], shape: &Convolution) -> Vec<f64> {
     let mut result = vec![0.0; weight.len()];
     for (file, engine) in weight_positions(shape) {
@@ -456,7 +458,7 @@ fn weight_positions(shape: &Convolution) -> Vec<(usize, usize)> {
         .collect()
 }
 
-/// Moves the channels of each image first or last.
+/// Moves the channels of each image to the first or the last axis.
 fn permuted(x: &[f64], batch: usize, channels: usize, first: bool) -> Vec<f64> {
     let image = x.len() / batch;
     let pixels = image / channels;

@@ -1,4 +1,4 @@
-//! The folded layers from a file.
+//! Reader of the folded layers.
 
 use std::fs;
 
@@ -16,11 +16,11 @@ pub struct Array {
 pub struct Layer {
     pub weight: Array,
     pub bias: Array,
-    /// Whether it is the plain convolution for the four phases of a transposed one's output.
+    /// Whether this is a plain convolution that computes the four phases of a transposed one.
     pub in_phases: bool,
 }
 
-/// The linear layer, then the others in the form that the variant asks for.
+/// The linear layer, then the others in the form of the variant.
 pub fn layers(arguments: &Arguments) -> Outcome<Vec<Layer>> {
     let bytes = fs::read(&arguments.folded)?;
     let file = SafeTensors::deserialize(&bytes)?;

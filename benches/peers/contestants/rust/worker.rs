@@ -1,5 +1,5 @@
-//! What every contestant in Rust does, as `worker.py` does it for Python: one map or batch at once, then rounds on
-//! request, one JSON line for each.
+//! The main loop of every contestant in Rust, like `worker.py` for Python: generates one batch, then runs rounds on
+//! request, and answers each with a line of JSON.
 
 use std::error::Error;
 use std::io::stdin;
@@ -8,21 +8,21 @@ use std::{env, fs};
 
 pub type Outcome<T> = Result<T, Box<dyn Error>>;
 
-/// The arguments that contestants here make use of.
-#[allow(dead_code, reason = "not everybody needs all of them")]
+/// The arguments of contestants.
+#[allow(dead_code, reason = "not every contestant uses all of them")]
 pub struct Arguments {
     pub variant: String,
     pub threads: usize,
     pub batch: usize,
-    /// The layers with batch normalisations folded in, as arrays.
+    /// File of the layers with batch normalisations folded in.
     pub folded: String,
-    /// The model as ONNX, in the form that is asked for.
+    /// File of the model in ONNX, in the form of the variant.
     pub onnx: String,
     /// Elements of a latent vector.
     pub width: usize,
 }
 
-/// Answers for `prepare`, which returns a function from latents to maps, both batch after batch.
+/// Serves requests with the function that `prepare` returns, which maps a batch of latents to a batch of maps.
 pub fn serve<Generate>(
     version: &str,
     prepare: impl FnOnce(&Arguments) -> Outcome<Generate>,
@@ -84,7 +84,7 @@ fn write(path: &str, maps: &[f32], count: usize) -> Outcome<()> {
     let size = (maps.len() / count).isqrt();
     let header =
         format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({count}, {size}, {size}), }}");
-    // The format wants the values at a multiple of 64, behind a new line.
+    // The format aligns the values to 64 bytes, after a newline.
     let length = (10 + header.len() + 1).next_multiple_of(64) - 10;
     let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
     bytes.extend((length as u16).to_le_bytes());
@@ -98,7 +98,7 @@ fn peak_bytes() -> Outcome<u64> {
     let line = status.lines().find(|line| line.starts_with("VmHWM:"));
     let kibibytes = line.and_then(|line| line.split_whitespace().nth(1));
     Ok(kibibytes
-        .ok_or("the system does not tell")?
+        .ok_or("the system does not report VmHWM")?
         .parse::<u64>()?
         * 1024)
 }

@@ -1,13 +1,14 @@
-//! Maps from random fields.
+//! `simulate --method lognormal`: maps from shifted-lognormal random fields.
 
 use super::SimulateArguments;
 use crate::data::MapWriter;
 use crate::error::{Error, Result};
 use crate::progress::Progress;
+use crate::provenance::{MapRecord, Method};
 use crate::simulate::Simulation;
 use crate::stats::Moments;
 
-/// Maps drawn between two updates of the progress bar: memory stays bounded.
+/// Maps per chunk, between two progress updates; bounds the memory.
 const CHUNK: u64 = 64;
 
 pub(super) fn run(arguments: &SimulateArguments) -> Result<()> {
@@ -15,7 +16,7 @@ pub(super) fn run(arguments: &SimulateArguments) -> Result<()> {
         return Err(Error::usage(
             flag,
             "belongs to --method nbody",
-            "add that, or leave this out",
+            "add --method nbody, or omit this flag",
         ));
     }
     let pixels = arguments.pixels.unwrap_or(256);
@@ -42,6 +43,11 @@ pub(super) fn run(arguments: &SimulateArguments) -> Result<()> {
         first = last;
     }
     writer.finish()?;
+    MapRecord {
+        method: Some(Method::Lognormal),
+        side_degrees: Some(side_degrees),
+    }
+    .write(out)?;
     progress.finish(format_args!("written to {}", out.display()));
     super::print_moments(&moments, -simulation.shift());
     Ok(())

@@ -1,4 +1,4 @@
-//! Maps from an N-body simulation, whose box stays on disk.
+//! `simulate --method nbody`: maps from an N-body simulation, whose box is kept on disk.
 
 use std::fs;
 use std::ops::Range;
@@ -12,26 +12,27 @@ use crate::error::{Error, Result};
 use crate::files::{folder_of, require_space};
 use crate::interrupt;
 use crate::progress::Progress;
+use crate::provenance::{MapRecord, Method};
 use crate::simulate::ConvergencePower;
 use crate::simulate::nbody::{BoxSettings, NBodyBox};
 use crate::stats::{Moments, PowerSpectrum, logarithmic_edges};
 
-/// Bins of the spectrum that is shown.
+/// Number of ℓ bins of the printed spectrum.
 const BINS: usize = 14;
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "With --method nbody")]
 pub(super) struct NBodyArguments {
-    /// Folder of the box, to go on with and to make more maps from [default: --out with the ending .box]
+    /// Folder of the box, to resume or trace more maps [default: --out with extension .box]
     #[arg(long = "box", value_name = "DIR")]
     folder: Option<PathBuf>,
-    /// A small box that takes seconds: 64³ particles, a mesh of 128³, 12 steps
+    /// Small box that takes seconds: 64³ particles, a mesh of 128³, 12 steps
     #[arg(long)]
     quick: bool,
-    /// Particles on a side of the box [default: 256]
+    /// Particles along a side of the box [default: 256]
     #[arg(long, value_name = "N")]
     particles: Option<usize>,
-    /// Points of the force mesh on a side of the box [default: 512]
+    /// Points of the force mesh along a side of the box [default: 512]
     #[arg(long, value_name = "N")]
     mesh: Option<usize>,
     /// Side of the box in Mpc/h [default: 128]
@@ -43,7 +44,7 @@ pub(super) struct NBodyArguments {
 }
 
 impl NBodyArguments {
-    /// The first flag that was given, if any.
+    /// First of these flags that was given, if any.
     pub(super) fn first_given(&self) -> Option<&'static str> {
         let given = [
             ("--box", self.folder.is_some()),
@@ -80,7 +81,7 @@ pub(super) fn run(arguments: &SimulateArguments) -> Result<()> {
         return Err(Error::usage(
             "--shift",
             "belongs to --method lognormal",
-            "leave it out: matter decides how empty a line of sight is",
+            "omit it: the lower bound of κ follows from the lens weights",
         ));
     }
     let pixels = arguments.pixels.unwrap_or(1024);
@@ -103,7 +104,7 @@ pub(super) fn run(arguments: &SimulateArguments) -> Result<()> {
     {
         settings.check_memory(memory)?;
     }
-    // Nothing is started that the disk cannot hold, or that cannot be written.
+    // Nothing is started that would not fit on the disk or could not be written.
     let map_bytes = maps.saturating_mul((pixels * pixels * size_of::<f32>()) as u64);
     require_space(&[
         (&folder, simulated.bytes_missing()),
@@ -140,15 +141,20 @@ pub(super) fn run(arguments: &SimulateArguments) -> Result<()> {
         Ok(())
     };
     let at_once = NBodyBox::maps_at_once(pixels);
-    let trace = |range| simulated.maps(range, pixels, side_degrees);
+    let trace = |range| Ok(simulated.maps(range, pixels, side_degrees)?);
     let is_whole = in_chunks(maps, at_once, interrupt::requested, trace, take)?;
     if !is_whole {
-        return Err(Error::Interrupted(format!(
-            "run the same command again; the box in {} is kept, its maps are made anew",
+        return Err(Error::interrupted(format!(
+            "run the same command again: the box in {} is kept, the maps are computed again",
             folder.display()
         )));
     }
     writer.finish()?;
+    MapRecord {
+        method: Some(Method::Nbody),
+        side_degrees: Some(side_degrees),
+    }
+    .write(out)?;
     progress.finish(format_args!("written to {}", out.display()));
     super::print_moments(&moments, -simulated.empty_beam());
     print_growth(&simulated);
@@ -157,7 +163,9 @@ pub(super) fn run(arguments: &SimulateArguments) -> Result<()> {
     Ok(())
 }
 
-/// Makes `count` maps, `at_once` at a time, and hands them on, until `stop` says that it is enough: whether all were made.
+/// Computes `count` maps in chunks of `at_once` and passes them to `take`.
+///
+/// Stops early once `stop` returns true. Returns whether all maps were computed.
 fn in_chunks<Maps>(
     count: u64,
     at_once: u64,
@@ -177,7 +185,7 @@ fn in_chunks<Maps>(
     Ok(true)
 }
 
-/// Bytes of memory in this machine, where Linux tells.
+/// Total memory of this machine in bytes, if Linux reports it.
 fn memory() -> Option<u64> {
     let text = fs::read_to_string("/proc/meminfo").ok()?;
     let line = text
@@ -190,13 +198,13 @@ fn memory() -> Option<u64> {
 fn simulate(simulated: &mut NBodyBox, settings: &BoxSettings, folder: &Path) -> Result<()> {
     if simulated.is_complete() {
         eprintln!("the box in {} is complete", folder.display());
-        return simulated.simulate(|_| Ok(()));
+        return Ok(simulated.simulate(|_| Ok(()))?);
     }
     let steps = settings.steps as u64;
     let mut progress = None;
     simulated.simulate(|report| {
         let done = report.steps_done as u64;
-        // The first report says where the work begins.
+        // The first report tells from which step the simulation continues.
         let progress = progress
             .get_or_insert_with(|| (Progress::new("simulating", steps).starting_at(done), done));
         let remark = format!(
@@ -206,8 +214,8 @@ fn simulate(simulated: &mut NBodyBox, settings: &BoxSettings, folder: &Path) -> 
         progress.0.advance(done - progress.1, remark);
         progress.1 = done;
         if interrupt::requested() && done < steps {
-            return Err(Error::Interrupted(format!(
-                "run the same command again to go on with {} after step {done}",
+            return Err(cosmogan_base::Error::Interrupted(format!(
+                "run the same command again to continue {} after step {done}",
                 folder.display()
             )));
         }
@@ -222,13 +230,13 @@ fn simulate(simulated: &mut NBodyBox, settings: &BoxSettings, folder: &Path) -> 
 fn print_growth(simulated: &NBodyBox) {
     if let Some(last) = simulated.growth().last() {
         println!(
-            "growth of the largest waves up to a = {:.2}: {:.4} times that of linear theory",
+            "growth of large-scale modes up to a = {:.2}: {:.4} times linear theory",
             last.scale_factor, last.over_linear_theory
         );
     }
 }
 
-/// The mean spectrum of the maps beside halofit's.
+/// Prints the ratio of the maps' mean power spectrum to halofit's.
 fn print_spectrum(power: &PowerSpectrum, spectrum: &[f64], theory: &ConvergencePower) {
     let expected = power.binned(|ell| theory.at(ell));
     let line = |name: &str, values: Vec<String>| {
@@ -263,7 +271,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rays_are_traced_until_somebody_asks_to_stop() {
+    fn rays_are_traced_until_a_stop_is_requested() {
         let run = |stop_after: usize| {
             let (asked, made) = (Cell::new(0), RefCell::new(Vec::new()));
             let stop = || asked.replace(asked.get() + 1) == stop_after;
@@ -275,7 +283,7 @@ mod tests {
             (is_whole, made.into_inner())
         };
         assert_eq!(run(9), (true, vec![0..3, 3..6, 6..7]));
-        // A chunk under way is finished; maps that are all made are kept.
+        // A chunk in progress is finished; if all maps are finished, they are kept.
         assert_eq!(run(2), (false, vec![0..3, 3..6]));
         assert_eq!(run(3), (true, vec![0..3, 3..6, 6..7]));
         assert_eq!(run(0), (false, vec![]));

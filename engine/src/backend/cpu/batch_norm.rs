@@ -1,4 +1,4 @@
-//! Batch normalisation: one pass for the statistics, one to normalise, two for the gradient.
+//! Batch normalisation: a pass for the statistics, one to normalise, two for the gradient.
 
 use rayon::prelude::*;
 
@@ -7,7 +7,7 @@ use crate::backend::Normalisation;
 use crate::error::Result;
 use crate::simd::{InstructionSet, Kernel, Simd};
 
-/// Mean and biased variance per channel of each of `parts` equal parts of x.
+/// Mean and biased variance per channel, for each of `parts` equal parts of x.
 pub(super) fn statistics(
     set: InstructionSet,
     x: &[f32],
@@ -26,8 +26,10 @@ pub(super) fn statistics(
     Ok(())
 }
 
-/// The same of one part. Each block is read twice while the cache holds it, so that deviations are from a mean and nothing
-/// cancels; blocks are combined as Chan, Golub & LeVeque (1983) do.
+/// Mean and biased variance of one part.
+///
+/// Each block is read twice while it is in the cache: squares are taken of differences to the block's mean, so that no
+/// digits cancel. Blocks are combined by the method of Chan, Golub & LeVeque (1983).
 fn part_statistics(set: InstructionSet, x: &[f32], mean: &mut [f32], variance: &mut [f32]) {
     let channels = mean.len();
     let blocks: Vec<Block> = reduce::blocks(channels, x.len())
@@ -53,7 +55,7 @@ fn part_statistics(set: InstructionSet, x: &[f32], mean: &mut [f32], variance: &
     reduce::store(&squares, variance);
 }
 
-/// Sums of some rows, and of their squared deviations from their own means.
+/// Sums over some rows, and sums of squared differences from the means of these rows.
 struct Block {
     rows: f64,
     sums: Vec<f64>,
@@ -93,7 +95,7 @@ impl Kernel for BlockStatistics<'_> {
     }
 }
 
-/// What one part is normalised by, per channel.
+/// Per-channel operands of one part's normalisation.
 #[derive(Clone, Copy)]
 struct Operands<'a> {
     mean: &'a [f32],
@@ -105,7 +107,7 @@ struct Operands<'a> {
 }
 
 impl<'a> Operands<'a> {
-    /// Those of every part of an image of so many values, and how many of these are a part's.
+    /// Returns the operands of every part of a tensor with `values` values, and the number of values per part.
     fn of(by: &Normalisation<'a>, values: usize) -> Result<(Vec<Self>, usize)> {
         let (mean, variance) = (read(by.mean), read(by.variance));
         let (scale, shift) = (read(by.scale), read(by.shift));
@@ -157,7 +159,7 @@ impl<'a> Operands<'a> {
     }
 }
 
-/// Factors of a normalisation, per channel: y = rectified (x − mean)·factor + shift.
+/// Factors of a normalisation, per channel: y = rectified((x − mean)·factor + shift).
 #[derive(Clone, Copy)]
 struct Affine<'a> {
     mean: &'a [f32],
@@ -167,7 +169,9 @@ struct Affine<'a> {
 }
 
 impl Affine<'_> {
-    /// What comes out before the rectifier. Gradients look at its sign, so it must be the same bits everywhere.
+    /// Value before the rectifier.
+    ///
+    /// Gradients depend on its sign, so it must have the same bits everywhere.
     #[inline(always)]
     fn value(&self, channel: usize, x: f32) -> f32 {
         (x - self.mean[channel]) * self.factor[channel] + self.shift[channel]
@@ -181,7 +185,7 @@ impl Affine<'_> {
     }
 }
 
-/// y = rectified (x − mean)·scale/√(variance + ε) + shift.
+/// y = rectified((x − mean)·scale/√(variance + ε) + shift).
 pub(super) fn normalise(
     set: InstructionSet,
     x: &[f32],
@@ -226,7 +230,7 @@ impl Kernel for Normalise<'_> {
     }
 }
 
-/// dx, dscale and dshift of training mode, from x and dy.
+/// dx, dscale and dshift in training mode, from x and dy.
 pub(super) fn gradient(
     set: InstructionSet,
     [x, dy]: [&[f32]; 2],
@@ -253,7 +257,7 @@ pub(super) fn gradient(
     Ok(())
 }
 
-/// dx of one part; its dscale and dshift are returned.
+/// Writes dx of one part and returns its dscale and dshift.
 fn part_gradient(
     set: InstructionSet,
     [x, dy]: [&[f32]; 2],
@@ -299,7 +303,7 @@ fn part_gradient(
     [products, sums]
 }
 
-/// Σ g·(x − mean) and Σ g of some rows.
+/// Σ g·(x − mean) and Σ g over some rows.
 struct GradientSums<'a> {
     x: &'a [f32],
     dy: &'a [f32],
@@ -328,7 +332,7 @@ impl Kernel for GradientSums<'_> {
     }
 }
 
-/// dx = factor·(g − through_mean − (x − mean)·through_variance) of some rows.
+/// dx = factor·(g − through_mean − (x − mean)·through_variance) for some rows.
 struct Gradient<'a> {
     x: &'a [f32],
     dy: &'a [f32],

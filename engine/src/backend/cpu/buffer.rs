@@ -1,4 +1,4 @@
-//! Memory that is used again: the first touch of a fresh page costs more than most operators.
+//! Reused memory: the first touch of a fresh page costs more than most operators.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,13 +7,13 @@ use crate::simd::memory::Aligned;
 
 /// Guard values on either side of checked memory.
 const GUARD_LENGTH: usize = 16;
-/// A bit pattern that no computation here produces: a NaN with a payload of its own.
+/// A bit pattern that no computation here produces: a NaN with a distinctive payload.
 const GUARD_BITS: u32 = 0xffc0_d1e5;
 
-/// Freed memory by length, waiting for the next tensor of that length.
+/// Freed memory by length, for the next tensor of that length.
 ///
-/// A training step asks for the same lengths in the same order every time, so that after the first step nothing is
-/// allocated. The pool holds at most what was alive at once.
+/// A training step requests the same lengths in the same order every time, so that after the first step nothing is
+/// allocated. The pool holds at most the memory that was in use at one time.
 #[derive(Debug, Default)]
 pub(super) struct Pool(Mutex<HashMap<usize, Vec<Aligned>>>);
 
@@ -31,13 +31,13 @@ impl Pool {
     }
 }
 
-/// Memory of the processor, which returns to its pool when it is dropped.
+/// CPU memory that returns to its pool when dropped.
 #[derive(Debug)]
 pub struct CpuBuffer {
     memory: Aligned,
     guard: usize,
     pool: Arc<Pool>,
-    /// Whether what is written is rounded as products multiply it, as it would be in a packed image.
+    /// Whether written values are rounded to the operand format, like those of a packed tensor on a GPU.
     is_packed: bool,
 }
 
@@ -57,7 +57,7 @@ impl CpuBuffer {
         }
     }
 
-    /// The same for an image that is kept packed.
+    /// Marks the buffer as packed.
     pub(super) fn packed(mut self) -> Self {
         self.is_packed = true;
         self
@@ -72,7 +72,7 @@ impl CpuBuffer {
         self.memory.len() - 2 * self.guard
     }
 
-    /// Whether there is no element at all.
+    /// Whether the buffer has no elements.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

@@ -1,4 +1,4 @@
-//! Passes over elements that do not look at their neighbours.
+//! Elementwise operators and Adam.
 
 use rayon::prelude::*;
 
@@ -26,7 +26,7 @@ pub(super) fn activate(
     }
 }
 
-/// dx = dy·activation′, from the output y.
+/// dx = dy·activation′(x), from the output y.
 pub(super) fn activate_gradient(
     set: InstructionSet,
     activation: Activation,
@@ -108,7 +108,7 @@ fn zip<F: Fn(f32, f32) -> f32 + Sync>(
     Ok(())
 }
 
-/// What a step multiplies with.
+/// Factors of an Adam step.
 #[derive(Clone, Copy)]
 struct Factors {
     beta1: f32,
@@ -120,7 +120,7 @@ struct Factors {
     epsilon: f32,
 }
 
-/// One piece of a parameter with what belongs to it.
+/// One piece of a parameter with its gradient and moments.
 struct Piece<'a> {
     parameter: &'a mut [f32],
     gradient: &'a [f32],

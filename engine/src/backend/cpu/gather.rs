@@ -1,4 +1,4 @@
-//! Crops out of maps that stay where they are.
+//! Crops of maps.
 
 use super::write;
 use crate::backend::{expect_length, gather_extents};
@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
-/// Cuts `crops` out of maps of the shape `maps`, whose elements `value` tells by their positions.
+/// Copies crops of maps of the shape `maps`; `value` returns an element of the maps by its index.
 pub(super) fn crops(
     maps: &Shape,
     table: &[f32],
@@ -19,7 +19,7 @@ pub(super) fn crops(
     expect_length("gather", crops.len(), taken * rows * columns * channels)?;
     for (row, to) in crops.chunks_exact_mut(columns * channels).enumerate() {
         let line = &table[row / rows * 4..][..4];
-        // A cast to an integer saturates.
+        // A cast from float to integer saturates.
         let map = (line[0] as usize).min(count - 1);
         let top = (line[1] as usize).min(height - rows);
         let left = (line[2] as usize).min(width - columns);

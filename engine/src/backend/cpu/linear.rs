@@ -1,4 +1,4 @@
-//! The fully connected layer as matrix products.
+//! The fully connected layer as GEMMs.
 
 use rayon::prelude::*;
 
@@ -6,8 +6,8 @@ use super::expect_length;
 use super::matmul::{Matrix, multiply};
 use crate::error::Result;
 
-/// Rows of x per product. The last block is filled up with zeros, so that every product has the same extents and a
-/// row's bits do not depend on how many others there are.
+/// Rows of x per GEMM. The last block is padded with zeros, so that every GEMM has the same extents and the bits of a
+/// row do not depend on the number of other rows.
 const ROWS: usize = 16;
 /// Outputs per task.
 const OUTPUTS: usize = 2048;

@@ -1,4 +1,4 @@
-//! Binary cross-entropy on logits, in double precision: there are as many logits as maps in a batch.
+//! Binary cross-entropy of logits, in double precision: a batch has only one logit per map.
 
 use super::expect_length;
 use crate::error::Result;

@@ -1,9 +1,9 @@
-//! Matrix products: the one place that calls the `gemm` crate.
+//! GEMM. Only this file calls the `gemm-f32` crate.
 #![allow(unsafe_code)]
 
-use gemm::Parallelism;
+use gemm_common::Parallelism;
 
-/// A matrix in a slice: element (i, j) stands at i·row_stride + j·column_stride.
+/// A matrix in a slice: element (i, j) is at i·row_stride + j·column_stride.
 #[derive(Clone, Copy)]
 pub(super) struct Matrix<'a> {
     pub(super) values: &'a [f32],
@@ -30,14 +30,15 @@ impl<'a> Matrix<'a> {
         }
     }
 
-    /// Whether an `rows`×`columns` matrix with these strides stays inside the slice.
+    /// Whether a `rows`×`columns` matrix with these strides lies inside the slice.
     fn holds(&self, rows: usize, columns: usize) -> bool {
         (rows - 1) * self.row_stride + (columns - 1) * self.column_stride < self.values.len()
     }
 }
 
-/// c ← a·b, or c ← c + a·b where `accumulate`, with a m×k, b k×n and c m×n in row-major order. Runs on the calling
-/// thread; the order of summation depends on the extents alone.
+/// c ← a·b, or c ← c + a·b with `accumulate`, for a m×k, b k×n and row-major c m×n.
+///
+/// Runs on the calling thread; the order of summation depends only on the extents.
 pub(super) fn multiply(
     [m, n, k]: [usize; 3],
     a: Matrix<'_>,
@@ -56,25 +57,31 @@ pub(super) fn multiply(
     }
     assert!(
         a.holds(m, k) && b.holds(k, n) && m * n <= c.len(),
-        "a product of {m}×{k} by {k}×{n} must lie inside its operands"
+        "a GEMM of {m}×{k} by {k}×{n} exceeds its operands"
     );
-    // SAFETY: the assertion above bounds every element that gemm reads of `a` and `b` and writes of `c`, whose
-    // strides are n and 1; the shared borrows of `a` and `b` and the exclusive one of `c` last for the whole call.
+    // The microkernels write columns: a result with rows of several elements is computed as cᵀ = bᵀ·aᵀ.
+    let (rows, columns, left, right, column_stride, row_stride) = if n > 1 {
+        (n, m, b.transposed(), a.transposed(), n as isize, 1)
+    } else {
+        (m, n, a, b, 1, n as isize)
+    };
+    // SAFETY: the assertion above bounds every element that is read of `a` and `b` and written of `c`, whose strides
+    // are n and 1. The shared borrows of `a` and `b` and the exclusive one of `c` last for the whole call.
     unsafe {
-        gemm::gemm(
-            m,
-            n,
+        gemm_f32::gemm::f32::get_gemm_fn()(
+            rows,
+            columns,
             k,
             c.as_mut_ptr(),
-            1,
-            n as isize,
+            column_stride,
+            row_stride,
             accumulate,
-            a.values.as_ptr(),
-            a.column_stride as isize,
-            a.row_stride as isize,
-            b.values.as_ptr(),
-            b.column_stride as isize,
-            b.row_stride as isize,
+            left.values.as_ptr(),
+            left.column_stride as isize,
+            left.row_stride as isize,
+            right.values.as_ptr(),
+            right.column_stride as isize,
+            right.row_stride as isize,
             1.0,
             1.0,
             false,
@@ -85,7 +92,7 @@ pub(super) fn multiply(
     }
 }
 
-/// c ← a·b, all row-major: a m×k, b k×n and c m×n. Runs on the calling thread.
+/// c ← a·b for row-major a m×k, b k×n and c m×n. Runs on the calling thread.
 pub(crate) fn multiply_rows([m, n, k]: [usize; 3], a: &[f32], b: &[f32], c: &mut [f32]) {
     let (a, b) = (Matrix::row_major(a, k), Matrix::row_major(b, n));
     multiply([m, n, k], a, b, c, false);

@@ -1,8 +1,8 @@
-//! The processor as a device: NHWC, f32, rayon across images and rows, the `gemm` crate underneath.
+//! The CPU backend: NHWC activations in f32, rayon, and the `gemm` crate.
 //!
-//! Work is cut up by shape, never by the number of threads, and partial sums are combined in a fixed order, so that
-//! the same inputs give the same bits on any number of threads. Matrix products have extents that depend on one
-//! image alone, so that an image's result does not depend on its batch.
+//! Work is split by shape, never by the number of threads, and partial sums are combined in a fixed order, so that the
+//! same inputs give the same bits on any number of threads. The extents of GEMMs depend on one image only, so that an
+//! image's result does not depend on its batch.
 
 mod batch_norm;
 mod buffer;
@@ -36,7 +36,7 @@ use convolution::Convolutions;
 pub(crate) use matmul::multiply_rows;
 use operand::{precision_of, round, rounded};
 
-/// The processor's cores.
+/// Backend that runs on the CPU's cores.
 #[derive(Debug)]
 pub struct CpuBackend {
     pool: Arc<Pool>,
@@ -53,13 +53,14 @@ impl Default for CpuBackend {
 }
 
 impl CpuBackend {
-    /// A backend that works on rayon's threads.
+    /// Creates a backend on rayon's threads.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// A backend that poisons fresh memory with NaN and guards both of its ends, so that an element that was not
-    /// written, or one written out of bounds, is noticed. See [`CpuBackend::check_guards`].
+    /// Creates a backend that detects unwritten elements and writes out of bounds.
+    ///
+    /// It fills fresh memory with NaN and guards both of its ends. See [`CpuBackend::check_guards`].
     pub fn checked() -> Self {
         Self {
             checked: true,
@@ -67,7 +68,9 @@ impl CpuBackend {
         }
     }
 
-    /// A backend with other instructions than the best that this processor has. Matrix products still take the best.
+    /// Creates a backend for a given instruction set.
+    ///
+    /// The `gemm` crate still uses the best one of this CPU.
     pub fn with_instructions(set: InstructionSet) -> Self {
         Self {
             pool: Arc::default(),
@@ -78,31 +81,31 @@ impl CpuBackend {
         }
     }
 
-    /// The same, with the operands of products, and in bf16 the images that a GPU keeps packed, rounded to `precision`
-    /// where a GPU rounds them. They are multiplied and added in f32 all the same, and no faster: what a precision does
-    /// to results can be seen without a GPU.
+    /// Rounds GEMM operands to `precision` and, for bf16, activations that a GPU stores packed.
+    ///
+    /// Arithmetic stays in f32 and is no faster. This shows the effect of a precision on results without a GPU.
     #[must_use]
     pub fn multiplying(self, precision: Precision) -> Self {
         Self { precision, ..self }
     }
 
-    /// Says whether anything was written outside the memory of `tensor`.
+    /// Checks that nothing was written outside the memory of `tensor`.
     ///
     /// # Errors
-    /// Where a guard value has changed.
+    /// If a guard value has changed.
     pub fn check_guards(tensor: &Tensor) -> Result<()> {
         match tensor.buffer() {
             Buffer::Cpu(buffer) if !buffer.guards_intact() => {}
             _ => return Ok(()),
         }
         Err(Error::Device(format!(
-            "memory beside a tensor of shape {} was overwritten",
+            "memory next to a tensor of shape {} was overwritten",
             tensor.shape()
         )))
     }
 }
 
-/// The elements of a tensor; none of a tensor of another device, which the check of lengths then refuses.
+/// The elements of a tensor; empty for a tensor of another device, which the length check then rejects.
 fn read(tensor: &Tensor) -> &[f32] {
     match tensor.buffer() {
         Buffer::Cpu(buffer) => &buffer.values()[tensor.range()],
@@ -110,7 +113,7 @@ fn read(tensor: &Tensor) -> &[f32] {
     }
 }
 
-/// Both factors of a product between so many channels, as `precision` multiplies them.
+/// Both factors of a GEMM between `channels` channels, rounded to `precision`.
 fn factors<'a>(
     precision: Precision,
     channels: [usize; 2],
@@ -120,7 +123,7 @@ fn factors<'a>(
     tensors.map(|tensor| rounded(precision, read(tensor)))
 }
 
-/// The elements of a tensor that nobody else holds.
+/// The elements of a tensor that has no other owner.
 fn write<'a>(operator: &'static str, tensor: &'a mut Tensor) -> Result<&'a mut [f32]> {
     match tensor.buffer_mut(operator)? {
         Buffer::Cpu(buffer) => Ok(buffer.values_mut()),
@@ -129,7 +132,7 @@ fn write<'a>(operator: &'static str, tensor: &'a mut Tensor) -> Result<&'a mut [
 }
 
 impl CpuBackend {
-    /// Rounds what was written to an image that is kept packed.
+    /// Rounds what was written if the tensor is packed.
     fn settle(&self, tensor: &mut Tensor) -> Result<()> {
         if let Buffer::Cpu(buffer) = tensor.buffer_mut("pack")?
             && buffer.is_packed()
@@ -146,7 +149,7 @@ impl Backend for CpuBackend {
         let plural = if threads == 1 { "" } else { "s" };
         let products = match self.precision {
             Precision::F32 => String::new(),
-            precision => format!(", products of {precision}"),
+            precision => format!(", {precision} operands"),
         };
         format!(
             "cpu ({threads} thread{plural}, {}{products})",
@@ -175,7 +178,9 @@ impl Backend for CpuBackend {
         self.settle(packed)
     }
 
-    /// Nothing is saved by it here: it says where a GPU keeps images packed, at windows that its single-channel kernels take.
+    /// Reports the tensors that a GPU would store packed, for windows that its single-channel kernels support.
+    ///
+    /// It saves nothing on a CPU.
     fn conv_fusion(&self, product: ConvProduct, geometry: &ConvGeometry) -> Fusion {
         let [channels, outputs] = geometry.channels();
         if !self.keeps_packed() || outputs < 2 || product == ConvProduct::Wgrad {

@@ -1,5 +1,6 @@
-//! Operands of products, rounded as a GPU rounds them for its tensor cores. A processor gains nothing by it: it shows what
-//! a precision does to results.
+//! GEMM operands, rounded as a GPU rounds them for its tensor cores.
+//!
+//! On a CPU this gains no speed; it shows the effect of a precision on results.
 
 use std::borrow::Cow;
 
@@ -7,11 +8,13 @@ use rayon::prelude::*;
 
 use crate::backend::Precision;
 
-/// Values that are rounded as one piece of work.
+/// Values rounded per task.
 const CHUNK: usize = 1 << 14;
 
-/// What a product between so many channels multiplies. With one channel on either side it is a product with a vector, which
-/// GPUs compute in f32 at every precision (`launch/convolution.rs`).
+/// Precision of a GEMM between `channels` channels.
+///
+/// With one channel on either side it is a matrix-vector product, which GPUs compute in f32 at every precision
+/// (`launch/convolution.rs`).
 pub(super) fn precision_of(precision: Precision, channels: [usize; 2]) -> Precision {
     if channels.iter().all(|&channels| channels > 1) {
         precision
@@ -20,7 +23,7 @@ pub(super) fn precision_of(precision: Precision, channels: [usize; 2]) -> Precis
     }
 }
 
-/// Rounds values where they lie.
+/// Rounds values in place.
 pub(super) fn round(precision: Precision, values: &mut [f32]) {
     values.par_chunks_mut(CHUNK).for_each(|values| {
         for value in values {
@@ -29,7 +32,7 @@ pub(super) fn round(precision: Precision, values: &mut [f32]) {
     });
 }
 
-/// An operand as it is multiplied: rounded, and where there is nothing to round as it lies.
+/// Returns the rounded operand; borrows it if no rounding is needed.
 pub(super) fn rounded(precision: Precision, values: &[f32]) -> Cow<'_, [f32]> {
     if precision == Precision::F32 {
         return Cow::Borrowed(values);

@@ -6,7 +6,9 @@ use rayon::prelude::*;
 
 use crate::simd::{InstructionSet, Kernel, Simd};
 
-/// Elements of a block, roughly: large enough to be worth a task, small enough to stay in the cache.
+/// Approximate number of elements per block.
+///
+/// Large enough to be worth a task, small enough to stay in the cache.
 const BLOCK: usize = 1 << 15;
 
 /// Elements of a block of whole rows.
@@ -14,7 +16,7 @@ pub(super) fn block(channels: usize) -> usize {
     BLOCK.div_ceil(channels.max(1)) * channels.max(1)
 }
 
-/// Whole rows of a block, as ranges of elements of an array of `length`.
+/// Blocks of whole rows, as ranges of elements of an array of `length`.
 pub(super) fn blocks(
     channels: usize,
     length: usize,
@@ -25,7 +27,7 @@ pub(super) fn blocks(
         .map(move |index| index * block..length.min((index + 1) * block))
 }
 
-/// The sum of every channel.
+/// Sum of every channel.
 pub(super) fn column_sums(set: InstructionSet, values: &[f32], channels: usize) -> Vec<f64> {
     let partial: Vec<Vec<f64>> = blocks(channels, values.len())
         .map(|range| {
@@ -38,7 +40,7 @@ pub(super) fn column_sums(set: InstructionSet, values: &[f32], channels: usize) 
     total(channels, partial.iter().map(Vec::as_slice))
 }
 
-/// Adds up partial sums in their order.
+/// Adds partial sums in order.
 pub(super) fn total<'a>(channels: usize, partial: impl Iterator<Item = &'a [f64]>) -> Vec<f64> {
     let mut total = vec![0.0; channels];
     for sums in partial {
@@ -49,7 +51,7 @@ pub(super) fn total<'a>(channels: usize, partial: impl Iterator<Item = &'a [f64]
     total
 }
 
-/// The sum of every channel of one block.
+/// Sum of every channel of one block.
 pub(super) struct Columns<'a> {
     pub(super) values: &'a [f32],
     pub(super) channels: usize,
@@ -100,7 +102,9 @@ impl Kernel for Squares<'_> {
     }
 }
 
-/// Σ of a function of all values, in eight chains: a single one would wait for each of its additions.
+/// Σ of a function of all values, in eight independent chains.
+///
+/// A single chain would wait for each of its additions.
 #[inline(always)]
 fn sum_of(values: &[f32], function: impl Fn(f64) -> f64) -> f64 {
     let (eights, rest) = values.as_chunks::<8>();

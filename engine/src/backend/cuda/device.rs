@@ -1,4 +1,4 @@
-//! The driver, and which GPUs it shows.
+//! The CUDA driver and the GPUs that it reports.
 
 use std::ffi::{CStr, c_char};
 use std::panic;
@@ -9,32 +9,34 @@ use cudarc::driver::{result, sys};
 use crate::backend::launch::Gpu;
 use crate::error::{Error, Result};
 
-/// What the driver shows.
+/// The driver and its GPUs.
 #[derive(Clone, Debug)]
 pub struct CudaInventory {
     /// Major and minor version of CUDA that the driver supports.
     pub driver: [i32; 2],
-    /// Its GPUs, by number.
+    /// The GPUs, indexed by number.
     pub devices: Vec<CudaDevice>,
 }
 
 /// One GPU.
 #[derive(Clone, Debug)]
 pub struct CudaDevice {
-    /// Its number.
+    /// The driver's number for it, counted from 0.
     pub number: i32,
-    /// What the driver calls it.
+    /// The name that the driver reports.
     pub name: String,
-    /// Compute capability, 90 for 9.0.
+    /// Compute capability times ten: 90 for 9.0.
     pub capability: i32,
-    /// Bytes of memory.
+    /// Device memory in bytes.
     pub memory: usize,
-    /// Streaming multiprocessors.
+    /// Number of streaming multiprocessors.
     pub multiprocessors: i32,
 }
 
 impl CudaDevice {
-    /// Why kernels of `tier` do not run on this GPU where NVRTC compiles for `target`, in one line; `None` where they do.
+    /// Returns why kernels of `tier` cannot run on this GPU, in one line; `None` if they can.
+    ///
+    /// `target` is the architecture that NVRTC compiles for.
     pub fn lack(&self, tier: Tier, target: &str) -> Option<String> {
         let has = format!(
             "{} has compute capability {}.{}",
@@ -44,13 +46,13 @@ impl CudaDevice {
         );
         match tier {
             Tier::Tiled if self.capability < 80 => {
-                Some(format!("{has}, and tensor cores are used from 8.0 on"))
+                Some(format!("{has}, but tiled kernels need 8.0 or later"))
             }
             Tier::Hopper if self.capability != 90 => {
-                Some(format!("{has}, and Hopper kernels are for 9.0 alone"))
+                Some(format!("{has}, but Hopper kernels need exactly 9.0"))
             }
             Tier::Hopper if target != "sm_90" => Some(format!(
-                "NVRTC compiles for {target} and not for sm_90, which Hopper kernels need"
+                "NVRTC compiles for {target}, but Hopper kernels need sm_90"
             )),
             Tier::Plain | Tier::Tiled | Tier::Hopper => None,
         }
@@ -58,7 +60,7 @@ impl CudaDevice {
 }
 
 impl CudaInventory {
-    /// What times on GPU number `number` depend on.
+    /// The properties of GPU number `number` on which kernel times depend.
     pub fn gpu(&self, number: usize) -> Option<Gpu> {
         let device = self.devices.get(number)?;
         Some(Gpu {
@@ -69,27 +71,27 @@ impl CudaInventory {
     }
 }
 
-/// The oldest CUDA whose driver has everything that is called here, the description of tensors for TMA included.
+/// Oldest CUDA version whose driver has every function called here, including `cuTensorMapEncodeTiled` for TMA.
 const OLDEST_DRIVER: i32 = 12;
 
-/// Whether a driver is installed.
+/// Whether an NVIDIA driver is installed.
 pub fn is_driver_present() -> bool {
-    // SAFETY: the driver's library has no initialisers that need anything of us.
+    // SAFETY: the driver's library has no initialisers with preconditions.
     unsafe { sys::is_culib_present() }
 }
 
-/// Asks the driver what there is.
+/// Queries the driver and its GPUs.
 ///
 /// # Errors
-/// Where there is no driver, or it is too old or does not work; the message says what to do.
+/// If there is no driver, or it is too old or does not work; the message names a remedy.
 pub fn inventory() -> Result<CudaInventory> {
     if !is_driver_present() {
         return Err(Error::Device(
-            "there is no NVIDIA driver: libcuda.so.1 is not on the loader's path; install the driver, or use --device cpu"
+            "no NVIDIA driver found: libcuda.so.1 is not on the loader's path; install the driver, or use --device cpu"
                 .to_owned(),
         ));
     }
-    // `cudarc` panics where a driver lacks a function: that driver is too old.
+    // `cudarc` panics if the driver lacks a function, which means that the driver is too old.
     let hook = panic::take_hook();
     panic::set_hook(Box::new(|_| {}));
     let found = panic::catch_unwind(ask);
@@ -104,7 +106,7 @@ pub fn inventory() -> Result<CudaInventory> {
 fn ask() -> Result<CudaInventory> {
     let failed = |error| describe("use", "the NVIDIA driver", error);
     let mut version = 0;
-    // SAFETY: the pointer leads to an integer.
+    // SAFETY: the pointer refers to an integer.
     unsafe { sys::cuDriverGetVersion(&raw mut version) }
         .result()
         .map_err(failed)?;
@@ -115,10 +117,10 @@ fn ask() -> Result<CudaInventory> {
             driver[0], driver[1]
         )));
     }
-    // A driver without a GPU fails to start, or shows none.
+    // Without a GPU, the driver either fails to initialise or reports no devices.
     let none = |reason: String| {
         Error::Device(format!(
-            "the NVIDIA driver shows no GPU{reason}; check nvidia-smi and CUDA_VISIBLE_DEVICES, or use --device cpu"
+            "the NVIDIA driver reports no GPU{reason}; check nvidia-smi and CUDA_VISIBLE_DEVICES, or use --device cpu"
         ))
     };
     result::init().map_err(|error| none(format!(": {}", failed(error))))?;
@@ -132,9 +134,9 @@ fn ask() -> Result<CudaInventory> {
 
 fn device(number: i32) -> Result<CudaDevice> {
     use sys::CUdevice_attribute as Attribute;
-    let failed = |error| describe("ask", &format!("GPU number {number}"), error);
+    let failed = |error| describe("query", &format!("GPU number {number}"), error);
     let handle = result::device::get(number).map_err(failed)?;
-    // SAFETY: `handle` is a device.
+    // SAFETY: `handle` is a valid device.
     let attribute =
         |attribute| unsafe { result::device::get_attribute(handle, attribute) }.map_err(failed);
     let major = attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?;
@@ -143,40 +145,46 @@ fn device(number: i32) -> Result<CudaDevice> {
         number,
         name: result::device::get_name(handle).map_err(failed)?,
         capability: 10 * major + minor,
-        // SAFETY: `handle` is a device.
+        // SAFETY: `handle` is a valid device.
         memory: unsafe { result::device::total_mem(handle) }.map_err(failed)?,
         multiprocessors: attribute(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?,
     })
 }
 
-/// Makes a context current on this thread.
-pub(super) fn set_current(context: sys::CUcontext) -> Result<()> {
-    // SAFETY: the context is retained as long as its device is open.
-    unsafe { result::ctx::set_current(context) }.map_err(|error| describe("use", "the GPU", error))
+/// Makes a context current on the calling thread.
+pub(super) fn set_current(context: sys::CUcontext) -> std::result::Result<(), result::DriverError> {
+    // SAFETY: the context is retained while its device is open.
+    unsafe { result::ctx::set_current(context) }
 }
 
-/// One line on a failure of the driver.
+/// The error of a driver call made outside a context, or of an attribute query.
 pub(super) fn describe(verb: &str, what: &str, error: result::DriverError) -> Error {
+    Error::Device(format!("cannot {verb} {what}: {}", describe_code(error)))
+}
+
+/// Text, name and number of an error code, e.g. `out of memory (CUDA_ERROR_OUT_OF_MEMORY, 2)`.
+pub(super) fn describe_code(error: result::DriverError) -> String {
     let mut name: *const c_char = std::ptr::null();
     let mut text: *const c_char = std::ptr::null();
-    // SAFETY: the driver sets both to static texts, or leaves them.
+    // SAFETY: the driver sets both to static strings or leaves them unchanged.
     unsafe {
         let _ = sys::cuGetErrorName(error.0, &raw mut name);
         let _ = sys::cuGetErrorString(error.0, &raw mut text);
     }
-    Error::Device(format!(
-        "cannot {verb} {what}: {} ({})",
+    format!(
+        "{} ({}, {})",
         static_text(text),
-        static_text(name)
-    ))
+        static_text(name),
+        error.0 as i32
+    )
 }
 
-/// A C string that a driver keeps.
+/// Converts a static C string of the driver.
 fn static_text(text: *const c_char) -> String {
     if text.is_null() {
         return String::new();
     }
-    // SAFETY: the driver's texts are static and end with 0.
+    // SAFETY: the driver's strings are static and end with a NUL byte.
     unsafe { CStr::from_ptr(text) }
         .to_string_lossy()
         .into_owned()

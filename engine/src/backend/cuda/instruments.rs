@@ -1,32 +1,28 @@
-//! The device's own clock, and what the driver tells about kernels.
+//! Event timing on the GPU, kernel resources, and NVTX ranges.
 
-use std::collections::hash_map::Entry;
 use std::ffi::CString;
-use std::sync::PoisonError;
 
 use cosmogan_kernels::Launch;
 use cudarc::driver::{result, sys};
 use cudarc::nvtx;
 
-use super::device::describe;
-use super::nvrtc::resources;
 use super::{CudaLauncher, Shared};
 use crate::backend::launch::Allocation;
 use crate::error::{Error, Result};
 use crate::profile::{Instruments, KernelResources};
 
-/// Events that were recorded in the stream, by number.
+/// Events recorded in the stream, indexed by mark number.
 #[derive(Debug, Default)]
 pub(super) struct Marks(Vec<sys::CUevent>);
 
-// SAFETY: the driver's handles may be used from any thread that has made the context current; the list is behind a lock.
+// SAFETY: the driver's handles may be used from any thread that has made the context current; a lock guards the list.
 unsafe impl Send for Marks {}
 
 impl Marks {
-    /// Gives all events back; their device must be current.
+    /// Destroys all events; their device must be current.
     pub(super) fn clear(&mut self) {
         for event in self.0.drain(..) {
-            // SAFETY: the event was made by `mark` and is not used again. A failure leaks it.
+            // SAFETY: the event was created by `mark` and is not used again. A failure leaks it.
             let _ = unsafe { result::event::destroy(event) };
         }
     }
@@ -40,7 +36,7 @@ impl Marks {
 
 impl Shared {
     fn has_ranges(&self) -> bool {
-        // SAFETY: NVIDIA's library has no initialisers that need anything of us.
+        // SAFETY: NVIDIA's library has no initialisers with preconditions.
         *self
             .ranges
             .get_or_init(|| unsafe { nvtx::sys::is_culib_present() })
@@ -48,7 +44,7 @@ impl Shared {
 
     fn attribute(&self, attribute: sys::CUdevice_attribute) -> Option<i32> {
         let device = result::device::get(self.device.number).ok()?;
-        // SAFETY: `device` is a device.
+        // SAFETY: `device` is a valid device.
         unsafe { result::device::get_attribute(device, attribute) }.ok()
     }
 
@@ -57,39 +53,21 @@ impl Shared {
         function: sys::CUfunction,
         attribute: sys::CUfunction_attribute_enum,
     ) -> Result<u32> {
-        // SAFETY: the function belongs to a module that is loaded.
+        // SAFETY: the function belongs to a loaded module.
         let value = unsafe { result::function::get_function_attribute(function, attribute) }
-            .map_err(|error| describe("ask", &self.device.name, error))?;
+            .map_err(|error| self.failed("query a kernel's resources on", error))?;
         Ok(u32::try_from(value).unwrap_or(0))
-    }
-
-    /// Bytes that the compiler says it spilled; where the driver finishes PTX, nobody says.
-    fn spills(&self, launch: &Launch) -> Option<u32> {
-        if !self.target.starts_with("sm_") {
-            return None;
-        }
-        let mut compiled = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = match compiled.entry(launch.module.clone()) {
-            Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(new) => {
-                let target = self.target_of(&launch.module);
-                let log = self.nvrtc.compile(&launch.module, &target).ok()?.log;
-                new.insert(resources(&log))
-            }
-        };
-        let found = found
-            .iter()
-            .find(|found| found.kernel == launch.kernel.name);
-        found.map(|found| found.spill_bytes)
     }
 }
 
 type Elapsed = unsafe extern "C" fn(*mut f32, sys::CUevent, sys::CUevent) -> sys::CUresult;
 
-/// Milliseconds between two events, by the function that every driver has: the bindings' own is of drivers from 12.8 on.
+/// Milliseconds between two events.
+///
+/// Calls `cuEventElapsedTime`, which every driver has; the function that the bindings call exists only from CUDA 12.8.
 ///
 /// # Safety
-/// Both events must be alive and reached.
+/// Both events must be alive and completed.
 unsafe fn elapsed(
     from: sys::CUevent,
     to: sys::CUevent,
@@ -99,15 +77,15 @@ unsafe fn elapsed(
     let function = function
         .map_err(|error| Error::Device(format!("the driver cannot time launches: {error}")))?;
     let mut milliseconds = 0.0;
-    // SAFETY: as the caller vouches.
+    // SAFETY: the caller guarantees that both events are alive and completed.
     let outcome = unsafe { function(&raw mut milliseconds, from, to) };
     Ok(outcome.result().map(|()| milliseconds))
 }
 
 impl Instruments for CudaLauncher {
     fn mark(&self) -> Result<u64> {
-        let state = self.0.enter()?;
-        let failed = |error| self.0.failed(&state, "time", error);
+        let _state = self.0.enter()?;
+        let failed = |error| self.0.failed("time work on", error);
         let event = result::event::create(sys::CUevent_flags::CU_EVENT_DEFAULT).map_err(failed)?;
         // SAFETY: event and stream are alive.
         unsafe { result::event::record(event, self.0.stream) }.map_err(failed)?;
@@ -117,11 +95,11 @@ impl Instruments for CudaLauncher {
     }
 
     fn seconds_between(&self, from: u64, to: u64) -> Result<f64> {
-        let state = self.0.enter()?;
-        let failed = |error| self.0.failed(&state, "time", error);
+        let _state = self.0.enter()?;
+        let failed = |error| self.0.failed("time work on", error);
         let marks = self.0.marks();
         let (from, to) = (marks.get(from)?, marks.get(to)?);
-        // SAFETY: both events were recorded in this stream, and are alive as long as the list is locked.
+        // SAFETY: both events were recorded in this stream and stay alive while the list is locked.
         let milliseconds = unsafe {
             result::event::synchronize(to).map_err(failed)?;
             result::event::synchronize(from).map_err(failed)?;
@@ -137,10 +115,10 @@ impl Instruments for CudaLauncher {
     }
 
     fn copy(&self, from: &dyn Allocation, to: &dyn Allocation, bytes: usize) -> Result<()> {
-        let state = self.copying()?;
+        let _state = self.copying()?;
         // SAFETY: callers pass allocations of this device with room for `bytes` bytes.
         unsafe { result::memcpy_dtod_async(to.address(), from.address(), bytes, self.0.stream) }
-            .map_err(|error| self.0.failed(&state, "copy on", error))
+            .map_err(|error| self.0.failed("copy on", error))
     }
 
     fn cache_bytes(&self) -> usize {
@@ -148,19 +126,24 @@ impl Instruments for CudaLauncher {
             .attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE)
             .and_then(|bytes| usize::try_from(bytes).ok())
             .filter(|&bytes| bytes > 0)
-            // Larger than any so far.
+            // Larger than the L2 cache of any GPU so far.
             .unwrap_or(256 << 20)
     }
 
     fn resources(&self, launch: &Launch) -> Result<KernelResources> {
         use sys::CUfunction_attribute_enum as Attribute;
-        let function = {
+        let (function, spill_bytes) = {
             let mut state = self.0.enter()?;
-            self.0.function(&mut state, launch)?
+            let function = self.0.function(&mut state, launch)?;
+            // The log is empty if the driver compiles PTX itself.
+            let module = state.modules.get(&launch.module);
+            let mut kernels = module.into_iter().flat_map(|module| &module.resources);
+            let found = kernels.find(|found| found.kernel == launch.kernel.name);
+            (function, found.map(|found| found.spill_bytes))
         };
         let attribute = |attribute| self.0.function_attribute(function, attribute);
         let threads: u32 = launch.block.iter().product();
-        // SAFETY: the function belongs to a module that is loaded.
+        // SAFETY: the function belongs to a loaded module.
         let blocks = unsafe {
             result::occupancy::max_active_block_per_multiprocessor(
                 function,
@@ -168,7 +151,7 @@ impl Instruments for CudaLauncher {
                 launch.shared_bytes as usize,
             )
         }
-        .map_err(|error| describe("ask", &self.0.device.name, error))?;
+        .map_err(|error| self.0.failed("query occupancy on", error))?;
         let most = self
             .0
             .attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_MULTIPROCESSOR)
@@ -178,8 +161,8 @@ impl Instruments for CudaLauncher {
             shared_bytes: attribute(Attribute::CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES)?
                 + launch.shared_bytes,
             local_bytes: attribute(Attribute::CU_FUNC_ATTRIBUTE_LOCAL_SIZE_BYTES)?,
-            spill_bytes: self.0.spills(launch),
-            // Warps that are not full count as full ones.
+            spill_bytes,
+            // Partial warps count as full warps.
             occupancy: f64::from(blocks) * f64::from(threads.next_multiple_of(32))
                 / f64::from(most.max(1)),
         })
@@ -209,14 +192,14 @@ impl Instruments for CudaLauncher {
         if self.0.has_ranges()
             && let Ok(name) = CString::new(name)
         {
-            // SAFETY: the library is there, and copies the text.
+            // SAFETY: the library is installed and copies the text.
             unsafe { nvtx::sys::nvtxRangePushA(name.as_ptr()) };
         }
     }
 
     fn pop_range(&self) {
         if self.0.has_ranges() {
-            // SAFETY: the library is there.
+            // SAFETY: the library is installed.
             unsafe { nvtx::sys::nvtxRangePop() };
         }
     }

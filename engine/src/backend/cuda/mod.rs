@@ -1,9 +1,11 @@
-//! NVIDIA GPUs, through their driver: nothing is linked, and nothing happens where no driver is installed.
+//! Launcher for NVIDIA GPUs.
 //!
-//! Kernels are compiled by NVRTC for the very GPU that is there, once, and kept in the cache. One stream takes all work
-//! in order. A recording is a CUDA graph.
+//! The CUDA driver is loaded at run time, so that the program links no CUDA library and also runs without a driver.
+//! NVRTC compiles each kernel once for the architecture of the GPU; the result is kept in the cache. All work is queued
+//! in one stream. A recording is a CUDA graph.
 
 mod device;
+mod fault;
 mod instruments;
 pub mod nvrtc;
 mod pool;
@@ -12,7 +14,7 @@ mod tensor_map;
 
 use std::collections::HashMap;
 use std::ffi::{CString, c_void};
-use std::fmt;
+use std::fmt::{self, Display};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use cosmogan_kernels::tensor_map::TensorMap;
@@ -22,8 +24,10 @@ use rayon::prelude::*;
 
 pub use device::{CudaDevice, CudaInventory, inventory, is_driver_present};
 use device::{describe, set_current};
+pub use fault::SYNC_VARIABLE;
+use fault::{Faults, Graph};
 use instruments::Marks;
-use nvrtc::{Nvrtc, Resources};
+use nvrtc::{Nvrtc, Resources, resources};
 use pool::{Blocks, Pool, rounded};
 use staging::Staging;
 
@@ -32,7 +36,7 @@ use super::launch::{Allocation, Arguments, Gpu, Launcher, Recording};
 use crate::error::{Error, Result};
 use crate::profile::Instruments;
 
-/// A GPU.
+/// An NVIDIA GPU.
 #[derive(Debug)]
 pub struct CudaLauncher(Arc<Shared>);
 
@@ -40,31 +44,37 @@ struct Shared {
     device: CudaDevice,
     gpu: Gpu,
     nvrtc: Nvrtc,
-    /// What kernels are compiled for.
+    /// Architecture that kernels are compiled for.
     target: String,
     cache: Cache,
     context: sys::CUcontext,
     stream: sys::CUstream,
     state: Mutex<State>,
-    /// Where in the stream a profiler has left marks.
+    /// Events that a profiler has recorded in the stream.
     marks: Mutex<Marks>,
-    /// Whether a library takes the names of ranges, for other profilers to show; looked for when there is the first.
+    /// Whether NVTX is installed; looked up at the first range.
     ranges: OnceLock<bool>,
-    /// What the compiler says of modules that a profiler has asked about.
-    compiled: Mutex<HashMap<Module, Vec<Resources>>>,
+    faults: Faults,
+    /// Whether the stream is synchronised after every launch.
+    is_synchronous: bool,
 }
 
 struct State {
     pool: Pool,
     staging: Staging,
-    modules: HashMap<Module, sys::CUmodule>,
+    modules: HashMap<Module, Loaded>,
     functions: HashMap<(Module, &'static str), sys::CUfunction>,
-    /// The kernel that was queued last: errors surface later than they happen.
-    last: &'static str,
+}
+
+/// A module that the driver has loaded.
+struct Loaded {
+    handle: sys::CUmodule,
+    /// Resources of its kernels, from the compiler's log.
+    resources: Vec<Resources>,
 }
 
 // SAFETY: the driver's handles may be used from any thread that has made the context current, which every call here
-// does first; what is not thread-safe is behind the lock.
+// does first; a lock guards all other state.
 unsafe impl Send for Shared {}
 // SAFETY: as above.
 unsafe impl Sync for Shared {}
@@ -79,12 +89,12 @@ impl CudaLauncher {
     /// Opens GPU number `number`.
     ///
     /// # Errors
-    /// Where there is no driver, no such GPU, or no NVRTC that fits; the message says what to do.
+    /// If there is no driver, no such GPU, or no suitable NVRTC; the message names a remedy.
     pub fn new(number: usize) -> Result<Self> {
         Self::with_cache(number, Cache::of_user())
     }
 
-    /// The same, with compiled kernels kept in `cache`.
+    /// Opens GPU number `number`, with compiled kernels kept in `cache`.
     ///
     /// # Errors
     /// As [`CudaLauncher::new`].
@@ -95,17 +105,18 @@ impl CudaLauncher {
             inventory.gpu(number),
         ) else {
             return Err(Error::Device(format!(
-                "there is no GPU number {number}: the driver shows {}, counted from 0",
+                "there is no GPU number {number}: the driver reports {}, counted from 0",
                 inventory.devices.len()
             )));
         };
         let nvrtc = Nvrtc::find(Some(inventory.driver[0]))?;
         let target = nvrtc.target(device.capability)?;
         let failed = |error| describe("open", &device.name, error);
+        let is_synchronous = fault::is_synchronous()?;
         let handle = result::device::get(device.number).map_err(failed)?;
-        // SAFETY: `handle` is a device, and the context is used only while it is retained.
+        // SAFETY: `handle` is a valid device, and the context is used only while it is retained.
         let context = unsafe { result::primary_ctx::retain(handle) }.map_err(failed)?;
-        set_current(context)?;
+        set_current(context).map_err(failed)?;
         let stream =
             result::stream::create(result::stream::StreamKind::NonBlocking).map_err(failed)?;
         Ok(Self(Arc::new(Shared {
@@ -121,27 +132,38 @@ impl CudaLauncher {
                 staging: Staging::default(),
                 modules: HashMap::new(),
                 functions: HashMap::new(),
-                last: "none",
             }),
             marks: Mutex::default(),
             ranges: OnceLock::new(),
-            compiled: Mutex::default(),
+            faults: Faults::default(),
+            is_synchronous,
         })))
     }
 }
 
 impl Shared {
-    /// The state, with this GPU current on this thread.
+    /// Locks the state and makes this GPU current on the calling thread.
+    ///
+    /// # Errors
+    /// [`Error::DeviceLost`] after a fault that destroyed the context.
     fn enter(&self) -> Result<MutexGuard<'_, State>> {
-        set_current(self.context)?;
-        Ok(self.state.lock().unwrap_or_else(PoisonError::into_inner))
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        self.faults.check()?;
+        set_current(self.context).map_err(|error| self.failed("use", error))?;
+        Ok(state)
+    }
+
+    /// The error of a failed driver call; `doing` is the attempted action, a verb, e.g. "upload to".
+    fn failed(&self, doing: impl Display, error: result::DriverError) -> Error {
+        self.faults
+            .error(format_args!("{doing} {}", self.device.name), error)
     }
 
     fn marks(&self) -> MutexGuard<'_, Marks> {
         self.marks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What a module is compiled for.
+    /// Architecture that a module is compiled for, e.g. `sm_90a`.
     fn target_of(&self, module: &Module) -> String {
         let accelerated = if module.tier() == Tier::Hopper {
             "a"
@@ -151,37 +173,41 @@ impl Shared {
         format!("{}{accelerated}", self.target)
     }
 
-    /// Whether kernels of `tier` run here, or why they do not.
+    /// Reports whether kernels of `tier` can run here; if not, the reason.
     fn allows(&self, tier: Tier) -> std::result::Result<(), String> {
         self.device.lack(tier, &self.target).map_or(Ok(()), Err)
     }
 
-    /// The handle of a kernel, compiled and loaded on first use.
+    /// The handle of a kernel, which is compiled and loaded on first use.
     fn function(&self, state: &mut State, launch: &Launch) -> Result<sys::CUfunction> {
         let key = (launch.module.clone(), launch.kernel.name);
         if let Some(function) = state.functions.get(&key) {
             return Ok(*function);
         }
-        let failed = |error| describe("load", launch.kernel.name, error);
+        let failed = |error| self.failed(format_args!("load {} on", launch.kernel.name), error);
         let module = match state.modules.get(&launch.module) {
-            Some(module) => *module,
+            Some(module) => module.handle,
             None => {
-                let mut image = self.nvrtc.build(
+                let mut compiled = self.nvrtc.build(
                     &self.cache,
                     &launch.module,
                     &self.target_of(&launch.module),
                 )?;
-                // PTX is text, and the driver looks for its end.
-                image.push(0);
-                // SAFETY: the image is what NVRTC made, and ends with 0; the driver copies it.
-                let module =
-                    unsafe { result::module::load_data(image.as_ptr().cast()) }.map_err(failed)?;
-                state.modules.insert(launch.module.clone(), module);
-                module
+                // The driver reads PTX as a C string.
+                compiled.image.push(0);
+                // SAFETY: NVRTC compiled the image, which ends with a NUL byte; the driver copies it.
+                let handle = unsafe { result::module::load_data(compiled.image.as_ptr().cast()) }
+                    .map_err(failed)?;
+                let loaded = Loaded {
+                    handle,
+                    resources: resources(&compiled.log),
+                };
+                state.modules.insert(launch.module.clone(), loaded);
+                handle
             }
         };
         let name = CString::new(launch.kernel.name).unwrap_or_default();
-        // SAFETY: modules are unloaded in the end.
+        // SAFETY: modules stay loaded until `Shared` is dropped.
         let function = unsafe { result::module::get_function(module, name) }.map_err(failed)?;
         if launch.shared_bytes > 0 {
             use sys::CUfunction_attribute as Attribute;
@@ -196,21 +222,12 @@ impl Shared {
         Ok(function)
     }
 
-    /// An error of the stream, which may stem from any kernel queued before.
-    fn failed(&self, state: &State, what: &str, error: result::DriverError) -> Error {
-        describe(
-            what,
-            &format!("{} (last kernel queued: {})", self.device.name, state.last),
-            error,
-        )
-    }
-
-    /// What to say when there is no memory.
+    /// The error of an allocation that exceeds the free memory of the GPU.
     fn out_of_memory(&self, state: &State, wanted: usize) -> Error {
         let (free, total) = result::mem_get_info().unwrap_or((0, 0));
         let gib = |bytes: usize| bytes as f64 / f64::from(1 << 30);
         Error::Device(format!(
-            "out of memory on {}: {:.2} GiB wanted, {:.2} GiB used by this program, {:.2} of {:.2} GiB free; use a smaller --batch, or close what else uses the GPU",
+            "out of memory on {}: {:.2} GiB requested, {:.2} GiB used by this program, {:.2} of {:.2} GiB free; use a smaller --batch, or close other programs on the GPU",
             self.device.name,
             gib(wanted),
             gib(state.pool.used),
@@ -255,12 +272,12 @@ impl Launcher for CudaLauncher {
     }
 
     fn tensor_map(&self, map: &TensorMap, address: u64) -> Result<[u8; 128]> {
-        set_current(self.0.context)?;
+        let _state = self.0.enter()?;
         tensor_map::encode(map, address)
     }
 
     fn prepare(&self, modules: &[Module]) {
-        // Into the cache, on all cores; where there is no cache, every module is compiled when it is first used.
+        // Compiles into the cache, on all cores. Without a cache, each module is compiled on first use.
         if self.0.cache.folder().is_some() {
             modules.par_iter().for_each(|module| {
                 let target = self.0.target_of(module);
@@ -275,20 +292,28 @@ impl Launcher for CudaLauncher {
         let address = match state.pool.take(size) {
             Some(address) => address,
             None => {
-                // SAFETY: allocations are freed once, by `drain` here or in the end.
+                // SAFETY: each allocation is freed once, through `drain`, here or in `Shared::drop`.
                 let fresh = unsafe { result::malloc_sync(size) }.or_else(|error| {
-                    if state.pool.is_recording() {
+                    let is_full = error.0 == sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY;
+                    if !is_full || state.pool.is_recording() {
                         return Err(error);
                     }
-                    // What waits in other sizes may make room.
+                    // Free the pool's blocks of other sizes and try again.
                     for block in state.pool.drain() {
-                        // SAFETY: nobody holds a block that waits; freeing waits for the device.
+                        // SAFETY: blocks in the pool are not in use; `free_sync` waits for the device.
                         unsafe { result::free_sync(block) }?;
                     }
                     // SAFETY: as above.
                     unsafe { result::malloc_sync(size) }
                 });
-                let fresh = fresh.map_err(|_| self.0.out_of_memory(&state, size))?;
+                let fresh = fresh.map_err(|error| {
+                    if error.0 == sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY {
+                        return self.0.out_of_memory(&state, size);
+                    }
+                    let mib = size as f64 / f64::from(1 << 20);
+                    self.0
+                        .failed(format_args!("allocate {mib:.2} MiB on"), error)
+                })?;
                 state.pool.added(size);
                 fresh
             }
@@ -305,7 +330,7 @@ impl Launcher for CudaLauncher {
         state
             .staging
             .upload(to.address() + 4 * first as u64, values, self.0.stream)
-            .map_err(|error| self.0.failed(&state, "upload to", error))
+            .map_err(|error| self.0.failed("upload to", error))
     }
 
     fn read(&self, from: &dyn Allocation, values: &mut [f32]) -> Result<()> {
@@ -313,18 +338,22 @@ impl Launcher for CudaLauncher {
         state
             .staging
             .download(from.address(), values, self.0.stream)
-            .map_err(|error| self.0.failed(&state, "download from", error))
+            .map_err(|error| self.0.failed("download from", error))?;
+        if !values.is_empty() {
+            // The copy has completed, and with it everything queued before.
+            self.0.faults.confirmed();
+        }
+        Ok(())
     }
 
     fn launch(&self, launch: &Launch, arguments: &Arguments) -> Result<()> {
         let mut state = self.0.enter()?;
         let function = self.0.function(&mut state, launch)?;
-        state.last = launch.kernel.name;
         let mut arguments = arguments.clone();
         let mut pointers: Vec<*mut c_void> = arguments.pointers();
         let ([x, y, z], [width, height, depth]) = (launch.grid, launch.block);
-        // SAFETY: the arguments are those that the operator writes for this kernel, checked for each by the executor
-        // on a processor; the driver copies them before it returns.
+        // SAFETY: the operator writes the arguments that this kernel declares, which the kernel executor (`simt`)
+        // checks for every kernel; the driver copies them before it returns.
         let outcome = unsafe {
             result::launch_kernel(
                 function,
@@ -336,36 +365,58 @@ impl Launcher for CudaLauncher {
             )
         };
         outcome.map_err(|error| {
-            describe(
-                "launch",
-                &format!(
-                    "kernel {}, grid {:?} of blocks {:?} on {}",
-                    launch.kernel.name, launch.grid, launch.block, self.0.device.name
-                ),
-                error,
-            )
-        })
+            let doing = format!(
+                "launch kernel {}, grid {:?} of blocks {:?}, on",
+                launch.kernel.name, launch.grid, launch.block
+            );
+            self.0.failed(doing, error)
+        })?;
+        self.0.faults.launched(launch);
+        if self.0.is_synchronous {
+            // SAFETY: the stream is alive, and nothing is captured in synchronous mode.
+            unsafe { result::stream::synchronize(self.0.stream) }.map_err(|error| {
+                self.0
+                    .faults
+                    .kernel_error(launch, &self.0.device.name, error)
+            })?;
+            self.0.faults.confirmed();
+        }
+        Ok(())
     }
 
     fn record(&self, body: &mut dyn FnMut() -> Result<()>) -> Result<Box<dyn Recording>> {
+        if self.0.is_synchronous {
+            return Err(Error::Device(format!(
+                "{SYNC_VARIABLE}=1 waits for every kernel, which a CUDA graph does not allow; unset it"
+            )));
+        }
         let relaxed = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_RELAXED;
         {
             let mut state = self.0.enter()?;
             if state.pool.is_recording() {
-                return Err(Error::Device("a recording is already under way".to_owned()));
+                return Err(Error::Device(
+                    "a recording is already in progress".to_owned(),
+                ));
             }
             // SAFETY: the stream is alive.
             unsafe { result::stream::begin_capture(self.0.stream, relaxed) }
-                .map_err(|error| self.0.failed(&state, "record on", error))?;
+                .map_err(|error| self.0.failed("capture a CUDA graph on", error))?;
             state.pool.begin_recording();
+            self.0.faults.begin_capture();
         }
         let outcome = body();
-        let mut state = self.0.enter()?;
+        let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
         let kept = state.pool.end_recording();
+        let captured = self.0.faults.end_capture();
+        if let Err(error) = self.0.faults.check() {
+            state.pool.release(kept);
+            outcome?;
+            return Err(error);
+        }
         // SAFETY: the stream is alive and capturing.
         let graph = unsafe { result::stream::end_capture(self.0.stream) };
         let executable = graph.and_then(|graph| {
-            // SAFETY: the graph is alive, and is not needed once it is instantiated.
+            // SAFETY: the graph is alive and is not used after its instantiation.
             unsafe {
                 let executable =
                     result::graph::instantiate(graph, sys::CUgraphInstantiate_flags(0));
@@ -376,6 +427,7 @@ impl Launcher for CudaLauncher {
         match (outcome, executable) {
             (Ok(()), Ok(executable)) => Ok(Box::new(CudaRecording {
                 executable,
+                graph: captured,
                 kept,
                 shared: Arc::clone(&self.0),
             })),
@@ -384,8 +436,8 @@ impl Launcher for CudaLauncher {
                 outcome?;
                 let error = executable.err();
                 Err(error.map_or_else(
-                    || Error::Device("nothing was recorded".to_owned()),
-                    |error| self.0.failed(&state, "record on", error),
+                    || Error::Device("the captured CUDA graph is empty".to_owned()),
+                    |error| self.0.failed("capture a CUDA graph on", error),
                 ))
             }
         }
@@ -397,13 +449,13 @@ impl Launcher for CudaLauncher {
 }
 
 impl Drop for Shared {
-    /// Gives everything back. At the end of a process the driver may be gone already: then there is nothing to do.
+    /// Releases everything. At the end of the process the driver may be unloaded already; nothing is released then.
     fn drop(&mut self) {
         let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
-        if set_current(self.context).is_err() {
+        if self.faults.check().is_err() || set_current(self.context).is_err() {
             return;
         }
-        // SAFETY: nothing else holds these handles any more, and the stream has run out.
+        // SAFETY: nothing else uses these handles, and the stream is synchronised first.
         unsafe {
             let _ = result::stream::synchronize(self.stream);
             for block in state.pool.drain() {
@@ -415,7 +467,7 @@ impl Drop for Shared {
                 .unwrap_or_else(PoisonError::into_inner)
                 .clear();
             for module in state.modules.values() {
-                let _ = result::module::unload(*module);
+                let _ = result::module::unload(module.handle);
             }
             let _ = result::stream::destroy(self.stream);
             let _ = result::device::get(self.device.number)
@@ -425,7 +477,7 @@ impl Drop for Shared {
 }
 
 impl CudaLauncher {
-    /// The state, for copying, which a recording cannot hold.
+    /// Locks the state for a copy, which a recording cannot contain.
     fn copying(&self) -> Result<MutexGuard<'_, State>> {
         let state = self.0.enter()?;
         if state.pool.is_recording() {
@@ -462,10 +514,11 @@ impl Drop for CudaMemory {
     }
 }
 
-/// A CUDA graph, with the memory between its launches.
+/// An executable CUDA graph and the memory that its kernels use.
 #[derive(Debug)]
 struct CudaRecording {
     executable: sys::CUgraphExec,
+    graph: Arc<Graph>,
     kept: Blocks,
     shared: Arc<Shared>,
 }
@@ -475,10 +528,12 @@ unsafe impl Send for CudaRecording {}
 
 impl Recording for CudaRecording {
     fn replay(&self) -> Result<()> {
-        let state = self.shared.enter()?;
+        let _state = self.shared.enter()?;
         // SAFETY: graph and stream are alive.
         unsafe { result::graph::launch(self.executable, self.shared.stream) }
-            .map_err(|error| self.shared.failed(&state, "replay on", error))
+            .map_err(|error| self.shared.failed("replay a CUDA graph on", error))?;
+        self.shared.faults.replayed(&self.graph);
+        Ok(())
     }
 }
 
@@ -487,7 +542,7 @@ impl Drop for CudaRecording {
         let Ok(mut state) = self.shared.enter() else {
             return;
         };
-        // SAFETY: the graph is alive and not used again; the driver waits for what is queued. A failure leaks it.
+        // SAFETY: the graph is alive and not used again; the driver waits for queued replays. A failure leaks it.
         let _ = unsafe { result::graph::exec_destroy(self.executable) };
         state.pool.release(std::mem::take(&mut self.kept));
     }

@@ -1,31 +1,36 @@
-//! Device memory that is used again: allocating stops the device, and a training step asks for the same sizes each time.
+//! Pool of device memory.
+//!
+//! An allocation by the driver synchronises the device, and every training step allocates the same sizes. Freed blocks
+//! are therefore kept and reused.
 
 use std::collections::HashMap;
 
-/// Freed blocks by size. Work is queued in one order, so that memory may be handed on before the work that used it has
-/// run.
+/// Freed blocks by size.
+///
+/// All work is queued in one stream, so a block may be reused before the work that used it has run.
 #[derive(Debug, Default)]
 pub(super) struct Pool {
     free: HashMap<usize, Vec<u64>>,
-    /// What was freed while launches are recorded. It may be used again by launches of the same recording, and by
-    /// nothing else as long as the recording lives.
+    /// Blocks freed during a recording. Launches of the same recording may reuse them; nothing else may, for as long as
+    /// the recording exists.
     recorded: Option<HashMap<usize, Vec<u64>>>,
-    /// Bytes handed out, and bytes that wait.
+    /// Bytes in use.
     pub(super) used: usize,
+    /// Bytes that are free for reuse.
     pub(super) cached: usize,
 }
 
 /// Blocks by size.
 pub(super) type Blocks = HashMap<usize, Vec<u64>>;
 
-/// Sizes are rounded up, so that blocks fit again: to 512 bytes, and to 2 MiB above 1 MiB.
+/// Rounds a size up, so that blocks can be reused: to 512 bytes, or to 2 MiB above 1 MiB.
 pub(super) fn rounded(bytes: usize) -> usize {
     let granule = if bytes > 1 << 20 { 2 << 20 } else { 512 };
     bytes.max(1).next_multiple_of(granule)
 }
 
 impl Pool {
-    /// A block of exactly `size` bytes that was freed before.
+    /// Takes a free block of exactly `size` bytes, if there is one.
     pub(super) fn take(&mut self, size: usize) -> Option<u64> {
         let recorded = self
             .recorded
@@ -43,12 +48,12 @@ impl Pool {
         Some(block)
     }
 
-    /// Notes a block that the driver gave.
+    /// Records a new block from the driver.
     pub(super) fn added(&mut self, size: usize) {
         self.used += size;
     }
 
-    /// Takes a block back.
+    /// Returns a block to the pool.
     pub(super) fn give_back(&mut self, size: usize, block: u64) {
         self.used -= size;
         match &mut self.recorded {
@@ -62,22 +67,22 @@ impl Pool {
         self.free.entry(size).or_default().push(block);
     }
 
-    /// From now on, what is freed belongs to a recording.
+    /// Begins a recording: blocks freed from now on belong to it.
     pub(super) fn begin_recording(&mut self) {
         self.recorded = Some(Blocks::new());
     }
 
-    /// Whether a recording is under way.
+    /// Whether a recording is in progress.
     pub(super) fn is_recording(&self) -> bool {
         self.recorded.is_some()
     }
 
-    /// What the recording has to keep.
+    /// Ends the recording; returns the blocks that it keeps.
     pub(super) fn end_recording(&mut self) -> Blocks {
         self.recorded.take().unwrap_or_default()
     }
 
-    /// Takes back what a recording kept.
+    /// Returns the blocks of a recording to the pool.
     pub(super) fn release(&mut self, blocks: Blocks) {
         for (size, blocks) in blocks {
             for block in blocks {
@@ -86,7 +91,7 @@ impl Pool {
         }
     }
 
-    /// Everything that waits, for the driver to take back.
+    /// Removes all free blocks, to be freed by the driver.
     pub(super) fn drain(&mut self) -> Vec<u64> {
         self.cached = 0;
         std::mem::take(&mut self.free)

@@ -1,45 +1,46 @@
-//! Page-locked memory, through which values travel at the full speed of the bus while the processor copies the next.
+//! Page-locked staging memory for transfers at the full speed of the bus.
 //!
-//! It is a ring of pieces: what a step uploads takes the next ones, and waits for the device only when it has been once around.
-//! So the inputs of a step can be queued while the device is at the one before.
+//! While the bus transfers one piece, the CPU copies the next. The pieces form a ring: an upload takes the next pieces,
+//! and waits for the device only if it reaches a piece that is still in use. The inputs of a training step can
+//! therefore be queued while the device computes the previous step.
 
 use std::slice;
 
 use cudarc::driver::{result, sys};
 
-/// Values in a piece.
+/// Values per piece.
 const VALUES: usize = 1 << 20;
-/// Pieces: a batch of 64 maps of 256² takes four, latents, Adam's state and a table of crops one each.
+/// Number of pieces. A batch of 64 maps of 256² takes four; latents, Adam's state and a table of crops take one each.
 const PIECES: usize = 8;
 
-/// Page-locked pieces of memory, made at first use.
+/// Ring of page-locked pieces, allocated on first use.
 #[derive(Debug, Default)]
 pub(super) struct Staging {
     pieces: Vec<Piece>,
-    /// Whose turn it is.
+    /// Index of the next piece.
     next: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Piece {
     memory: *mut f32,
-    /// When the device has done with it.
+    /// Event after the last transfer from or to this piece.
     free: sys::CUevent,
 }
 
-// SAFETY: the memory belongs to this value alone, which is used under a lock.
+// SAFETY: this value owns the memory and is used under a lock.
 unsafe impl Send for Staging {}
 
 type Outcome<T> = Result<T, result::DriverError>;
 
 impl Staging {
-    /// Queues a copy of `values` to device memory; returns when `values` may change.
+    /// Queues a copy of `values` to device memory. `values` may change after the return.
     pub(super) fn upload(&mut self, to: u64, values: &[f32], stream: sys::CUstream) -> Outcome<()> {
         for (index, values) in values.chunks(VALUES).enumerate() {
             let piece = self.piece()?;
             let at = to + 4 * (index * VALUES) as u64;
-            // SAFETY: `values` fit a piece, which the device has done with once its event is reached; the destination
-            // was allocated with room for all values.
+            // SAFETY: `values` fit into a piece, and the device no longer uses the piece once its event has completed;
+            // the destination was allocated with space for all values.
             unsafe {
                 result::event::synchronize(piece.free)?;
                 let staged = slice::from_raw_parts_mut(piece.memory, values.len());
@@ -51,7 +52,7 @@ impl Staging {
         Ok(())
     }
 
-    /// Copies device memory to `values`, after all work queued before.
+    /// Copies device memory to `values`, after all work queued so far.
     pub(super) fn download(
         &mut self,
         from: u64,
@@ -62,14 +63,14 @@ impl Staging {
         for (index, values) in values.chunks_mut(VALUES).enumerate() {
             let piece = self.piece()?;
             let at = from + 4 * (index * VALUES) as u64;
-            // SAFETY: as in `upload`; what an upload left in the piece travels before, in the order of the stream, and
-            // what a download left was copied out long before its turn comes again.
+            // SAFETY: as in `upload`. An earlier upload from this piece precedes this copy in the stream; the values of
+            // an earlier download were copied out before the ring returned to this piece.
             unsafe {
                 let staged = slice::from_raw_parts_mut(piece.memory, values.len());
                 result::memcpy_dtoh_async(staged, at, stream)?;
                 result::event::record(piece.free, stream)?;
             }
-            // While this piece travels, the one before is copied out.
+            // Copy the previous piece out during the transfer of this one.
             if let Some(before) = pending.replace((values, piece)) {
                 take(before)?;
             }
@@ -77,13 +78,13 @@ impl Staging {
         pending.map_or(Ok(()), take)
     }
 
-    /// Gives the memory back.
+    /// Frees the memory.
     ///
     /// # Safety
-    /// No copy may be under way.
+    /// No copy may be in progress.
     pub(super) unsafe fn free(&mut self) {
         for piece in self.pieces.drain(..) {
-            // SAFETY: both were made by `Piece::new`, and are not used again.
+            // SAFETY: `Piece::new` created both, and they are not used again.
             unsafe {
                 let _ = result::free_host(piece.memory.cast());
                 let _ = result::event::destroy(piece.free);
@@ -92,7 +93,7 @@ impl Staging {
         self.next = 0;
     }
 
-    /// The piece whose turn it is.
+    /// The next piece of the ring.
     fn piece(&mut self) -> Outcome<Piece> {
         if self.pieces.len() < PIECES && self.next == self.pieces.len() {
             self.pieces.push(Piece::new()?);
@@ -116,7 +117,7 @@ impl Piece {
 }
 
 fn take((values, piece): (&mut [f32], Piece)) -> Outcome<()> {
-    // SAFETY: the event is behind the copy, so that the memory holds what was asked for.
+    // SAFETY: the event follows the copy in the stream, so the memory holds the downloaded values.
     unsafe {
         result::event::synchronize(piece.free)?;
         values.copy_from_slice(slice::from_raw_parts(piece.memory, values.len()));

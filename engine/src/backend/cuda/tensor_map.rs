@@ -1,17 +1,21 @@
-//! Tensors as the driver describes them to the tensor memory accelerator.
+//! Encoded tensor maps for the tensor memory accelerator (TMA).
 
-use cosmogan_kernels::pack::Operand;
+use cosmogan_kernels::Precision;
 use cosmogan_kernels::tensor_map::TensorMap;
 use cudarc::driver::sys;
 
 use super::device::describe;
 use crate::error::{Error, Result};
 
-/// `map` at `address`.
+/// A tensor map as CUDA 13 declares it; earlier releases align it to 64 bytes.
+#[repr(C, align(128))]
+struct Aligned(sys::CUtensorMap);
+
+/// Encodes `map` for the tensor at `address`.
 pub(super) fn encode(map: &TensorMap, address: u64) -> Result<[u8; 128]> {
     map.check().map_err(|problem| {
         Error::Device(format!(
-            "the tensor memory accelerator does not take {problem}"
+            "the tensor memory accelerator does not support {problem}"
         ))
     })?;
     let narrow = |extents: Vec<usize>| -> Vec<u32> {
@@ -21,18 +25,20 @@ pub(super) fn encode(map: &TensorMap, address: u64) -> Result<[u8; 128]> {
     let wide =
         |extents: &[usize]| -> Vec<u64> { extents.iter().map(|&extent| extent as u64).collect() };
     let data_type = match map.operand {
-        Operand::Bf16 => sys::CUtensorMapDataType::CU_TENSOR_MAP_DATA_TYPE_BFLOAT16,
-        // Rounded to tf32 already, so that they are copied as they are.
-        Operand::Tf32 | Operand::F32 => sys::CUtensorMapDataType::CU_TENSOR_MAP_DATA_TYPE_FLOAT32,
+        Precision::Bf16 => sys::CUtensorMapDataType::CU_TENSOR_MAP_DATA_TYPE_BFLOAT16,
+        // Values are rounded to tf32 already, so they are copied unchanged.
+        Precision::Tf32 | Precision::F32 => {
+            sys::CUtensorMapDataType::CU_TENSOR_MAP_DATA_TYPE_FLOAT32
+        }
     };
     let (extents, strides) = (wide(&map.extents), wide(&map.strides()));
     let (spans, steps) = (narrow(map.spans()), narrow(map.steps.clone()));
-    let mut encoded = sys::CUtensorMap { opaque: [0; 16] };
-    // SAFETY: every pointer leads to as many numbers as the tensor has axes (one less for strides), which `check` has seen
-    // to; the driver notes the address and reads nothing there.
+    let mut encoded = Aligned(sys::CUtensorMap { opaque: [0; 16] });
+    // SAFETY: `check` ensures that every pointer refers to as many numbers as the tensor has axes, or one fewer for
+    // strides; the driver stores the address and does not read from it.
     let outcome = unsafe {
         sys::cuTensorMapEncodeTiled(
-            &raw mut encoded,
+            &raw mut encoded.0,
             data_type,
             map.extents.len() as u32,
             address as *mut _,
@@ -50,7 +56,7 @@ pub(super) fn encode(map: &TensorMap, address: u64) -> Result<[u8; 128]> {
         .result()
         .map_err(|error| describe("describe", &format!("a tensor ({map:?})"), error))?;
     let mut bytes = [0; 128];
-    for (to, word) in bytes.chunks_mut(8).zip(encoded.opaque) {
+    for (to, word) in bytes.chunks_mut(8).zip(encoded.0.opaque) {
         to.copy_from_slice(&word.to_ne_bytes());
     }
     Ok(bytes)

@@ -1,4 +1,4 @@
-//! Batch normalisation in passes of its own, over images that come in one part or several.
+//! Batch normalisation as separate passes, over tensors of one or several parts.
 
 use cosmogan_kernels::batch_norm;
 
@@ -65,7 +65,7 @@ impl LaunchBackend {
             let arguments = vectors.into_iter().fold(arguments, Arguments::address);
             arguments.address(dy.address)
         };
-        // Per slice both sums of all parts, so that one launch adds up the slices of all of them.
+        // Each slice has both sums of all parts, so that one launch adds the slices of all of them.
         let (slices, columns) = (batch_norm::slices(rows), parts * 2 * channels);
         let partials = self.scratch(4 * slices * columns)?;
         let totals = self.scratch(4 * columns)?;
@@ -85,7 +85,7 @@ impl LaunchBackend {
         })
     }
 
-    /// Where mean, variance, scale and shift lie; the first two are those of each part.
+    /// Addresses of mean, variance, scale and shift; the first two have one row per part.
     pub(super) fn vectors_of(
         &self,
         operator: &'static str,

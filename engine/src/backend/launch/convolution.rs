@@ -1,14 +1,16 @@
-//! The three products of a convolution, and the linear layers, which are convolutions of one-pixel images.
+//! The three convolution GEMMs and the linear layers.
 //!
-//! Single-channel images have kernels of their own at every precision: they are limited by memory, and multiply in f32
-//! whatever they read. Everything else is multiplied in tiles, on tensor cores if the precision says so: by Hopper
-//! kernels where the device has them and the shape fills their tiles, by tiled kernels otherwise, and by the plain kernels
-//! on GPUs that are too old for either.
+//! A linear layer is a convolution of 1×1 images.
+//!
+//! Shapes with one channel or one output have kernels of their own or run on the plain ones, in f32: they are
+//! memory-bound. All others run on Hopper kernels where the device has them and the shape fills their tiles, otherwise
+//! on tiled kernels, and on the plain ones if the GPU is too old or `--tier plain` is given.
 
+use cosmogan_kernels::ConvProduct;
+use cosmogan_kernels::Precision;
 use cosmogan_kernels::batch_norm::EpilogueSlices;
 use cosmogan_kernels::convolution::{self, ConvShape};
-use cosmogan_kernels::pack::Operand;
-use cosmogan_kernels::tuning::{Choice, Problem, Product};
+use cosmogan_kernels::tuning::{Choice, Problem};
 use cosmogan_kernels::{
     Launch, Tier, implicit_gemm, implicit_gemm_hopper, implicit_gemm_hopper_wgrad, linear, reduce,
     single_channel,
@@ -18,35 +20,59 @@ use super::epilogue::{Finish, Outcome};
 use super::moments::Slicing;
 use super::{Arguments, Image, LaunchBackend};
 use crate::error::Result;
-use crate::geometry::ConvGeometry;
+use crate::geometry::{ConvGeometry, Padding};
 
-/// What operands are refused for.
+/// Operator name in errors.
 const NAME: &str = "convolution";
 
-/// A launch of a tiled kernel, with what it is told besides the shape.
+/// A launch of a tiled kernel, with the arguments that follow from the shape.
 struct TiledProduct {
     launch: Launch,
-    /// The packed depth of the source.
+    /// Packed depth of the source.
     depth: usize,
     slices: EpilogueSlices,
 }
 
-/// A geometry as the kernels take it.
-pub(super) fn shape_of(geometry: &ConvGeometry) -> ConvShape {
-    ConvShape {
-        batch: geometry.batch,
-        input: geometry.input,
-        channels: geometry.input_channels,
-        output: geometry.output,
-        outputs: geometry.output_channels,
-        kernel: geometry.kernel,
-        stride: geometry.stride,
-        begin: geometry.padding.begin,
+impl From<&ConvGeometry> for ConvShape {
+    fn from(geometry: &ConvGeometry) -> Self {
+        Self {
+            batch: geometry.batch,
+            input: geometry.input,
+            channels: geometry.input_channels,
+            output: geometry.output,
+            outputs: geometry.output_channels,
+            kernel: geometry.kernel,
+            stride: geometry.stride,
+            begin: geometry.padding.begin,
+        }
     }
 }
 
-/// A linear layer from I to O features, seen as the transposed convolution of one-pixel images with I channels: its
-/// weights `[O, I]` are `[1, 1, O, I]` as they lie.
+impl From<&ConvShape> for ConvGeometry {
+    /// Kernels do not need the padding at the end; here it is the least that gives y its extents.
+    fn from(shape: &ConvShape) -> Self {
+        let end = [0, 1].map(|axis| {
+            let reach = (shape.output[axis] - 1) * shape.stride[axis] + shape.kernel[axis];
+            reach.saturating_sub(shape.input[axis] + shape.begin[axis])
+        });
+        Self {
+            batch: shape.batch,
+            input: shape.input,
+            input_channels: shape.channels,
+            output: shape.output,
+            output_channels: shape.outputs,
+            kernel: shape.kernel,
+            stride: shape.stride,
+            padding: Padding {
+                begin: shape.begin,
+                end,
+            },
+        }
+    }
+}
+
+/// A linear layer from I to O features, as the transposed convolution of 1×1 images with I channels: its weights
+/// `[O, I]` are `[1, 1, O, I]` without a change of layout.
 pub(super) fn linear_shape(rows: usize, inputs: usize, outputs: usize) -> ConvShape {
     ConvShape {
         batch: rows,
@@ -61,7 +87,7 @@ pub(super) fn linear_shape(rows: usize, inputs: usize, outputs: usize) -> ConvSh
 }
 
 impl LaunchBackend {
-    /// y from x, w and a bias, which is 0 where there is none.
+    /// y from x, w and a bias, whose address is 0 if there is none.
     pub(super) fn fprop(
         &self,
         s: &ConvShape,
@@ -87,7 +113,7 @@ impl LaunchBackend {
         let pixels = s.batch * s.input[0] * s.input[1];
         let x = self.pack_rows(operand, pixels, s.channels, x)?;
         let w = self.pack_transposed(operand, s, w)?;
-        let choice = |tier| self.choice(Product::Fprop, operand, tier, s);
+        let choice = |tier| self.choice(ConvProduct::Fprop, operand, tier, s);
         if let Some(plan) = self.hopper.and_then(|blocks| {
             implicit_gemm_hopper::fprop(operand, s, &choice(Tier::Hopper), blocks)
         }) {
@@ -101,7 +127,7 @@ impl LaunchBackend {
         self.tiled_product(product, s, [x.address, w.address()], &to)
     }
 
-    /// x from y, w and a bias, which is 0 where there is none.
+    /// x from y, w and a bias, whose address is 0 if there is none.
     pub(super) fn dgrad(
         &self,
         s: &ConvShape,
@@ -128,8 +154,8 @@ impl LaunchBackend {
         }
         let Some(operand) = self.operand_for(s) else {
             finish.expect_none()?;
-            let w = self.pack_transposed(Operand::F32, s, w)?;
-            let padded = Operand::F32.padded(s.channels);
+            let w = self.pack_transposed(Precision::F32, s, w)?;
+            let padded = Precision::F32.padded(s.channels);
             let addresses = [y.values(NAME)?, w.address(), bias, x.values(NAME)?];
             return self.product(&convolution::dgrad(s), s, &[padded], addresses);
         };
@@ -138,7 +164,7 @@ impl LaunchBackend {
         let pixels = s.batch * s.output[0] * s.output[1];
         let y = self.pack_rows(operand, pixels, s.outputs, y)?;
         let w = self.pack_rows(operand, s.taps() * s.channels, s.outputs, Image::of(w))?;
-        let choice = |tier| self.choice(Product::Dgrad, operand, tier, s);
+        let choice = |tier| self.choice(ConvProduct::Dgrad, operand, tier, s);
         if let Some(plan) = self.hopper.and_then(|blocks| {
             implicit_gemm_hopper::dgrad(operand, s, &choice(Tier::Hopper), blocks)
         }) {
@@ -171,7 +197,7 @@ impl LaunchBackend {
         let x = self.pack_rows(operand, pixels, s.channels, x)?;
         let pixels = s.batch * s.output[0] * s.output[1];
         let y = self.pack_rows(operand, pixels, s.outputs, y)?;
-        let choice = |tier| self.choice(Product::Wgrad, operand, tier, s);
+        let choice = |tier| self.choice(ConvProduct::Wgrad, operand, tier, s);
         if let Some(plan) = self.hopper.and_then(|blocks| {
             implicit_gemm_hopper_wgrad::wgrad(operand, s, &choice(Tier::Hopper), blocks)
         }) {
@@ -187,23 +213,30 @@ impl LaunchBackend {
         self.split_product(&launch, s, &extents, split.slices, addresses)
     }
 
-    /// The operand format of a shape's tiled product, if it has one: a product with a vector has none.
-    pub(super) fn operand_for(&self, s: &ConvShape) -> Option<Operand> {
-        (self.tiled && s.channels > 1 && s.outputs > 1).then_some(self.operand())
+    /// The operand format of a shape's tiled GEMM; `None` if x or y has one channel, or if this backend
+    /// is not tiled.
+    pub(super) fn operand_for(&self, s: &ConvShape) -> Option<Precision> {
+        (self.tiled && s.channels > 1 && s.outputs > 1).then_some(self.precision)
     }
 
-    /// How a product is cut on the kernels of `tier`.
-    fn choice(&self, product: Product, operand: Operand, tier: Tier, s: &ConvShape) -> Choice {
+    /// The tile configuration of a GEMM on the kernels of `tier`.
+    fn choice(
+        &self,
+        product: ConvProduct,
+        operand: Precision,
+        tier: Tier,
+        s: &ConvShape,
+    ) -> Choice {
         let problem = Problem {
             product,
             operand,
             tier,
             shape: *s,
         };
-        self.choices.of(&problem).0
+        self.choices.of(&problem)
     }
 
-    /// Launches a product: the shape, extents of its own, two operands, a bias, a result.
+    /// Launches a plain GEMM; arguments are the shape, further extents, two operands, a bias and the result.
     fn product(
         &self,
         launch: &Launch,
@@ -214,7 +247,7 @@ impl LaunchBackend {
         self.launch(launch, &arguments(s, extents, &addresses))
     }
 
-    /// The same of tiled kernels.
+    /// Launches a GEMM of the tiled kernels.
     fn tiled_product(
         &self,
         product: TiledProduct,
@@ -234,7 +267,7 @@ impl LaunchBackend {
         })
     }
 
-    /// The same of Hopper kernels, which find both operands by their maps.
+    /// Launches a GEMM of the Hopper kernels, which take both operands as tensor maps.
     fn planned_product(
         &self,
         plan: implicit_gemm_hopper::Plan,
@@ -257,7 +290,7 @@ impl LaunchBackend {
         self.finished_product(plan.launch, arguments, to, slicing, whole)
     }
 
-    /// Launches a product that leaves partial sums, and adds them.
+    /// Launches a split-K GEMM and adds the partial sums.
     fn split_product(
         &self,
         launch: &Launch,
@@ -271,7 +304,7 @@ impl LaunchBackend {
         })
     }
 
-    /// The same of Hopper kernels.
+    /// Launches a split-K GEMM of the Hopper kernels and adds the partial sums.
     fn planned_partials(
         &self,
         plan: &implicit_gemm_hopper_wgrad::Plan,
@@ -288,7 +321,9 @@ impl LaunchBackend {
         })
     }
 
-    /// Calls `launch` with where partial sums of w go, and adds them; a single one goes where w is.
+    /// Calls `launch` with the address for the partial sums of w, and adds them.
+    ///
+    /// With a single slice, that is the address of w.
     fn partials(
         &self,
         s: &ConvShape,

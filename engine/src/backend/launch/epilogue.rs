@@ -1,29 +1,28 @@
-//! What products do to their results on the way to memory.
+//! Epilogues of GEMMs.
 
-use cosmogan_kernels::pack::{self, Operand};
 use cosmogan_kernels::{Launch, batch_norm, elementwise};
+use cosmogan_kernels::{Precision, pack};
 
 use super::moments::{self, Slicing, Statistics};
-use super::operators::slope;
 use super::{Arguments, Image, LaunchBackend, packed};
 use crate::backend::{Activation, Epilogue, Normalisation};
 use crate::error::{Error, Result};
 
-/// What results are refused for.
+/// Operator name in errors.
 const NAME: &str = "convolution";
 
-/// What is done to a result on its way to memory.
+/// Operation on a GEMM result before it is stored.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Finish {
-    /// Nothing.
+    /// None.
     None,
-    /// An activation.
+    /// Applies an activation.
     Activation(Activation),
-    /// Mean and variance of its channels are written there.
+    /// Writes mean and variance of the channels.
     Statistics(Statistics),
-    /// It is normalised and rectified.
+    /// Normalises and rectifies.
     Normalised {
-        /// Mean, variance, scale and shift of its channels.
+        /// Addresses of mean, variance, scale and shift per channel.
         by: [u64; 4],
         epsilon: f32,
         slope: f32,
@@ -43,7 +42,7 @@ impl Finish {
     pub(super) fn activation(self) -> Result<[u8; 8]> {
         let (slope, tangent) = match self {
             Self::None => (1.0, 0),
-            Self::Activation(activation) => match slope(activation) {
+            Self::Activation(activation) => match activation.slope() {
                 Some(slope) => (slope, 0),
                 None => (1.0, 1),
             },
@@ -59,39 +58,39 @@ impl Finish {
     fn refused(self) -> Error {
         Error::InvalidOperand {
             operator: NAME,
-            problem: format!("the kernel of this shape does not take over {self:?}"),
+            problem: format!("the kernel for this shape has no epilogue for {self:?}"),
         }
     }
 }
 
-/// The result of a product in tiles: where it goes, and what is done to it on the way.
+/// Result of a tiled GEMM: destination and epilogue.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Outcome {
     image: Image,
-    /// Rows and columns of the matrix that it is.
+    /// Rows and columns of the result as a matrix.
     extents: [usize; 2],
-    /// A bias of each column; 0 where there is none.
+    /// Address of the per-column bias; 0 without one.
     bias: u64,
     finish: Finish,
 }
 
 impl Outcome {
-    /// Of a product of `operand`.
+    /// Creates the result of a GEMM of `operand`.
     pub(super) fn new(
-        operand: Operand,
+        operand: Precision,
         image: Image,
         extents: [usize; 2],
         bias: u64,
         finish: Finish,
     ) -> Result<Self> {
-        if operand == Operand::F32 {
-            // Its multiply-adds leave no register for more than a bias.
+        if operand == Precision::F32 {
+            // The multiply-adds of f32 kernels leave registers only for a bias.
             finish.expect_none()?;
         }
         if matches!(finish, Finish::Activation(_)) {
             return Err(finish.refused());
         }
-        if image.format != Operand::F32 && image.format != operand {
+        if image.format != Precision::F32 && image.format != operand {
             return Err(packed(NAME));
         }
         Ok(Self {
@@ -114,7 +113,7 @@ impl Outcome {
             _ => ([0; 4], 0.0, 0.0, 0),
         };
         let padded = match self.image.format {
-            Operand::F32 => 0,
+            Precision::F32 => 0,
             format => format.row(self.extents[1]),
         };
         let [mean, variance, scale, shift] = by;
@@ -125,11 +124,11 @@ impl Outcome {
         [addresses.concat(), settings.concat(), extents.concat()].concat()
     }
 
-    /// The launch with what its epilogue costs; statistics come on top.
+    /// Adds the work of the epilogue except statistics to a launch.
     fn priced(&self, launch: Launch) -> Launch {
         let [rows, columns] = self.extents;
         let launch = match self.image.format {
-            Operand::F32 => launch,
+            Precision::F32 => launch,
             format => pack::with_packed_result(launch, format, rows, columns),
         };
         match self.finish {
@@ -142,8 +141,9 @@ impl Outcome {
 }
 
 impl LaunchBackend {
-    /// What an epilogue does to a result of so many columns, which are its channels, but for normalisations those of several
-    /// pixels maybe.
+    /// Converts an epilogue for a result of `columns` columns.
+    ///
+    /// The columns are channels; for normalisation they may also be several pixels of channels each.
     pub(super) fn finish(
         &self,
         operator: &'static str,
@@ -177,7 +177,7 @@ impl LaunchBackend {
         if channels == 0 || !columns.is_multiple_of(channels) {
             return Err(Error::InvalidOperand {
                 operator,
-                problem: format!("{columns} features are no pixels of {channels} channels"),
+                problem: format!("{columns} features are not a multiple of {channels} channels"),
             });
         }
         Ok(Finish::Normalised {
@@ -188,8 +188,9 @@ impl LaunchBackend {
         })
     }
 
-    /// Runs a product that finishes its `[rows, channels]` as said, or, where passes are on their own, what comes behind it in
-    /// passes behind it.
+    /// Runs a GEMM with its epilogue on `[rows, channels]`.
+    ///
+    /// Without fusion, runs the activation as a separate pass.
     pub(super) fn finishing(
         &self,
         to: Image,
@@ -207,14 +208,14 @@ impl LaunchBackend {
         })
     }
 
-    /// y = activation(x) of so many values; x may be y.
+    /// y = activation(x) for `length` values; x may be y.
     pub(super) fn activate_values(
         &self,
         activation: Activation,
         length: usize,
         [x, y]: [u64; 2],
     ) -> Result<()> {
-        let (kernel, arguments) = match slope(activation) {
+        let (kernel, arguments) = match activation.slope() {
             Some(slope) => (
                 &elementwise::LEAKY_RELU,
                 Arguments::new().int(length).float(slope),
@@ -225,8 +226,10 @@ impl LaunchBackend {
         self.launch(&launch, &arguments.address(x).address(y))
     }
 
-    /// Launches a product in tiles, whose result comes in such slices. `arguments` are those before the result, `complete` adds
-    /// the last ones. Statistics that slices do not give are taken in passes of their own, of values that are packed then.
+    /// Launches a tiled GEMM whose statistics come in slices as `slicing` describes.
+    ///
+    /// `arguments` are those before the result; `complete` appends the last ones. Statistics for which the slices do
+    /// not fit are computed in separate passes over f32 values, which are then packed.
     pub(super) fn finished_product(
         &self,
         launch: Launch,
@@ -253,7 +256,7 @@ impl LaunchBackend {
             return self.join(moments, statistics.to);
         }
         let extents = [parts, rows / parts, channels];
-        if to.image.format == Operand::F32 {
+        if to.image.format == Precision::F32 {
             run(to, launch, none)?;
             return self.statistics(to.image.address, extents, statistics.to);
         }

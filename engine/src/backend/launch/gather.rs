@@ -1,4 +1,4 @@
-//! Crops out of maps that stay on the device.
+//! Crops of maps that reside on the device.
 
 use cosmogan_kernels::data;
 
@@ -9,7 +9,7 @@ use crate::shape::Shape;
 use crate::tensor::Tensor;
 
 impl LaunchBackend {
-    /// Cuts `crops` out of maps of the shape `maps` at `address`, in half precision or in single.
+    /// Copies crops of maps of the shape `maps` at `address`, in half precision or f32.
     pub(super) fn gather_from(
         &self,
         maps: &Shape,

@@ -1,7 +1,7 @@
-//! Operators as kernel launches: everything between [`Backend`](super::Backend) and a [`Launcher`].
+//! Operators as kernel launches: the layer between [`Backend`](super::Backend) and a [`Launcher`].
 //!
-//! Which kernel serves a shape is decided here, by the shape, the precision and the tiers that a device has, so that a GPU and
-//! the executor on a processor run the very same launches.
+//! This layer selects the kernel for a shape by the shape, the precision and the device's tiers, so that a GPU and the
+//! kernel executor (`simt`) run the same launches.
 
 mod batch_norm;
 mod convolution;
@@ -15,7 +15,6 @@ mod packing;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use cosmogan_kernels::pack::Operand;
 use cosmogan_kernels::tuning::Choices;
 use cosmogan_kernels::{Launch, Tier, hopper_modules_for, modules_for};
 
@@ -27,7 +26,7 @@ use crate::error::{Error, Result};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
-/// Blocks along the second and third axis of a grid (CUDA C++ programming guide, "Technical specifications").
+/// Most blocks along the second and third axis of a grid (CUDA C++ programming guide, "Technical specifications").
 const MOST_BLOCKS: u32 = 65_535;
 
 /// A device that computes by launching kernels. Clones share its memory.
@@ -35,27 +34,27 @@ const MOST_BLOCKS: u32 = 65_535;
 pub struct LaunchBackend {
     launcher: Arc<dyn Launcher>,
     precision: Precision,
-    /// Whether products are tiled, or left to the plain kernels.
+    /// Whether GEMMs are tiled, or run on the plain kernels.
     tiled: bool,
-    /// The multiprocessors that Hopper kernels run on, where there are any.
+    /// Number of multiprocessors for Hopper kernels; `None` if these are not available.
     hopper: Option<usize>,
-    /// Why there are none, where there are none.
+    /// Reason why Hopper kernels are not available.
     hopper_lack: Option<String>,
-    /// Whether convolutions take over what comes before and after them.
+    /// Whether convolutions are fused with the passes before and after them.
     fused: bool,
-    /// How products are cut at shapes for which something was chosen.
+    /// Tuned tile configurations.
     choices: Arc<Choices>,
-    /// Whether fresh memory is filled with NaN, so that an element that no kernel writes is noticed.
+    /// Whether fresh memory is filled with NaN, to detect elements that no kernel writes.
     poisoned: bool,
-    /// Tells this backend's memory from that of any other.
+    /// Distinguishes this backend's memory from that of other backends.
     id: u64,
 }
 
 impl LaunchBackend {
-    /// Operators on `launcher`, whose matrix products multiply in `precision`.
+    /// Creates a backend on `launcher` whose GEMMs use `precision`.
     ///
     /// # Errors
-    /// Where the device lacks the tensor cores that the precision needs.
+    /// If the device lacks the tensor cores that the precision needs.
     pub fn new(launcher: Arc<dyn Launcher>, precision: Precision) -> Result<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let able = launcher.tiled_kernels();
@@ -67,7 +66,7 @@ impl LaunchBackend {
             Ok(multiprocessors) => (Some(multiprocessors), None),
             Err(lack) => (None, Some(lack)),
         };
-        let backend = Self {
+        Ok(Self {
             launcher,
             precision,
             tiled,
@@ -77,16 +76,23 @@ impl LaunchBackend {
             choices: Arc::default(),
             poisoned: false,
             id: NEXT.fetch_add(1, Ordering::Relaxed),
-        };
-        let mut modules = modules_for(backend.operand());
-        if hopper.is_some() {
-            modules.extend(hopper_modules_for(backend.operand()));
-        }
-        backend.launcher.prepare(&modules);
-        Ok(backend)
+        })
     }
 
-    /// The same, with fresh memory full of NaN.
+    /// Compiles the kernels of the paper's model that this backend can launch, on all cores. Without it every kernel is
+    /// compiled at its first launch.
+    #[must_use]
+    pub fn prepared(self) -> Self {
+        let mut modules = modules_for(self.precision);
+        if self.hopper.is_some() {
+            modules.extend(hopper_modules_for(self.precision));
+        }
+        modules.retain(|module| self.tiled || module.tier() == Tier::Plain);
+        self.launcher.prepare(&modules);
+        self
+    }
+
+    /// Fills fresh memory with NaN.
     #[must_use]
     pub fn poisoned(self) -> Self {
         Self {
@@ -95,21 +101,21 @@ impl LaunchBackend {
         }
     }
 
-    /// The same, with products cut as `choices` says.
+    /// Uses the tile configurations of `choices`.
     #[must_use]
     pub fn with_choices(self, choices: Arc<Choices>) -> Self {
         Self { choices, ..self }
     }
 
-    /// How products are cut.
+    /// The tile configurations.
     pub fn choices(&self) -> &Choices {
         &self.choices
     }
 
-    /// The same without Hopper kernels: what GPUs of other generations run.
+    /// Disables Hopper kernels, as on GPUs of other generations.
     #[must_use]
     pub fn without_hopper(self) -> Self {
-        let kept = || "--tier keeps to other kernels".to_owned();
+        let kept = || "--tier excludes Hopper kernels".to_owned();
         Self {
             hopper: None,
             hopper_lack: self.hopper_lack.or_else(|| Some(kept())),
@@ -117,7 +123,7 @@ impl LaunchBackend {
         }
     }
 
-    /// The same on kernels of no higher tier than `highest`.
+    /// Disables kernels of tiers above `highest`.
     #[must_use]
     pub fn up_to(self, highest: Tier) -> Self {
         match highest {
@@ -127,7 +133,7 @@ impl LaunchBackend {
         }
     }
 
-    /// The same on the plain kernels, in f32: what a GPU without tensor cores runs.
+    /// Uses only the plain kernels, in f32, as on a GPU without tensor cores.
     #[must_use]
     pub fn plain(self) -> Self {
         Self {
@@ -137,26 +143,17 @@ impl LaunchBackend {
         }
     }
 
-    /// Why no product runs on a Hopper kernel here, in one line; `None` where those that fill its tiles do.
+    /// Reports in one line why no GEMM runs on a Hopper kernel; `None` if those that fill its tiles do.
     pub fn hopper_lack(&self) -> Option<&str> {
         self.hopper_lack.as_deref()
     }
 
-    /// The same with every pass on its own: what fused ones are measured against.
+    /// Disables fusion: every pass is a separate launch, as a baseline.
     #[must_use]
     pub fn unfused(self) -> Self {
         Self {
             fused: false,
             ..self
-        }
-    }
-
-    /// What products multiply.
-    fn operand(&self) -> Operand {
-        match self.precision {
-            Precision::F32 => Operand::F32,
-            Precision::Tf32 => Operand::Tf32,
-            Precision::Bf16 => Operand::Bf16,
         }
     }
 
@@ -175,7 +172,7 @@ impl LaunchBackend {
         })
     }
 
-    /// Memory for intermediate results.
+    /// Allocates memory for intermediate results.
     fn scratch(&self, bytes: usize) -> Result<Box<dyn Allocation>> {
         self.launcher.allocate(bytes)
     }
@@ -183,12 +180,12 @@ impl LaunchBackend {
     fn launch(&self, launch: &Launch, arguments: &Arguments) -> Result<()> {
         let [_, rows, layers] = launch.grid;
         if launch.grid.contains(&0) {
-            // No block, nothing to do.
+            // An empty grid has nothing to do.
             return Ok(());
         }
         if launch.grid[0] > i32::MAX as u32 || rows.max(layers) > MOST_BLOCKS {
             return Err(Error::Device(format!(
-                "kernel {} would need a grid of {:?}, which is more than a device launches; use a smaller batch",
+                "kernel {} needs a grid of {:?}, which exceeds the device limits; use a smaller batch",
                 launch.kernel.name, launch.grid
             )));
         }
@@ -202,17 +199,17 @@ impl LaunchBackend {
         Err(foreign(operator))
     }
 
-    /// Where the elements of `tensor` lie.
+    /// Returns the address of the elements of `tensor`.
     fn input(&self, operator: &'static str, tensor: &Tensor) -> Result<u64> {
         self.input_of(operator, tensor, tensor.shape().len())
     }
 
-    /// The same, of a tensor that must have `expected` elements: kernels trust the extents they are given.
+    /// Returns the address of a tensor that must have `expected` elements, because kernels do not check extents.
     fn input_of(&self, operator: &'static str, tensor: &Tensor, expected: usize) -> Result<u64> {
         self.image_of(operator, tensor, expected)?.values(operator)
     }
 
-    /// The same of a tensor that may be packed.
+    /// Returns address and format of a tensor that may be packed.
     fn image_of(&self, operator: &'static str, tensor: &Tensor, expected: usize) -> Result<Image> {
         let Buffer::Device(buffer) = tensor.buffer() else {
             return Err(foreign(operator));
@@ -220,7 +217,9 @@ impl LaunchBackend {
         self.image(operator, buffer, tensor, expected)
     }
 
-    /// Where to write the `expected` elements of `tensor`, which nobody else holds.
+    /// Returns the address to which the `expected` elements of `tensor` are written.
+    ///
+    /// The tensor must have no other owner.
     fn output_of(
         &self,
         operator: &'static str,
@@ -231,7 +230,7 @@ impl LaunchBackend {
             .values(operator)
     }
 
-    /// The same of a tensor that may be packed.
+    /// Returns address and format for writing a tensor that may be packed.
     fn output_image_of(
         &self,
         operator: &'static str,
@@ -253,14 +252,14 @@ impl LaunchBackend {
         let (range, channels) = (tensor.range(), tensor.shape().channels());
         expect_length(operator, range.len(), expected)?;
         let (format, row) = match buffer.format {
-            Format::Values => (Operand::F32, channels),
+            Format::Values => (Precision::F32, channels),
             Format::Packed {
                 operand,
                 channels: packed,
             } if packed == channels => (operand, operand.row(channels)),
             Format::Packed { .. } => return Err(packed(operator)),
         };
-        // A part begins with a row of the whole. Kernels load 16 bytes at once where rows are whole multiples of them.
+        // A part starts at a row of the whole. Kernels load 16 bytes at once where rows are multiples of 16 bytes.
         let first = range.start / channels.max(1) * row;
         Ok(Image {
             address: buffer.allocation.address() + (format.bytes() * first) as u64,
@@ -268,7 +267,7 @@ impl LaunchBackend {
         })
     }
 
-    /// Memory for a tensor.
+    /// Allocates memory for a tensor.
     fn allocate(&self, shape: Shape, format: Format) -> Result<Tensor> {
         let length = match format {
             Format::Values => shape.len(),
@@ -276,7 +275,7 @@ impl LaunchBackend {
         };
         if i32::try_from(length).is_err() {
             return Err(Error::Device(format!(
-                "a tensor of shape {shape} has more than 2³¹ − 1 elements, which is more than a kernel counts; use a smaller batch"
+                "a tensor of shape {shape} exceeds the limit of 2³¹ − 1 elements; use a smaller batch"
             )));
         }
         let buffer = self.buffer(&shape, format)?;
@@ -288,27 +287,27 @@ impl LaunchBackend {
     }
 }
 
-/// An image as it lies in memory: f32, or packed for products.
+/// Activations in memory: f32 values, or packed GEMM operands.
 #[derive(Clone, Copy, Debug)]
 struct Image {
     address: u64,
-    format: Operand,
+    format: Precision,
 }
 
 impl Image {
-    /// One of f32.
+    /// An image of f32 values.
     fn of(address: u64) -> Self {
         Self {
             address,
-            format: Operand::F32,
+            format: Precision::F32,
         }
     }
 
-    /// Where it lies, if it is not packed.
+    /// Returns the address if the image is not packed.
     fn values(self, operator: &'static str) -> Result<u64> {
         match self.format {
-            Operand::F32 => Ok(self.address),
-            Operand::Bf16 | Operand::Tf32 => Err(packed(operator)),
+            Precision::F32 => Ok(self.address),
+            Precision::Bf16 | Precision::Tf32 => Err(packed(operator)),
         }
     }
 }
@@ -316,13 +315,13 @@ impl Image {
 fn packed(operator: &'static str) -> Error {
     Error::InvalidOperand {
         operator,
-        problem: "an operand is packed, which this operator does not read".to_owned(),
+        problem: "an operand is packed, which this operator does not support".to_owned(),
     }
 }
 
 fn foreign(operator: &'static str) -> Error {
     Error::InvalidOperand {
         operator,
-        problem: "an operand lives on another device".to_owned(),
+        problem: "an operand is on another device".to_owned(),
     }
 }

@@ -1,15 +1,17 @@
-//! Batch statistics from slices: taken of an image, or left by the epilogue of the product that computes it.
+//! Batch statistics from slices.
+//!
+//! Slices are computed from a tensor or written by the epilogue of the GEMM that computes it.
 
 use cosmogan_kernels::batch_norm;
 
 use super::{Allocation, Arguments, LaunchBackend};
 use crate::error::Result;
 
-/// Per slice the number of its values, and per channel what `moments.cuh` says of them.
+/// Slice statistics: the number of values per slice, and the moments of `moments.cuh` per slice and channel.
 pub(super) struct Moments {
-    /// Equal parts of the image, each with slices of its own.
+    /// Equal parts of the tensor, each with its own slices.
     parts: usize,
-    /// Slices of a part.
+    /// Slices per part.
     slices: usize,
     channels: usize,
     counts: Box<dyn Allocation>,
@@ -19,29 +21,29 @@ pub(super) struct Moments {
 }
 
 impl Moments {
-    /// `struct Slices`.
+    /// `struct Slices` of `moments.cuh`.
     pub(super) fn argument(&self) -> Vec<u8> {
         let memory = [&self.counts, &self.means, &self.remainders, &self.squares];
         slices(memory.map(|memory| memory.address()))
     }
 }
 
-/// `struct Slices` of these addresses: counts, means, remainders, squares.
+/// `struct Slices` from the addresses of counts, means, remainders and squares.
 pub(super) fn slices(addresses: [u64; 4]) -> Vec<u8> {
     addresses.map(u64::to_ne_bytes).concat()
 }
 
-/// Where mean and variance of a result's channels go, those of each of several equal parts of its images.
+/// Addresses for mean and variance of a result's channels, with one row per part.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Statistics {
     pub(super) parts: usize,
     pub(super) to: [u64; 2],
 }
 
-/// The slices in which an epilogue takes statistics of a result.
+/// The slices over which an epilogue takes statistics.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Slicing {
-    /// Images of the result.
+    /// Number of images of the result.
     pub(super) images: usize,
     pub(super) count: usize,
     /// See [`EpilogueSlices::unit`](batch_norm::EpilogueSlices::unit).
@@ -49,7 +51,7 @@ pub(super) struct Slicing {
 }
 
 impl Slicing {
-    /// Whether every slice is of one part alone, and the slices of a part follow one another.
+    /// Whether every slice belongs to one part, and the slices of a part are contiguous.
     pub(super) fn comes_in(self, parts: usize) -> bool {
         let whole = |unit| self.images.is_multiple_of(parts * unit);
         parts == 1 || self.unit.is_some_and(whole)
@@ -57,7 +59,7 @@ impl Slicing {
 }
 
 impl LaunchBackend {
-    /// Memory for those of `parts` parts of `slices` slices each.
+    /// Allocates slice statistics for `parts` parts of `slices` slices each.
     pub(super) fn moments(&self, [parts, slices, channels]: [usize; 3]) -> Result<Moments> {
         let scratch = |values: usize| self.scratch(4 * parts * slices * values);
         Ok(Moments {
@@ -71,7 +73,7 @@ impl LaunchBackend {
         })
     }
 
-    /// Mean and biased variance per channel of each part of x, in passes of their own.
+    /// Mean and biased variance per channel of each part of x, in separate passes.
     pub(super) fn statistics(
         &self,
         x: u64,
@@ -89,7 +91,7 @@ impl LaunchBackend {
         self.join(moments, to)
     }
 
-    /// Joins all slices of each part: mean and biased variance per channel.
+    /// Combines all slices of each part to mean and biased variance per channel.
     pub(super) fn join(&self, mut moments: Moments, [mean, variance]: [u64; 2]) -> Result<()> {
         loop {
             let (parts, channels) = (moments.parts, moments.channels);

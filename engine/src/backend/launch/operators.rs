@@ -1,9 +1,10 @@
-//! [`Backend`] on kernels.
+//! Implementation of [`Backend`] by kernels.
 
-use cosmogan_kernels::pack::Operand;
+use cosmogan_kernels::Precision;
+use cosmogan_kernels::convolution::ConvShape;
 use cosmogan_kernels::{adam, elementwise, loss, reduce, single_channel};
 
-use super::convolution::{linear_shape, shape_of};
+use super::convolution::linear_shape;
 use super::epilogue::Finish;
 use super::{Arguments, Format, LaunchBackend, Recording, packed};
 use crate::adam::AdamStep;
@@ -44,7 +45,7 @@ impl Backend for LaunchBackend {
     fn download(&self, tensor: &Tensor) -> Result<Vec<f32>> {
         self.input("download", tensor)?;
         if tensor.is_part() {
-            // Launchers read memory from its beginning on.
+            // Launchers read memory from its start.
             let mut whole = self.empty(tensor.shape().clone())?;
             self.copy(tensor, &mut whole, 0)?;
             return self.download(&whole);
@@ -83,13 +84,14 @@ impl Backend for LaunchBackend {
 
     fn linear_fusion(&self, [rows, inputs, outputs]: [usize; 3], channels: usize) -> Fusion {
         let operand = self.operand_for(&linear_shape(rows, inputs, outputs));
-        let Some(operand) = operand.filter(|operand| self.fused && *operand != Operand::F32) else {
+        let Some(operand) = operand.filter(|operand| self.fused && *operand != Precision::F32)
+        else {
             return Fusion::default();
         };
         Fusion {
-            // Every row of features has whole pixels.
+            // Every row of features consists of whole pixels.
             normalisation: channels > 0 && outputs.is_multiple_of(channels),
-            // A row of features is one of several pixels, which have no padding between them then.
+            // A row of features is a row of several pixels, without padding between them.
             packed_result: operand.row(channels) == channels,
             ..Fusion::default()
         }
@@ -134,12 +136,12 @@ impl Backend for LaunchBackend {
     }
 
     fn conv_fusion(&self, product: ConvProduct, geometry: &ConvGeometry) -> Fusion {
-        let s = shape_of(geometry);
+        let s = ConvShape::from(geometry);
         if product == ConvProduct::Wgrad {
             return Fusion::default();
         }
-        // Tiled kernels in f32 have no register left for epilogues, and f32 needs no packing.
-        let on_tensor_cores = self.operand() != Operand::F32;
+        // Tiled kernels in f32 have no registers left for epilogues, and f32 needs no packing.
+        let on_tensor_cores = self.precision != Precision::F32;
         if self.operand_for(&s).is_some() {
             return Fusion {
                 packed: on_tensor_cores,
@@ -161,16 +163,16 @@ impl Backend for LaunchBackend {
 
     fn empty_packed(&self, shape: Shape) -> Result<Tensor> {
         let channels = shape.channels();
-        let format = match self.operand() {
-            Operand::F32 => Format::Values,
+        let format = match self.precision {
+            Precision::F32 => Format::Values,
             operand => Format::Packed { operand, channels },
         };
         self.allocate(shape, format)
     }
 
-    /// In tf32, what is packed is no smaller.
+    /// Packed tf32 takes as much memory as f32.
     fn keeps_packed(&self) -> bool {
-        self.operand() == Operand::Bf16
+        self.precision == Precision::Bf16
     }
 
     fn pack(&self, values: &Tensor, packed: &mut Tensor) -> Result<()> {
@@ -191,7 +193,7 @@ impl Backend for LaunchBackend {
         y: &mut Tensor,
     ) -> Result<()> {
         const NAME: &str = "convolution";
-        let s = shape_of(geometry);
+        let s = ConvShape::from(geometry);
         let x = self.image_of(NAME, x, s.input_len())?;
         let addresses = [
             self.input_of(NAME, weight, s.weight_len())?,
@@ -214,7 +216,7 @@ impl Backend for LaunchBackend {
         x: &mut Tensor,
     ) -> Result<()> {
         const NAME: &str = "transposed convolution";
-        let s = shape_of(geometry);
+        let s = ConvShape::from(geometry);
         let y = self.image_of(NAME, y, s.output_len())?;
         let addresses = [
             self.input_of(NAME, weight, s.weight_len())?,
@@ -235,7 +237,7 @@ impl Backend for LaunchBackend {
         weight: &mut Tensor,
     ) -> Result<()> {
         const NAME: &str = "weight gradient";
-        let s = shape_of(geometry);
+        let s = ConvShape::from(geometry);
         let x = self.image_of(NAME, x, s.input_len())?;
         let y = self.image_of(NAME, y, s.output_len())?;
         let weight = self.output_of(NAME, weight, s.weight_len())?;
@@ -307,7 +309,7 @@ impl Backend for LaunchBackend {
         let length = rows * channels;
         let dy = self.image_of(NAME, dy, length)?;
         let dx = self.output_image_of(NAME, dx, length)?;
-        let Some(slope) = slope(activation) else {
+        let Some(slope) = activation.slope() else {
             let arguments = Arguments::new()
                 .int(length)
                 .address(self.input(NAME, y)?)
@@ -472,14 +474,5 @@ impl Backend for LaunchBackend {
 
     fn record(&self, body: &mut dyn FnMut() -> Result<()>) -> Result<Option<Box<dyn Recording>>> {
         self.launcher.record(body).map(Some)
-    }
-}
-
-/// The slope on the negative side of what is linear there.
-pub(super) fn slope(activation: Activation) -> Option<f32> {
-    match activation {
-        Activation::Relu => Some(0.0),
-        Activation::LeakyRelu { slope } => Some(slope),
-        Activation::Tanh => None,
     }
 }

@@ -1,32 +1,32 @@
-//! Images and weights as products multiply them: rounded, and in padded rows.
+//! Activations and weights as GEMM operands: rounded, in padded rows.
 
 use cosmogan_kernels::convolution::ConvShape;
-use cosmogan_kernels::pack::{self, Operand};
+use cosmogan_kernels::{Precision, pack};
 
 use super::{Allocation, Arguments, Image, LaunchBackend};
 use crate::error::Result;
 
-/// What operands are refused for.
+/// Operator name in errors.
 const NAME: &str = "convolution";
 
-/// A packed operand: in memory of its own, or as it lies where there is nothing to pack.
+/// A packed operand, in memory of its own or, if it needs no packing, in the original memory.
 pub(super) struct Packed {
     pub(super) address: u64,
     _memory: Option<Box<dyn Allocation>>,
 }
 
 impl LaunchBackend {
-    /// The image as an operand of products, of `[rows, channels]`.
+    /// Returns an image `[rows, channels]` as a GEMM operand.
     pub(super) fn pack_rows(
         &self,
-        operand: Operand,
+        operand: Precision,
         rows: usize,
         channels: usize,
         image: Image,
     ) -> Result<Packed> {
         let padded = operand.padded(channels);
         let packed = match image.format {
-            Operand::F32 => operand == Operand::F32 && padded == channels,
+            Precision::F32 => operand == Precision::F32 && padded == channels,
             format => format == operand,
         };
         if packed {
@@ -48,7 +48,7 @@ impl LaunchBackend {
         })
     }
 
-    /// Packs `[rows, channels]`.
+    /// Packs `[rows, channels]` values.
     pub(super) fn pack_into(
         &self,
         to: Image,
@@ -64,14 +64,16 @@ impl LaunchBackend {
         self.launch(&pack::rows(to.format, rows, channels), &arguments)
     }
 
-    /// Lets `compute` write `[rows, channels]` as `to` says, or, where passes are on their own, as values that are packed then.
+    /// Runs `compute` with `to` as the destination of `[rows, channels]`.
+    ///
+    /// Without fusion, `compute` writes f32 values, which are then packed.
     pub(super) fn packing(
         &self,
         to: Image,
         [rows, channels]: [usize; 2],
         compute: impl FnOnce(Image) -> Result<()>,
     ) -> Result<()> {
-        if self.fused || to.format == Operand::F32 {
+        if self.fused || to.format == Precision::F32 {
             return compute(to);
         }
         let values = self.scratch(4 * rows * channels)?;
@@ -79,10 +81,10 @@ impl LaunchBackend {
         self.pack_into(to, [rows, channels], values.address())
     }
 
-    /// Weights as an operand of products, with the channels innermost.
+    /// Packs weights as a GEMM operand with the channels innermost.
     pub(super) fn pack_transposed(
         &self,
-        operand: Operand,
+        operand: Precision,
         s: &ConvShape,
         w: u64,
     ) -> Result<Box<dyn Allocation>> {

@@ -1,4 +1,4 @@
-//! Kernels for the executor: the CUDA sources through the host's C++ compiler.
+//! Compilation of the CUDA sources for the executor by the host's C++ compiler.
 
 use std::env;
 use std::ffi::OsString;
@@ -6,18 +6,24 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use cosmogan_kernels::{HEADERS, MANIFEST, Module, SIMT_HEADERS};
+use cosmogan_kernels::{MANIFEST, Module, SIMT_HEADERS, Sources};
 
 use crate::backend::cache::Cache;
 use crate::error::{Error, Result};
 
-/// Names the compiler, as it does for other build tools.
+/// Environment variable with the compiler, as for other build tools.
 const COMPILER_VARIABLE: &str = "CXX";
 
-/// Every access becomes a call. What would merge accesses into others that the source does not have is turned off.
-const OPTIONS: [&str; 8] = [
+/// Every memory access becomes a call.
+///
+/// Optimisations that would merge accesses are turned off.
+///
+/// Line tables and unoptimised tail calls let an error name the source line of an access.
+const OPTIONS: [&str; 10] = [
     "-std=c++17",
     "-O2",
+    "-g1",
+    "-fno-optimize-sibling-calls",
     "-fPIC",
     "-ffp-contract=off",
     "-fsanitize=thread",
@@ -30,19 +36,21 @@ const OPTIONS: [&str; 8] = [
 #[derive(Clone, Debug)]
 pub(super) struct Compiler {
     program: OsString,
-    /// The first line of what it says about itself.
+    /// The headers of kernels.
+    pub(super) sources: &'static Sources,
+    /// First line of its `--version` output.
     pub(super) version: String,
 }
 
 impl Compiler {
-    /// The compiler in `CXX`, or `c++`.
+    /// Finds the compiler, `CXX` or `c++`, and reads the kernel sources.
     pub(super) fn find() -> Result<Self> {
         let program = env::var_os(COMPILER_VARIABLE)
             .filter(|name| !name.is_empty())
             .unwrap_or_else(|| "c++".into());
         let missing = || {
             Error::Device(format!(
-                "the simt device compiles kernels with a C++ compiler, and {} cannot be run; install g++, or name one in {COMPILER_VARIABLE}",
+                "the simt device needs a C++ compiler, but {} cannot be run; install g++ or set {COMPILER_VARIABLE}",
                 program.display()
             ))
         };
@@ -58,10 +66,14 @@ impl Compiler {
             .next()
             .unwrap_or_default()
             .to_owned();
-        Ok(Self { program, version })
+        Ok(Self {
+            program,
+            sources: Sources::current().map_err(|error| Error::Device(error.to_owned()))?,
+            version,
+        })
     }
 
-    /// A shared library with every kernel of `source`, from the cache if it is there.
+    /// Returns a shared library with every kernel of `source`, from the cache if possible.
     pub(super) fn build(&self, cache: &Cache, module: &Module, source: &str) -> Result<Vec<u8>> {
         let kernels = kernels_of(module, source);
         let mut key = format!("simt\n{}\n", self.version);
@@ -73,11 +85,16 @@ impl Compiler {
             key.push_str(&option);
             key.push('\n');
         }
-        for (name, text) in HEADERS.iter().chain(SIMT_HEADERS) {
+        for (name, text) in self.headers() {
             key.push_str(name);
             key.push_str(text);
         }
         cache.get_or_build(&key, || self.compile(module, source, &kernels))
+    }
+
+    /// Names and texts of all headers.
+    fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.sources.headers().chain(SIMT_HEADERS.iter().copied())
     }
 
     fn compile(&self, module: &Module, source: &str, kernels: &[String]) -> Result<Vec<u8>> {
@@ -89,7 +106,7 @@ impl Compiler {
         };
         let folder = tempfile::tempdir().map_err(io)?;
         let file = |name: &str| folder.path().join(name);
-        for (name, text) in HEADERS.iter().chain(SIMT_HEADERS) {
+        for (name, text) in self.headers() {
             fs::write(file(name), text).map_err(io)?;
         }
         fs::write(file(module.source), source).map_err(io)?;
@@ -108,7 +125,7 @@ impl Compiler {
             .args(module.options())
             .args(["-c", "main.cpp", "-o", "main.o"]);
         self.run(module, compile)?;
-        // Linked without -fsanitize: the functions it calls are in the header.
+        // Linked without -fsanitize: the header defines the functions that it calls.
         let mut link = Command::new(&self.program);
         link.current_dir(folder.path())
             .args(["-shared", "main.o", "-o", "main.so"]);
@@ -132,7 +149,7 @@ impl Compiler {
             .find(|line| line.contains("error"))
             .unwrap_or_default();
         Err(Error::Device(format!(
-            "{}: {} ({}) does not compile it: {first}",
+            "{}: {} ({}) cannot compile it: {first}",
             module.source,
             self.program.display(),
             self.version
@@ -140,7 +157,7 @@ impl Compiler {
     }
 }
 
-/// The kernels that `source` defines: those of the manifest, or, for a source that is not in it, those it names.
+/// Kernels that `source` defines: those of the manifest or, for other sources, those found in the text.
 fn kernels_of(module: &Module, source: &str) -> Vec<String> {
     let listed: Vec<_> = MANIFEST
         .iter()
@@ -158,7 +175,7 @@ fn kernels_of(module: &Module, source: &str) -> Vec<String> {
         .collect()
 }
 
-/// Writes a library where the dynamic loader can take it from.
+/// Writes a library to a file for the dynamic loader.
 pub(super) fn to_file(library: &[u8]) -> Result<tempfile::TempPath> {
     let write = || -> std::io::Result<tempfile::TempPath> {
         let file = tempfile::Builder::new().suffix(".so").tempfile()?;
@@ -168,7 +185,7 @@ pub(super) fn to_file(library: &[u8]) -> Result<tempfile::TempPath> {
     write().map_err(|error| {
         let folder = env::temp_dir();
         Error::Device(format!(
-            "{}: cannot hold a compiled kernel: {error}; free some space there, or set TMPDIR",
+            "{}: cannot store a compiled kernel: {error}; free some space there, or set TMPDIR",
             Path::display(&folder)
         ))
     })

@@ -1,4 +1,4 @@
-//! Runs blocks of coroutines, one per CUDA thread, and checks what they do.
+//! Runs blocks of coroutines, one per CUDA thread, and checks their accesses.
 
 use std::collections::VecDeque;
 use std::ffi::c_void;
@@ -16,18 +16,18 @@ use super::wgmma::{Products, WARPGROUP, Warpgroup};
 pub(super) const WARP: usize = 32;
 const STACK_BYTES: usize = 128 << 10;
 
-/// Why a coroutine handed control back.
+/// Reason why a coroutine suspended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Pause {
-    /// It waits for its block.
+    /// Waits for its block, at a source line.
     Barrier(u32),
-    /// It waits for its warp.
+    /// Waits for its warp, in the warp operation of a source line.
     Exchange(u32),
-    /// It waits for its warp, and for all but so many groups of products.
+    /// Waits for its warp, and for all but the given number of wgmma groups.
     Products(u32),
-    /// It waits for an mbarrier to end a phase of this parity.
+    /// Waits for an mbarrier to complete a phase of this parity.
     Phase { barrier: usize, parity: u32 },
-    /// It did something wrong and never goes on.
+    /// Has failed a check and is never resumed.
     Fault,
 }
 
@@ -38,7 +38,7 @@ pub(super) enum State {
     Done,
 }
 
-/// One asynchronous copy; where `valid` is 0 it brings zeros.
+/// One asynchronous copy; if `valid` is 0, it writes zeros.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Copy {
     pub(super) to: u64,
@@ -47,23 +47,23 @@ pub(super) struct Copy {
     pub(super) valid: u32,
 }
 
-/// What an executor keeps about one thread of the block.
+/// State of one thread of the block.
 #[derive(Debug)]
 pub(super) struct Thread {
     pub(super) yielder: *const Yielder<(), Pause>,
-    /// Its own stack, where it may do as it likes.
+    /// Bounds of its stack, whose accesses are not checked.
     stack: (u64, u64),
     pub(super) open_copies: Vec<Copy>,
     pub(super) committed_copies: VecDeque<Vec<Copy>>,
-    /// What it gives to its warp, in turn: a lane may be one exchange ahead.
+    /// Values for its warp, in two alternating buffers: a lane may be one exchange ahead.
     pub(super) gift: [Vec<u8>; 2],
     pub(super) exchanges: usize,
     pub(super) products: Products,
 }
 
-/// The executor's state, to which kernels call back.
+/// The executor's state, on which the hooks of kernels operate.
 pub(super) struct Executor {
-    /// All memory of the device, sorted by address.
+    /// All buffers of the device, sorted by address.
     pub(super) regions: Vec<Region>,
     pub(super) epoch: Epoch,
     launch_began: Epoch,
@@ -71,14 +71,14 @@ pub(super) struct Executor {
     stacks: Vec<DefaultStack>,
     pub(super) threads: Vec<Thread>,
     pub(super) current: usize,
-    /// The shared memory of the module that runs.
+    /// Shared memory of the running module.
     pub(super) shared: Region,
-    /// Bytes of it that the launch gives, besides what the kernel declares.
+    /// Bytes of dynamic shared memory that the launch provides.
     pub(super) dynamic_shared: u32,
     pub(super) pipelines: Pipelines,
     pub(super) warpgroups: Vec<Warpgroup>,
     pub(super) guards: Vec<(u64, u64)>,
-    /// Which region was accessed last: the next access is likely to be there.
+    /// Index of the region of the last access, where the next access is likely.
     recent: usize,
     pub(super) fault: Option<String>,
     random: u64,
@@ -103,7 +103,7 @@ pub(super) struct Job<'a> {
 }
 
 impl Executor {
-    /// An executor that takes threads and blocks in an order that depends on `seed`.
+    /// Creates an executor that runs threads and blocks in an order that depends on `seed`.
     pub(super) fn new(seed: u64) -> Self {
         Self {
             regions: Vec::new(),
@@ -138,14 +138,20 @@ impl Executor {
             .flat_map(|z| (0..rows).flat_map(move |y| (0..columns).map(move |x| [x, y, z])))
             .collect();
         self.shuffle(&mut blocks);
-        // Kernels call back into this executor while they run, so that from here on it is reached by a pointer only.
+        // Kernels call back into this executor while they run; from here on it is accessed only through a pointer.
         let executor: *mut Self = self;
         for block in blocks {
             // SAFETY: `executor` comes from an exclusive borrow that is not used otherwise until the loop ends.
-            unsafe { run_block(executor, &job, block) }.map_err(|(thread, problem)| {
+            unsafe { run_block(executor, &job, block) }.map_err(|stop| {
+                let line = if stop.in_hook {
+                    job.module.last_line()
+                } else {
+                    None
+                };
+                let line = line.map_or_else(String::new, |line| format!(" at {line}"));
                 format!(
-                    "kernel {}, grid {:?} of blocks {:?}, block {block:?}, thread {thread}: {problem}",
-                    job.name, job.grid, job.block
+                    "kernel {}, grid {:?} of blocks {:?}, block {block:?}, thread {}{line}: {}",
+                    job.name, job.grid, job.block, stop.thread, stop.problem
                 )
             })?;
         }
@@ -177,7 +183,7 @@ impl Executor {
         }
     }
 
-    /// The memory that an access lies in; `None` for the thread's own stack.
+    /// The region that contains an access; `None` for the thread's own stack.
     pub(super) fn region(
         &mut self,
         address: u64,
@@ -259,13 +265,13 @@ impl Executor {
         let region = self
             .region(copy.to, copy.bytes)
             .map_err(|problem| format!("an asynchronous copy {problem}"))?;
-        let region = region.ok_or("an asynchronous copy goes to a thread's stack")?;
+        let region = region.ok_or("an asynchronous copy writes to a thread's stack")?;
         region.begin_copy(copy.to, copy.bytes, &now)?;
         self.threads[self.current].open_copies.push(copy);
         Ok(())
     }
 
-    /// Lets all but the last `pending` groups of copies land.
+    /// Completes all but the last `pending` groups of copies.
     pub(super) fn wait_copies(&mut self, pending: usize) {
         let now = self.moment();
         while self.threads[self.current].committed_copies.len() > pending {
@@ -285,15 +291,30 @@ impl Executor {
     }
 }
 
-/// One block; an error names the thread.
+/// End of a launch by an error.
+struct Stop {
+    thread: usize,
+    problem: String,
+    /// Whether the thread was in a hook: the module knows from which line.
+    in_hook: bool,
+}
+
+impl Stop {
+    /// An error that is found after threads ran.
+    fn after(thread: usize, problem: String) -> Self {
+        Self {
+            thread,
+            problem,
+            in_hook: false,
+        }
+    }
+}
+
+/// Runs one block; an error names the thread.
 ///
 /// # Safety
 /// `executor` must be valid and not borrowed elsewhere.
-unsafe fn run_block(
-    executor: *mut Executor,
-    job: &Job<'_>,
-    block: [u32; 3],
-) -> Result<(), (usize, String)> {
+unsafe fn run_block(executor: *mut Executor, job: &Job<'_>, block: [u32; 3]) -> Result<(), Stop> {
     let [width, height, depth] = job.block;
     let count = (width * height * depth) as usize;
     let position = |thread: usize| Position {
@@ -319,7 +340,7 @@ unsafe fn run_block(
             .resize_with(count.div_ceil(WARPGROUP), Warpgroup::default);
         while this.stacks.len() < count {
             let stack = DefaultStack::new(STACK_BYTES)
-                .map_err(|error| (0, format!("no memory for its stack: {error}")))?;
+                .map_err(|error| Stop::after(0, format!("no memory for its stack: {error}")))?;
             this.stacks.push(stack);
         }
         this.stacks.drain(..count).collect::<Vec<_>>()
@@ -378,19 +399,23 @@ unsafe fn run_block(
         if let Some(thread) = fault {
             // SAFETY: no coroutine runs.
             let problem = unsafe { &mut *executor }.fault.take();
-            break Err((thread, problem.unwrap_or_default()));
+            break Err(Stop {
+                thread,
+                problem: problem.unwrap_or_default(),
+                in_hook: true,
+            });
         }
         if states.iter().all(|state| *state == State::Done) {
             break Ok(());
         }
         // SAFETY: no coroutine runs.
-        if let Err(stuck) = unsafe { &mut *executor }.release(&mut states) {
-            break Err(stuck);
+        if let Err((thread, problem)) = unsafe { &mut *executor }.release(&mut states) {
+            break Err(Stop::after(thread, problem));
         }
     };
     for mut coroutine in coroutines {
         if !coroutine.done() {
-            // SAFETY: what is abandoned are C++ frames without destructors, and hooks that hold nothing.
+            // SAFETY: the abandoned frames are C++ frames without destructors, and hooks that hold no resources.
             unsafe { coroutine.force_reset() };
         }
         // SAFETY: no coroutine runs.
@@ -406,21 +431,23 @@ unsafe fn run_block(
         !thread.open_copies.is_empty() || groups.any(|group| !group.is_empty())
     });
     if let Some(thread) = left {
-        return Err((
+        return Err(Stop::after(
             thread,
-            "it ends while an asynchronous copy is under way".to_owned(),
+            "it ends while an asynchronous copy is in flight".to_owned(),
         ));
     }
     if let Some(thread) = threads.iter().position(|thread| thread.products.is_busy()) {
-        return Err((thread, "it ends while a product is under way".to_owned()));
+        let problem = "it ends while a wgmma is in flight";
+        return Err(Stop::after(thread, problem.to_owned()));
     }
     // SAFETY: no coroutine runs.
-    if let Some(unfinished) = unsafe { &*executor }.unfinished_warp() {
-        return Err(unfinished);
+    if let Some((thread, problem)) = unsafe { &*executor }.unfinished_warp() {
+        return Err(Stop::after(thread, problem));
     }
     // SAFETY: no coroutine runs.
     if unsafe { &(*executor).pipelines }.is_busy() {
-        return Err((0, "the block ends while TMA brings a box".to_owned()));
+        let problem = "the block ends while a TMA copy is in flight";
+        return Err(Stop::after(0, problem.to_owned()));
     }
     Ok(())
 }

@@ -1,4 +1,6 @@
-//! What kernels call while they run. A hook may suspend its coroutine, and must hold no borrow then.
+//! Functions that kernels call while they run.
+//!
+//! A hook may suspend its coroutine and must not hold a borrow then.
 
 use std::ffi::{CStr, c_char, c_void};
 
@@ -6,7 +8,7 @@ use super::executor::{Copy, Executor, Pause, WARP};
 use super::library::Hooks;
 use super::wgmma::Product;
 
-/// The hooks of `executor`.
+/// Returns the hooks of `executor`.
 pub(super) fn hooks(executor: *mut c_void) -> Hooks {
     Hooks {
         executor,
@@ -31,7 +33,7 @@ pub(super) fn hooks(executor: *mut c_void) -> Hooks {
     }
 }
 
-/// The executor behind a hook's pointer.
+/// Returns the executor behind a hook's pointer.
 ///
 /// # Safety
 /// Only for hooks, which run while nothing else borrows the executor; the borrow must end before the hook suspends.
@@ -40,9 +42,9 @@ unsafe fn this<'a>(executor: *mut c_void) -> &'a mut Executor {
     unsafe { &mut *executor.cast::<Executor>() }
 }
 
-/// Hands control back until the executor resumes this thread.
+/// Suspends this thread until the executor resumes it.
 fn suspend(executor: *mut c_void, pause: Pause) {
-    // SAFETY: the yielder lies on the stack of the coroutine that is running now.
+    // SAFETY: the yielder is on the stack of the coroutine that is running now.
     unsafe {
         let this = this(executor);
         let yielder = this.threads[this.current].yielder;
@@ -50,7 +52,7 @@ fn suspend(executor: *mut c_void, pause: Pause) {
     }
 }
 
-/// Ends this thread, and with it the launch.
+/// Ends this thread and the launch with an error.
 fn stop(executor: *mut c_void, problem: String) -> ! {
     // SAFETY: the borrow ends with the statement.
     unsafe { this(executor) }.fault = Some(problem);
@@ -158,12 +160,14 @@ extern "C" fn on_dynamic_shared(executor: *mut c_void, bytes: u32) {
     if bytes > given {
         stop(
             executor,
-            format!("it uses {bytes} bytes of dynamic shared memory, and the launch gives {given}"),
+            format!(
+                "it uses {bytes} bytes of dynamic shared memory, but the launch provides {given}"
+            ),
         );
     }
 }
 
-/// Stops the launch where there is a problem.
+/// Stops the launch on an error.
 fn check<Value>(executor: *mut c_void, outcome: Result<Value, String>) -> Value {
     match outcome {
         Ok(value) => value,
@@ -203,7 +207,7 @@ extern "C" fn on_tma_load(
     at: *const i32,
     rank: u32,
 ) {
-    // SAFETY: `tma_load` passes a map of 128 bytes and as many coordinates as it says; the borrow ends with the block.
+    // SAFETY: `tma_load` passes a map of 128 bytes and `rank` coordinates; the borrow ends with the block.
     let outcome = unsafe {
         let at = std::slice::from_raw_parts(at, rank as usize);
         this(executor).begin_box(to, &*map.cast(), barrier, at)

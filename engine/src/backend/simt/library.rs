@@ -1,10 +1,10 @@
-//! A compiled module in memory: its kernels, their shared memory, and the variables through which it talks to the executor.
+//! A loaded module: its kernels, their shared memory, and the variables shared with the executor.
 
 use std::ffi::{CStr, CString, c_char, c_void};
 
 use libloading::Library;
 
-use super::compile;
+use super::{compile, lines};
 use crate::error::{Error, Result};
 
 /// `struct SimtHooks` of `simt.h`.
@@ -42,17 +42,21 @@ pub(super) struct Position {
     pub(super) grid_extent: [u32; 3],
 }
 
-/// `simt_call_KERNEL`: runs one thread, with a pointer to each argument.
+/// `simt_call_KERNEL`: runs one thread, given pointers to the arguments.
 pub(super) type Call = unsafe extern "C" fn(*mut *mut c_void);
 type Sizes = unsafe extern "C" fn(*mut u32) -> u32;
 
-/// A loaded module. Its shared memory is its own: every executor loads a copy.
+/// A loaded module. Every executor loads its own copy, with its own shared memory.
 #[derive(Debug)]
 pub(super) struct Module {
     library: Library,
     pub(super) hooks: *mut Hooks,
     pub(super) position: *mut Position,
-    /// Where its shared arrays lie; empty if it has none.
+    /// Offset into the library of the instruction that called a hook last.
+    place: *const usize,
+    /// The file that was loaded, for its line tables.
+    bytes: Vec<u8>,
+    /// Address range of its shared arrays; empty if it has none.
     pub(super) shared: (u64, u64),
     declared: Vec<Declared>,
 }
@@ -61,18 +65,18 @@ pub(super) struct Module {
 #[derive(Debug)]
 struct Declared {
     function: String,
-    /// Rounded up to a multiple of a guard's.
+    /// Size, rounded up to a multiple of a guard's size.
     bytes: u64,
 }
 
-// SAFETY: the pointers lead into the library's own variables, which live as long as the library, and an executor uses a
+// SAFETY: the pointers refer to the library's own variables, which live as long as the library, and an executor uses a
 // module under its lock.
 unsafe impl Send for Module {}
 
 impl Module {
-    /// Loads a library that [`compile`] made.
-    pub(super) fn load(bytes: &[u8]) -> Result<Self> {
-        let file = compile::to_file(bytes)?;
+    /// Loads a library that [`compile`] produced.
+    pub(super) fn load(bytes: Vec<u8>) -> Result<Self> {
+        let file = compile::to_file(&bytes)?;
         // SAFETY: the library was compiled from this project's header and sources, whose only initialiser is empty.
         let library = unsafe { Library::new(&*file) }.map_err(|error| {
             Error::Device(format!("a compiled kernel cannot be loaded: {error}"))
@@ -83,14 +87,25 @@ impl Module {
         Ok(Self {
             hooks: expect(&library, c"simt_hooks")? as *mut Hooks,
             position: expect(&library, c"simt_position")? as *mut Position,
+            place: expect(&library, c"simt_place")? as *const usize,
+            bytes,
             shared: (start, stop),
-            // SAFETY: the linker says that the section lies there, and its guards have been initialised.
+            // SAFETY: the linker defines the bounds of the section, and its guards have been initialised.
             declared: unsafe { declared(start, stop) },
             library,
         })
     }
 
-    /// Bytes of shared memory that a kernel declares, and functions that it may call.
+    /// Source line of the access or operation that called a hook last, e.g. `convolution.cu:48`.
+    ///
+    /// Returns `None` without `addr2line` (binutils) or line tables.
+    pub(super) fn last_line(&self) -> Option<String> {
+        // SAFETY: the module's variables live as long as the module, and no kernel runs while it is read.
+        let place = unsafe { *self.place };
+        lines::of(&self.bytes, place)
+    }
+
+    /// Bytes of static shared memory of a kernel and the functions that it may call.
     pub(super) fn declared_bytes(&self, kernel: &str) -> u64 {
         let is_another = |name: &str| {
             let symbol = CString::new(format!("simt_call_{name}")).unwrap_or_default();
@@ -103,7 +118,7 @@ impl Module {
         mine.map(|array| array.bytes).sum()
     }
 
-    /// The kernel's entry, once its parameters have the sizes of the arguments.
+    /// Returns the kernel's entry after comparing the sizes of its parameters and the arguments.
     pub(super) fn kernel(&self, name: &str, sizes: &[usize]) -> Result<Call> {
         let symbol = |prefix: &str| {
             let name = CString::new(format!("{prefix}{name}")).unwrap_or_default();
@@ -124,21 +139,23 @@ impl Module {
             .collect();
         if found != sizes {
             return Err(Error::Device(format!(
-                "kernel {name}: its parameters have {found:?} bytes, and the arguments {sizes:?}"
+                "kernel {name}: its parameters have {found:?} bytes, but the arguments have {sizes:?}"
             )));
         }
         Ok(call)
     }
 }
 
-/// `struct SimtGuard` of `simt.h`: a mark and the name of a function, each ended by 0.
+/// Size of `struct SimtGuard` of `simt.h`: a mark and the name of a function, each ended by 0.
 const GUARD: u64 = 128;
 const MARK: usize = 16;
 
-/// The arrays between `start` and `stop` that kernels declare: compilers put variables in the order of the source, each behind
-/// its guard, or in the opposite one.
+/// Static arrays between `start` and `stop`.
+///
+/// Compilers place variables in source order, each after its guard, or in reverse order.
 ///
 /// # Safety
+/// The range must be a module's shared memory.
 /// A module's shared memory must lie there.
 unsafe fn declared(start: u64, stop: u64) -> Vec<Declared> {
     let text = |bytes: &[u8]| {
@@ -171,7 +188,7 @@ unsafe fn declared(start: u64, stop: u64) -> Vec<Declared> {
 }
 
 fn address(library: &Library, name: &CStr) -> Option<u64> {
-    // SAFETY: only the address of the symbol is taken.
+    // SAFETY: only the address of the symbol is used.
     let pointer = unsafe {
         library
             .get::<*mut c_void>(name.to_bytes_with_nul())
@@ -184,7 +201,7 @@ fn address(library: &Library, name: &CStr) -> Option<u64> {
 fn expect(library: &Library, name: &CStr) -> Result<u64> {
     address(library, name).ok_or_else(|| {
         Error::Device(format!(
-            "a compiled kernel lacks {}; remove the cache of kernels",
+            "a compiled kernel lacks {}; delete the kernel cache",
             name.to_string_lossy()
         ))
     })

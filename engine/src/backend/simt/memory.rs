@@ -1,22 +1,22 @@
-//! What is known about every location: who wrote it last, who read it last, and when.
+//! Access history of every location: last writer, last reader, and their times.
 
 use std::ops::Range;
 
-/// Locations are watched in granules of this many bytes: the smallest value a kernel stores.
+/// Locations are tracked in granules of this many bytes, the smallest value that a kernel stores.
 pub(super) const GRANULE: usize = 2;
 
-/// When an access happened: the count of intervals between barriers, over all blocks and launches.
+/// Time of an access: the number of intervals between barriers, over all blocks and launches.
 pub(super) type Epoch = u32;
 
-/// Before anything was written.
+/// Never written.
 const NEVER: Epoch = 0;
-/// Written from outside any kernel.
+/// Written by the host.
 const BY_HOST: Epoch = 1;
 /// The first interval of the first launch.
 pub(super) const FIRST_EPOCH: Epoch = 2;
-/// An asynchronous copy is on its way.
+/// Target of an asynchronous copy in flight.
 const IN_FLIGHT: Epoch = Epoch::MAX;
-/// More than one thread has read.
+/// Read by more than one thread.
 const SEVERAL: u16 = u16::MAX;
 
 /// The last accesses to one granule.
@@ -28,22 +28,24 @@ struct Granule {
     reader: u16,
 }
 
-/// Who accesses, and when.
+/// Thread and time of an access.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Moment {
     /// The thread within its block.
     pub(super) thread: u16,
-    /// Now.
+    /// Current epoch.
     pub(super) epoch: Epoch,
-    /// When this block began.
+    /// Epoch at which this block began.
     pub(super) block_began: Epoch,
-    /// When this launch began.
+    /// Epoch at which this launch began.
     pub(super) launch_began: Epoch,
 }
 
 impl Moment {
-    /// Whether nothing orders an access at `epoch` by `thread` before this one. Another block of the launch is never
-    /// ordered, unless every block has memory of its own; within the block, a barrier lies between different epochs.
+    /// Whether an access at `epoch` by `thread` is not ordered before this one.
+    ///
+    /// Accesses of other blocks of the launch are never ordered, except in per-block memory; within the block, a
+    /// barrier lies between different epochs.
     fn is_unordered(&self, epoch: Epoch, thread: u16, per_block: bool) -> bool {
         let others_began = if per_block {
             self.block_began
@@ -57,18 +59,18 @@ impl Moment {
     }
 }
 
-/// A stretch of memory that kernels may access, with what is known about it.
+/// A range of memory that kernels may access, with its access history.
 #[derive(Debug)]
 pub(super) struct Region {
     pub(super) start: u64,
     pub(super) end: u64,
     granules: Vec<Granule>,
-    /// Shared memory begins anew, unwritten, with every block.
+    /// Shared memory starts unwritten in every block.
     pub(super) per_block: bool,
 }
 
 impl Region {
-    /// Fresh memory, never written.
+    /// Creates memory that was never written.
     pub(super) fn new(start: u64, bytes: usize, per_block: bool) -> Self {
         Self {
             start,
@@ -78,12 +80,12 @@ impl Region {
         }
     }
 
-    /// Whether all `bytes` from `address` on lie inside.
+    /// Whether `bytes` bytes from `address` on lie inside.
     pub(super) fn contains(&self, address: u64, bytes: u32) -> bool {
         address >= self.start && address + u64::from(bytes) <= self.end
     }
 
-    /// Notes that `bytes`, which begin and end with granules, were written from outside.
+    /// Records a write by the host of `bytes`, which begin and end at granules.
     pub(super) fn written_by_host(&mut self, bytes: Range<usize>) {
         for granule in &mut self.granules[bytes.start / GRANULE..bytes.end.div_ceil(GRANULE)] {
             *granule = Granule {
@@ -93,7 +95,7 @@ impl Region {
         }
     }
 
-    /// Notes a read; says what is wrong with it.
+    /// Records a read; returns the violated rule.
     pub(super) fn read(
         &mut self,
         address: u64,
@@ -104,13 +106,15 @@ impl Region {
         let oldest = if per_block { now.block_began } else { BY_HOST };
         for granule in self.granules(address, bytes) {
             if granule.written == IN_FLIGHT {
-                return Err("reads what an asynchronous copy has yet to bring");
+                return Err("reads the target of an asynchronous copy that is still in flight");
             }
             if granule.written == NEVER || granule.written < oldest {
                 return Err("reads memory that was never written");
             }
             if now.is_unordered(granule.written, granule.writer, per_block) {
-                return Err("reads what another thread writes, without a barrier between them");
+                return Err(
+                    "reads a value that another thread writes, without a barrier between the accesses",
+                );
             }
             granule.reader = if granule.read == now.epoch && granule.reader != now.thread {
                 SEVERAL
@@ -122,7 +126,7 @@ impl Region {
         Ok(())
     }
 
-    /// Notes a write; says what is wrong with it.
+    /// Records a write; returns the violated rule.
     pub(super) fn write(
         &mut self,
         address: u64,
@@ -134,7 +138,7 @@ impl Region {
         Ok(())
     }
 
-    /// Notes that an asynchronous copy to here has begun; says what is wrong with that.
+    /// Records the start of an asynchronous copy to this range; returns the violated rule.
     pub(super) fn begin_copy(
         &mut self,
         address: u64,
@@ -148,7 +152,7 @@ impl Region {
         Ok(())
     }
 
-    /// Notes that it has ended: from the next barrier on, others may read.
+    /// Records the end of a write or copy: after the next barrier, other threads may read.
     pub(super) fn finish_write(&mut self, address: u64, bytes: u32, now: &Moment) {
         for granule in self.granules(address, bytes) {
             granule.written = now.epoch;
@@ -165,19 +169,23 @@ impl Region {
         let per_block = self.per_block;
         for granule in self.granules(address, bytes) {
             if granule.written == IN_FLIGHT {
-                return Err("writes where an asynchronous copy is under way");
+                return Err("writes to the target of an asynchronous copy that is still in flight");
             }
             if now.is_unordered(granule.written, granule.writer, per_block) {
-                return Err("writes what another thread writes, without a barrier between them");
+                return Err(
+                    "writes a value that another thread writes, without a barrier between the accesses",
+                );
             }
             if now.is_unordered(granule.read, granule.reader, per_block) {
-                return Err("writes what another thread reads, without a barrier between them");
+                return Err(
+                    "writes a value that another thread reads, without a barrier between the accesses",
+                );
             }
         }
         Ok(())
     }
 
-    /// The granules of an access that lies inside.
+    /// Granules of an access that lies inside.
     fn granules(&mut self, address: u64, bytes: u32) -> &mut [Granule] {
         let first = (address - self.start) as usize / GRANULE;
         let last = ((address - self.start) as usize + bytes as usize).div_ceil(GRANULE);

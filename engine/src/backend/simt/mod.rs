@@ -1,26 +1,29 @@
-//! CUDA kernels on a processor, thread by thread, with every access checked.
+//! The kernel executor (`simt`): CUDA kernels on a CPU, thread by thread, with every access checked.
 //!
-//! The very sources that NVRTC compiles for a GPU are compiled by the host's C++ compiler under the header
-//! `kernels/simt/simt.h`. Each CUDA thread is a coroutine; barriers, warp operations and asynchronous copies are where
-//! control changes hands. A launch fails with one line that names kernel, block and thread if a thread
+//! The sources that NVRTC compiles for a GPU are compiled by the host's C++ compiler with the header
+//! `kernels/simt/simt.h`. Each CUDA thread is a coroutine; it may be suspended at barriers, warp operations and
+//! asynchronous copies. A launch fails with one line that names kernel, block and thread (and, if `addr2line` of binutils
+//! is installed, the source line) if a thread
 //!
-//! * accesses memory outside every buffer and every shared array, or not aligned to its size;
-//! * reads memory that was never written, or that an asynchronous copy has yet to bring;
-//! * touches what another thread writes without a barrier between them, in shared or in global memory;
-//! * waits at a barrier, or in a warp operation, that not all others come to;
-//! * reads a box that TMA brings without having waited for it, lets one land where somebody may still read, or waits for
-//!   an mbarrier that nobody is left to complete;
-//! * multiplies otherwise than the other warps of its warpgroup;
+//! * accesses memory outside every buffer and every shared array, or without alignment to the size of the access;
+//! * reads memory that was never written, or the target of an asynchronous copy in flight;
+//! * accesses a value that another thread writes without a barrier between them, in shared or in global memory;
+//! * waits at a barrier, or in a warp operation, that not all other threads reach;
+//! * reads a TMA box without waiting for it, starts a copy to memory that another warp may still read, or waits for an
+//!   mbarrier that no other thread can complete;
+//! * issues other wgmma operations than the other warps of its warpgroup.
 //!
-//! and before it begins if it needs more shared memory than the smallest GPU has on which such kernels run.
+//! A launch also fails before it starts if it needs more shared memory than the smallest GPU that supports such
+//! kernels has.
 //!
-//! Threads and blocks run in an order that depends on a seed: results must not. It is some hundred times slower than the
-//! CPU backend, and made for proof, not for work.
+//! Threads and blocks run in an order that depends on a seed, of which results must be independent. The executor is
+//! some hundred times slower than the CPU backend; it serves verification, not production.
 
 mod compile;
 mod executor;
 mod hooks;
 mod library;
+mod lines;
 mod memory;
 mod schedule;
 mod tma;
@@ -55,25 +58,25 @@ struct Shared {
 struct State {
     executor: Executor,
     modules: HashMap<cosmogan_kernels::Module, library::Module>,
-    /// The launches of a recording under way.
+    /// Launches of the current recording.
     recording: Option<Vec<(Launch, Arguments)>>,
-    /// What a recording under way would have freed.
+    /// Memory that was dropped during the current recording.
     kept: Vec<Vec<u64>>,
 }
 
-// SAFETY: the raw pointers inside lead to coroutine stacks and modules that only the holder of the lock uses.
+// SAFETY: the raw pointers refer to coroutine stacks and modules that only the holder of the lock uses.
 unsafe impl Send for State {}
 
 impl SimtLauncher {
-    /// An executor that takes threads and blocks in the order of `seed`.
+    /// Creates an executor that runs threads and blocks in an order given by `seed`.
     ///
     /// # Errors
-    /// Where there is no C++ compiler.
+    /// If there is no C++ compiler, or the folder in `COSMOGAN_KERNELS` cannot be read.
     pub fn new(seed: u64) -> Result<Self> {
         Self::with_cache(seed, Cache::of_user())
     }
 
-    /// The same, with compiled kernels kept in `cache`.
+    /// Creates an executor that stores compiled kernels in `cache`.
     ///
     /// # Errors
     /// As [`SimtLauncher::new`].
@@ -90,27 +93,29 @@ impl SimtLauncher {
         })))
     }
 
-    /// The files of the kernels that were launched so far.
+    /// Source files of the kernels launched so far.
     pub fn sources(&self) -> BTreeSet<&'static str> {
         let state = self.0.lock();
         state.modules.keys().map(|module| module.source).collect()
     }
 
-    /// Whether the shared memory of a launch fits every GPU that its kernel runs on, without running it.
+    /// Checks that the shared memory of a launch fits every supported GPU.
+    ///
+    /// The kernel is compiled, but does not run.
     ///
     /// # Errors
-    /// Where it does not, or the kernel does not compile.
+    /// If it does not, or the kernel does not compile.
     pub fn check_shared_memory(&self, launch: &Launch) -> Result<()> {
-        let source = cosmogan_kernels::source(launch.kernel.source);
+        let source = self.0.compiler.sources.family(launch.kernel.source);
         let mut state = self.0.lock();
         let module = self.0.module(&mut state.modules, source, launch)?;
         check_shared(launch, module.declared_bytes(launch.kernel.name))
     }
 
-    /// Launches a kernel from a source of the caller's, e.g. one with a planted fault.
+    /// Launches a kernel from the given source, for example one with an injected fault.
     ///
     /// # Errors
-    /// Where it does not compile, its parameters do not fit, or a check fails.
+    /// If it does not compile, its parameters do not match, or a check fails.
     pub fn launch_source(
         &self,
         source: &str,
@@ -144,7 +149,7 @@ impl SimtLauncher {
 }
 
 impl Shared {
-    /// The module of a launch, compiled and loaded on first use.
+    /// Returns the module of a launch, compiled and loaded at first use.
     fn module<'a>(
         &self,
         modules: &'a mut HashMap<cosmogan_kernels::Module, library::Module>,
@@ -155,7 +160,7 @@ impl Shared {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => {
                 let bytes = self.compiler.build(&self.cache, &launch.module, source)?;
-                entry.insert(library::Module::load(&bytes)?)
+                entry.insert(library::Module::load(bytes)?)
             }
         })
     }
@@ -175,7 +180,7 @@ impl Launcher for SimtLauncher {
     }
 
     fn free_memory(&self) -> usize {
-        // It is the processor's, and made for small things.
+        // Host memory. The executor is meant for small problems.
         1 << 30
     }
 
@@ -184,7 +189,7 @@ impl Launcher for SimtLauncher {
     }
 
     fn hopper_kernels(&self) -> std::result::Result<usize, String> {
-        // Few, so that blocks take several tiles each even of small shapes.
+        // Few, so that blocks take several tiles each even for small shapes.
         Ok(3)
     }
 
@@ -199,7 +204,7 @@ impl Launcher for SimtLauncher {
     }
 
     fn allocate(&self, bytes: usize) -> Result<Box<dyn Allocation>> {
-        // NaN in every value; a guard on both sides keeps neighbours apart.
+        // Every value is NaN; a guard on both sides separates neighbouring buffers.
         let words = bytes.div_ceil(8) + 2 * GUARD_WORDS;
         let memory = vec![POISON; words];
         let allocation = SimtMemory {
@@ -218,8 +223,8 @@ impl Launcher for SimtLauncher {
         self.with_region(to, end, |region| {
             region.written_by_host(4 * first..4 * end);
             let to = region.start as *mut f32;
-            // SAFETY: the region is live memory of this launcher, aligned to 8, with room for all values up to the last of
-            // these; nothing else uses it while the state is locked.
+            // SAFETY: the region is live memory of this launcher, aligned to 8, with room for all values up to the
+            // last of these; nothing else uses it while the state is locked.
             unsafe {
                 to.add(first)
                     .copy_from_nonoverlapping(values.as_ptr(), values.len())
@@ -236,18 +241,17 @@ impl Launcher for SimtLauncher {
     }
 
     fn launch(&self, launch: &Launch, arguments: &Arguments) -> Result<()> {
-        self.launch_source(
-            cosmogan_kernels::source(launch.kernel.source),
-            launch,
-            arguments,
-        )
+        let source = self.0.compiler.sources.family(launch.kernel.source);
+        self.launch_source(source, launch, arguments)
     }
 
     fn record(&self, body: &mut dyn FnMut() -> Result<()>) -> Result<Box<dyn Recording>> {
         {
             let mut state = self.0.lock();
             if state.recording.is_some() {
-                return Err(Error::Device("a recording is already under way".to_owned()));
+                return Err(Error::Device(
+                    "a recording is already in progress".to_owned(),
+                ));
             }
             state.recording = Some(Vec::new());
         }
@@ -267,7 +271,7 @@ impl Launcher for SimtLauncher {
 }
 
 impl SimtLauncher {
-    /// Runs `action` on the region of an allocation, once it is known to have room for `values` values.
+    /// Runs `action` on the region of an allocation after checking that it has room for `values` values.
     fn with_region(
         &self,
         allocation: &dyn Allocation,
@@ -295,19 +299,19 @@ impl SimtLauncher {
     }
 }
 
-/// Refuses a launch that needs more shared memory than the smallest GPU of its tier has.
+/// Rejects a launch that needs more shared memory than the smallest GPU of its tier has.
 fn check_shared(launch: &Launch, declared: u64) -> Result<()> {
     let (kernel, given) = (launch.kernel, u64::from(launch.shared_bytes));
     let room = u64::from(kernel.tier.shared_bytes());
     if declared + given > room {
         return Err(Error::Device(format!(
-            "kernel {} declares {declared} bytes of shared memory and is given {given}, and a block has {room} where {:?} kernels run",
+            "kernel {}: {declared} bytes of static and {given} of dynamic shared memory exceed the {room} bytes of a block on GPUs for {:?} kernels",
             kernel.name, kernel.tier
         )));
     }
     if declared > u64::from(DECLARED_SHARED_BYTES) {
         return Err(Error::Device(format!(
-            "kernel {} declares {declared} bytes of shared memory, and may declare {DECLARED_SHARED_BYTES}; let the launch give it",
+            "kernel {}: {declared} bytes of static shared memory exceed the limit of {DECLARED_SHARED_BYTES}; use dynamic shared memory",
             kernel.name
         )));
     }
@@ -318,7 +322,7 @@ const GUARD_WORDS: usize = 16;
 /// Two quiet NaNs.
 const POISON: u64 = 0x7fc0_0000_7fc0_0000;
 
-/// Memory of the processor, on the executor's list as long as it lives.
+/// Host memory that is registered with the executor while it lives.
 #[derive(Debug)]
 struct SimtMemory {
     memory: Vec<u64>,
@@ -327,7 +331,7 @@ struct SimtMemory {
 
 impl Allocation for SimtMemory {
     fn address(&self) -> u64 {
-        // Copies of 16 bytes need more than a vector's alignment.
+        // 16-byte copies need more than the alignment of a vector.
         (self.memory.as_ptr() as u64 + 8 * GUARD_WORDS as u64 / 2).next_multiple_of(64)
     }
 }
@@ -346,7 +350,7 @@ impl Drop for SimtMemory {
     }
 }
 
-/// Takes a region off the executor's list.
+/// Unregisters a region.
 fn forget(state: &mut State, address: u64) {
     let regions = &mut state.executor.regions;
     if let Ok(index) = regions.binary_search_by_key(&address, |region| region.start) {
@@ -354,7 +358,7 @@ fn forget(state: &mut State, address: u64) {
     }
 }
 
-/// Launches with their arguments, and the memory between them.
+/// Recorded launches with their arguments, and the memory that they use.
 struct SimtRecording {
     launches: Vec<(Launch, Arguments)>,
     kept: Vec<Vec<u64>>,

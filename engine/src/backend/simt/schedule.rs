@@ -1,13 +1,14 @@
-//! Who may go on, once nobody can of himself.
+//! Scheduling: resumes threads once none of them can continue without the others.
 
 use super::executor::{Executor, Pause, State, WARP};
 
-/// A thread that waits in vain, and for what.
+/// A thread that can never continue, and the reason.
 type Stuck = (usize, String);
 
 impl Executor {
-    /// Lets threads go on that have what they wait for: the end of a phase, or all others at the same place. Boxes land only
-    /// where nobody could go on otherwise.
+    /// Resumes threads whose condition holds: the end of a phase, or all other threads at the same place.
+    ///
+    /// TMA boxes land only if no thread could continue otherwise.
     pub(super) fn release(&mut self, states: &mut [State]) -> Result<(), Stuck> {
         if self.release_phases(states) || self.release_warps(states)? || self.land_a_box() {
             return Ok(());
@@ -34,7 +35,7 @@ impl Executor {
         any
     }
 
-    /// All threads of one or more warps.
+    /// Resumes all threads of one or more warps.
     fn release_warps(&mut self, states: &mut [State]) -> Result<bool, Stuck> {
         let mut any = false;
         for (warp, lanes) in states.chunks_mut(WARP).enumerate() {
@@ -55,7 +56,7 @@ impl Executor {
                 return Err((
                     warp * WARP + waiting,
                     format!(
-                        "it waits in {} for lane {other}, which {}",
+                        "it waits at {}, but lane {other} is at {}",
                         place(lanes[waiting]),
                         place(lanes[other])
                     ),
@@ -72,7 +73,7 @@ impl Executor {
     }
 }
 
-/// All threads: what comes after is ordered after all that came before.
+/// Resumes all threads of the block: later accesses are ordered after all earlier ones.
 fn release_block(
     states: &mut [State],
     describe: impl Fn(usize, u32) -> String,
@@ -82,7 +83,7 @@ fn release_block(
             return Err((
                 thread,
                 format!(
-                    "deadlock: it waits for {}, and nobody is left to end it",
+                    "deadlock: it waits for {}, which no other thread can complete",
                     describe(barrier, parity)
                 ),
             ));
@@ -94,7 +95,7 @@ fn release_block(
         return Err((
             waiting,
             format!(
-                "divergent barrier: it waits at {} for thread {other}, which {}",
+                "divergent barrier: it waits at {}, but thread {other} is at {}",
                 place(states[waiting]),
                 place(states[other])
             ),
@@ -108,9 +109,9 @@ fn place(state: State) -> String {
     match state {
         State::Waiting(Pause::Barrier(line)) => format!("the barrier in line {line}"),
         State::Waiting(Pause::Exchange(line)) => format!("the warp operation {line}"),
-        State::Waiting(Pause::Products(_)) => "the products of its warp".to_owned(),
-        State::Waiting(Pause::Phase { .. }) => "waits for an mbarrier".to_owned(),
-        State::Waiting(Pause::Fault) | State::Ready => "runs".to_owned(),
-        State::Done => "has ended".to_owned(),
+        State::Waiting(Pause::Products(_)) => "a wgmma wait".to_owned(),
+        State::Waiting(Pause::Phase { .. }) => "an mbarrier wait".to_owned(),
+        State::Waiting(Pause::Fault) | State::Ready => "no wait".to_owned(),
+        State::Done => "the end of the kernel".to_owned(),
     }
 }

@@ -1,40 +1,40 @@
-//! mbarriers, and boxes of tensors on their way to shared memory.
+//! mbarriers, and TMA copies of tensor boxes to shared memory.
 //!
-//! A box lands when nobody can go on without it, and not before; who reads it must have waited for its mbarrier. Warps
-//! keep vector clocks, which mbarriers pass on, so that a box that lands where somebody may still read is noticed, in
-//! whatever order things happened to run.
+//! A box lands as late as possible: only when no thread can continue without it. A reader must have waited for its
+//! mbarrier. Warps keep vector clocks, which mbarriers propagate, so that a box that lands where another warp may
+//! still read is detected, regardless of the order in which threads ran.
 
 use cosmogan_kernels::tensor_map::TensorMap;
 
 use super::executor::{Executor, WARP};
 
-/// What chunks of shared memory are watched in: the unit of the swizzle.
+/// Shared memory is tracked in chunks of this many bytes, the unit of the swizzle.
 pub(super) const CHUNK: u64 = 16;
 const ROW: u64 = 128;
 const ROW_CHUNKS: u64 = ROW / CHUNK;
 const MOST_AXES: usize = 5;
 
-/// Counts of arrivals that each warp knows of.
+/// Per warp, the number of arrivals that the owner of the clock knows of.
 type Clock = Vec<u32>;
 
 #[derive(Debug)]
 struct Mbarrier {
     address: u64,
     arrivals: u32,
-    /// Arrivals and bytes that this phase still waits for.
+    /// Arrivals and bytes that the current phase still waits for.
     pending: u32,
     bytes: i64,
-    /// Phases that are over.
+    /// Number of completed phases.
     phase: u32,
-    /// Who initialised it, and whether TMA may know.
+    /// Thread that initialised it, and whether a fence has made it visible to TMA.
     owner: usize,
     fenced: bool,
-    /// What those who arrived in this phase knew, and in all phases that are over.
+    /// Knowledge of the threads that arrived in this phase, and in all completed phases.
     gathered: Clock,
     released: Clock,
 }
 
-/// Part of a box: bytes of device memory, and where in the box they go.
+/// Part of a box: bytes of device memory, and their row in the box.
 #[derive(Clone, Copy, Debug)]
 struct Piece {
     from: u64,
@@ -50,20 +50,20 @@ struct TensorBox {
     barrier: usize,
     phase: u32,
     landed: bool,
-    /// When each warp read it last; 0 for never.
+    /// Time of each warp's last read; 0 for never.
     readers: Clock,
 }
 
-/// What a block knows of asynchronous boxes; it begins anew with every block.
+/// Asynchronous boxes of a block.
 #[derive(Debug, Default)]
 pub(super) struct Pipelines {
     barriers: Vec<Mbarrier>,
     boxes: Vec<TensorBox>,
     in_flight: Vec<usize>,
-    /// For each chunk of shared memory the number of the box that came there last, counted from 1.
+    /// For each chunk of shared memory, the number of the last box copied there, counted from 1.
     owners: Vec<u32>,
     clocks: Vec<Clock>,
-    /// For each thread and mbarrier the phases that it knows to be over.
+    /// For each thread and mbarrier, the number of phases that the thread knows to be complete.
     heard: Vec<Vec<u32>>,
 }
 
@@ -85,12 +85,12 @@ impl Pipelines {
         found.ok_or_else(|| "it uses an mbarrier that is not initialised".to_owned())
     }
 
-    /// Whether the phase of this parity is over.
+    /// Whether the phase of this parity is complete.
     pub(super) fn is_over(&self, barrier: usize, parity: u32) -> bool {
         self.barriers[barrier].phase % 2 != parity
     }
 
-    /// What `thread` learns by having waited.
+    /// Updates the knowledge of `thread` after it waited.
     pub(super) fn acquire(&mut self, thread: usize, barrier: usize) {
         join(
             &mut self.clocks[thread / WARP],
@@ -103,7 +103,7 @@ impl Pipelines {
         heard[barrier] = self.barriers[barrier].phase;
     }
 
-    /// All threads have come to a barrier of the block.
+    /// Joins the knowledge of all threads at a barrier of the block.
     pub(super) fn join_all(&mut self) {
         if self.barriers.is_empty() {
             return;
@@ -118,7 +118,7 @@ impl Pipelines {
         self.heard
             .iter_mut()
             .for_each(|other| other.clone_from(&heard));
-        // What is read from here on is not what the others know of.
+        // Reads after this point are not known to the other warps.
         for (warp, clock) in self.clocks.iter_mut().enumerate() {
             clock[warp] += 1;
         }
@@ -135,14 +135,14 @@ impl Pipelines {
         barrier.gathered.fill(0);
     }
 
-    /// Whether a box came to the chunk that holds this offset of shared memory, or will.
+    /// Whether a box was or will be copied to the chunk at this offset of shared memory.
     pub(super) fn owns(&self, offset: u64) -> bool {
         self.owners
             .get((offset / CHUNK) as usize)
             .is_some_and(|&owner| owner > 0)
     }
 
-    /// The phases that every lane of a warp knows to be over.
+    /// Phases that every lane of a warp knows to be complete.
     pub(super) fn heard_by_warp(&self, warp: usize) -> Vec<u32> {
         let lanes = self.heard.iter().skip(warp * WARP).take(WARP);
         let known = |lane: &Vec<u32>, barrier: usize| lane.get(barrier).copied().unwrap_or(0);
@@ -157,7 +157,7 @@ impl Pipelines {
             .collect()
     }
 
-    /// A read of the chunk that holds this offset, by somebody who knows of so many phases.
+    /// Checks a read of the chunk at this offset by a reader that knows of the phases `heard`.
     pub(super) fn read(
         &mut self,
         offset: u64,
@@ -173,31 +173,31 @@ impl Pipelines {
             .checked_sub(1)
             .map(|index| &mut self.boxes[index])
         else {
-            return Err("reads shared memory to which TMA brought nothing");
+            return Err("reads shared memory that no TMA copy has written");
         };
         if !source.landed {
-            return Err("reads what TMA has yet to bring");
+            return Err("reads the target of a TMA copy that is still in flight");
         }
         if heard
             .get(source.barrier)
             .is_none_or(|&phases| phases <= source.phase)
         {
-            return Err("reads what TMA brought, without waiting for its mbarrier");
+            return Err("reads the target of a TMA copy without waiting for its mbarrier");
         }
         source.readers[warp] = self.clocks[warp][warp];
         Ok(())
     }
 
-    /// Whether a box is still on its way.
+    /// Whether a box is still in flight.
     pub(super) fn is_busy(&self) -> bool {
         !self.in_flight.is_empty()
     }
 
-    /// What `barrier` waits for, in words.
+    /// Describes the phase for which `barrier` waits.
     pub(super) fn describe(&self, barrier: usize, parity: u32) -> String {
         let found = &self.barriers[barrier];
         format!(
-            "the mbarrier number {barrier} to end its phase of parity {parity} ({} phases are over, {} arrivals and {} bytes are missing)",
+            "phase parity {parity} of mbarrier {barrier} ({} phases complete, {} arrivals and {} bytes missing)",
             found.phase, found.pending, found.bytes
         )
     }
@@ -209,12 +209,14 @@ fn join(clock: &mut [u32], other: &[u32]) {
     }
 }
 
-/// Where the swizzle of 128 bytes puts what would lie at `offset` of shared memory.
+/// Address to which the 128-byte swizzle maps `offset` of shared memory.
 pub(super) fn swizzled(offset: u64) -> u64 {
     offset ^ ((offset / ROW % ROW_CHUNKS) * CHUNK)
 }
 
-/// A map as the executor takes it: address; axes and bytes of an element; extents; boxes and steps.
+/// Encodes a tensor map for the executor.
+///
+/// Words: address; axes and bytes of an element; extents; boxes and steps.
 pub(super) fn encode(map: &TensorMap, address: u64) -> [u64; 16] {
     let mut words = [0; 16];
     words[0] = address;
@@ -265,7 +267,7 @@ impl Executor {
         mine.for_each(|barrier| barrier.fenced = true);
     }
 
-    /// The mbarrier that this thread is about to use.
+    /// Returns the index of the mbarrier that this thread is about to use.
     pub(super) fn mbarrier(&mut self, address: u64) -> Result<usize, String> {
         let barrier = self.pipelines.barrier(address)?;
         self.access(address, 8, false, true)?;
@@ -277,7 +279,9 @@ impl Executor {
         let warp = self.current / WARP;
         let barrier = &mut self.pipelines.barriers[index];
         let Some(pending) = barrier.pending.checked_sub(1) else {
-            return Err("it arrives at an mbarrier whose phase waits for nobody".to_owned());
+            return Err(
+                "it arrives at an mbarrier whose phase expects no more arrivals".to_owned(),
+            );
         };
         barrier.pending = pending;
         barrier.bytes += i64::from(bytes);
@@ -287,7 +291,7 @@ impl Executor {
         Ok(())
     }
 
-    /// Begins a copy of the box at `at`.
+    /// Starts a copy of the box at `at`.
     pub(super) fn begin_box(
         &mut self,
         to: u64,
@@ -297,7 +301,7 @@ impl Executor {
     ) -> Result<(), String> {
         let barrier = self.mbarrier(barrier)?;
         if !self.pipelines.barriers[barrier].fenced {
-            return Err("TMA uses an mbarrier before a fence shows it to it".to_owned());
+            return Err("TMA uses an mbarrier before a fence makes it visible".to_owned());
         }
         let (rank, value) = (map[1] as u32 as usize, map[1] >> 32);
         if rank != at.len() {
@@ -329,19 +333,21 @@ impl Executor {
         Ok(())
     }
 
-    /// Whether `rows` rows at `to` may be written: nothing else is there, on its way there, or being read there.
+    /// Checks that `rows` rows at `to` may be written.
+    ///
+    /// No other box is there or in flight, and no warp may still read them.
     fn occupy(&mut self, to: u64, rows: u64) -> Result<(), String> {
         let now = self.moment();
         let bytes = (rows * ROW) as u32;
         if !self.shared.contains(to, bytes) {
-            return Err("a box goes to what is not shared memory".to_owned());
+            return Err("a box is copied outside shared memory".to_owned());
         }
         if !self.offset(to).is_multiple_of(ROW * ROW_CHUNKS) {
-            return Err("a box goes to what is not aligned to 1024 bytes".to_owned());
+            return Err("the target of a box is not aligned to 1024 bytes".to_owned());
         }
         let inside = |barrier: &Mbarrier| (to..to + u64::from(bytes)).contains(&barrier.address);
         if self.pipelines.barriers.iter().any(inside) {
-            return Err("a box goes to where an mbarrier lies".to_owned());
+            return Err("a box is copied over an mbarrier".to_owned());
         }
         let region = self.region(to, bytes);
         let region = region.map_err(|problem| format!("a box {problem}"))?;
@@ -361,7 +367,7 @@ impl Executor {
             last = owner;
             let earlier = &pipelines.boxes[owner as usize - 1];
             if !earlier.landed {
-                return Err("a box goes to where another is on its way".to_owned());
+                return Err("a box is copied to the target of another box in flight".to_owned());
             }
             let known = &pipelines.clocks[self.current / WARP];
             let mut readers = earlier.readers.iter().zip(known).enumerate();
@@ -369,14 +375,14 @@ impl Executor {
                 readers.find(|&(warp, (read, known))| warp != self.current / WARP && read > known)
             {
                 return Err(format!(
-                    "a box goes to where warp {warp} reads, and no mbarrier says that it is done"
+                    "a box is copied to memory that warp {warp} may still read, and no mbarrier orders the accesses"
                 ));
             }
         }
         Ok(())
     }
 
-    /// A plain access to shared memory where a box came, or is to come.
+    /// Checks a plain access to shared memory that is the target of a box.
     pub(super) fn access_box(
         &mut self,
         address: u64,
@@ -384,7 +390,7 @@ impl Executor {
         writes: bool,
     ) -> Result<(), String> {
         if writes {
-            return Err("goes to where TMA brought a box, which is not supported".to_owned());
+            return Err("overwrites the target of a TMA copy, which is not supported".to_owned());
         }
         let (offset, thread) = (self.offset(address), self.current);
         let heard = std::mem::take(&mut self.pipelines.heard[thread]);
@@ -396,7 +402,7 @@ impl Executor {
         outcome.map_err(|problem| format!("at byte {offset} of shared memory {problem}"))
     }
 
-    /// Lets one of the boxes that are on their way land.
+    /// Completes one of the boxes in flight.
     pub(super) fn land_a_box(&mut self) -> bool {
         let count = self.pipelines.in_flight.len();
         if count == 0 {
@@ -428,7 +434,7 @@ impl Executor {
     }
 }
 
-/// The rows of a box, and what of them lies inside the tensor.
+/// Number of rows of a box, and the pieces of it that lie inside the tensor.
 fn pieces(
     map: &[u64; 16],
     rank: usize,

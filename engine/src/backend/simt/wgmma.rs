@@ -1,9 +1,10 @@
-//! Products of a warpgroup, which read their operands from shared memory where descriptors say.
+//! Warpgroup GEMMs (wgmma), which read their operands from shared memory as descriptors state.
 //!
-//! A product is computed when it is waited for and not before. Until then its sums are NaN, and what it reads must stay.
+//! A wgmma is computed when it is waited for, and not before. Until then its sums are NaN, and its operands must not
+//! change.
 //!
-//! A warp computes its own rows, when it waits for them. What all four warps of a warpgroup must agree in, the first of them to
-//! wait writes down, and the others are compared with.
+//! A warp computes its own rows when it waits for them. All four warps of a warpgroup must issue the same steps: the
+//! first warp to wait records them, and the others are compared with the record.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -11,35 +12,35 @@ use std::fmt;
 use super::executor::{Executor, WARP};
 use super::tma::{CHUNK, swizzled};
 
-/// Rows of a product that belong to one warp; a warpgroup has four.
+/// Rows of a wgmma that belong to one warp; a warpgroup has four warps.
 const ROWS: usize = 16;
 const WARPS: usize = 4;
 /// Threads of a warpgroup.
 pub(super) const WARPGROUP: usize = WARPS * WARP;
 
-/// One product, as one thread asked for it.
+/// One wgmma, as issued by one thread.
 #[derive(Clone, Debug)]
 pub(super) struct Product {
-    /// The thread's sums, two for each column of a row of its own.
+    /// The thread's sums, two per column and row.
     pub(super) sums: *mut f32,
     pub(super) columns: usize,
-    /// Descriptors of the 64 rows and of the columns.
+    /// Descriptors of the operands with 64 rows and with `columns` columns.
     pub(super) operands: [u64; 2],
-    /// Whether the inner dimension is the outer one in memory.
+    /// Whether the inner dimension is not the contiguous one in memory.
     pub(super) transposed: bool,
     /// 16 for bf16, 19 for tf32.
     pub(super) bits: u32,
-    /// What the sums were, if no earlier product is to add to them.
+    /// Previous sums, if no earlier wgmma still has to add to them.
     pub(super) saved: Option<Vec<f32>>,
 }
 
 impl Product {
     fn sums(&mut self) -> &mut [f32] {
-        // SAFETY: `wgmma` passes an array of this many sums, which lives on the stack of a coroutine that waits.
+        // SAFETY: `wgmma` passes an array of this many sums, which lives on the stack of a waiting coroutine.
         unsafe { std::slice::from_raw_parts_mut(self.sums, self.columns / 2) }
     }
 
-    /// Keeps the sums, and makes them NaN until they are there.
+    /// Saves the sums and sets them to NaN until they are computed.
     fn hide(&mut self) {
         let sums = self.sums();
         let values = sums.to_vec();
@@ -63,7 +64,8 @@ impl Product {
     }
 }
 
-/// What every warp of a warpgroup does in the same order (PTX ISA: `.aligned`, and one descriptor for all threads).
+/// A step that all warps of a warpgroup make in the same order (PTX ISA: `.aligned`, and one descriptor for all
+/// threads).
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Step {
     Multiply {
@@ -87,33 +89,33 @@ impl fmt::Display for Step {
                 "multiplies by {columns} columns, descriptors {rows:#x} and {others:#x}{}",
                 if *transposed { ", transposed" } else { "" }
             ),
-            Self::Commit => formatter.write_str("closes a group of products"),
+            Self::Commit => formatter.write_str("closes a wgmma group"),
             Self::Wait(pending) => {
-                write!(formatter, "waits for all but {pending} groups of products")
+                write!(formatter, "waits for all but {pending} wgmma groups")
             }
         }
     }
 }
 
-/// The steps of a warpgroup that not all of its warps have made.
+/// Steps of a warpgroup that not all of its warps have made.
 #[derive(Debug, Default)]
 pub(super) struct Warpgroup {
     steps: VecDeque<Step>,
-    /// Steps that all warps have made.
+    /// Number of steps that all warps have made.
     over: usize,
-    /// Steps that each has made.
+    /// Number of steps that each warp has made.
     made: [usize; WARPS],
 }
 
 impl Warpgroup {
-    /// Takes in the next step of `warp`, which must be that of the others.
+    /// Records or compares the next step of `warp`.
     fn step(&mut self, warp: usize, step: Step) -> Result<(), String> {
         let at = self.made[warp] - self.over;
         match self.steps.get(at) {
             None => self.steps.push_back(step),
             Some(expected) if *expected != step => {
                 return Err(format!(
-                    "the warps of its warpgroup differ: it {step}, where another {expected}"
+                    "the warps of its warpgroup differ: it {step}, but another {expected}"
                 ));
             }
             Some(_) => {}
@@ -126,16 +128,16 @@ impl Warpgroup {
         Ok(())
     }
 
-    /// The warp that ends before others, and what these did next.
+    /// Returns the warp that ended before others, and their next step.
     fn unfinished(&self) -> Option<(usize, String)> {
         let next = self.steps.front()?;
         let warp = self.made.iter().position(|&made| made == self.over)?;
-        let problem = format!("the warps of its warpgroup differ: it ends, where another {next}");
+        let problem = format!("the warps of its warpgroup differ: it ends, but another {next}");
         Some((warp, problem))
     }
 }
 
-/// The products of one thread that are not waited for.
+/// wgmmas of one thread that have not been waited for.
 #[derive(Debug, Default)]
 pub(super) struct Products {
     open: Vec<Product>,
@@ -150,7 +152,7 @@ impl Products {
 
     pub(super) fn begin(&mut self, mut product: Product) -> Result<(), String> {
         if !self.fenced {
-            return Err("a product of a warpgroup begins without a fence before it".to_owned());
+            return Err("a wgmma starts without a fence before it".to_owned());
         }
         let mut under_way = self.groups.iter().flatten().chain(&self.open);
         if !under_way.any(|other| other.sums == product.sums) {
@@ -169,7 +171,7 @@ impl Products {
         !self.open.is_empty() || self.groups.iter().any(|group| !group.is_empty())
     }
 
-    /// Hides the sums to which products under way are still to add.
+    /// Hides the sums to which wgmmas in flight still add.
     fn hide_again(&mut self) {
         let mut hidden = Vec::new();
         for product in self.groups.iter_mut().flatten().chain(&mut self.open) {
@@ -184,7 +186,7 @@ impl Products {
 }
 
 impl Executor {
-    /// The first thread of a warp that ends before others of its warpgroup.
+    /// Returns the first thread of a warp that ended before others of its warpgroup.
     pub(super) fn unfinished_warp(&self) -> Option<(usize, String)> {
         let mut groups = self.warpgroups.iter().enumerate();
         groups.find_map(|(group, warps)| {
@@ -195,7 +197,7 @@ impl Executor {
         })
     }
 
-    /// Computes what a warp waits for: all but the last `pending` groups of products.
+    /// Computes the wgmmas for which a warp waits: all but the last `pending` groups.
     pub(super) fn finish_products(&mut self, warp: usize, pending: usize) -> Result<(), String> {
         let lanes = warp * WARP..((warp + 1) * WARP).min(self.threads.len());
         let heard = self.pipelines.heard_by_warp(warp);
@@ -235,8 +237,10 @@ impl Executor {
         Ok(())
     }
 
-    /// One product of one warp: sum i of a lane belongs to row lane / 4 + 8 (i / 2 % 2) and column 8 (i / 4) + 2 (lane % 4)
-    /// + i % 2 (PTX ISA, "Register fragments and shared memory matrix layouts").
+    /// Computes one wgmma for one warp.
+    ///
+    /// Sum i of a lane belongs to row lane / 4 + 8 (i / 2 % 2) and column 8 (i / 4) + 2 (lane % 4) + i % 2 (PTX ISA,
+    /// "Register fragments and shared memory matrix layouts").
     fn multiply(
         &mut self,
         warp: usize,
@@ -277,7 +281,7 @@ impl Executor {
         Ok(())
     }
 
-    /// Rows of an operand, the inner dimension being the outer one of the result.
+    /// Reads rows of an operand; the result has the inner dimension as its outer one.
     fn operand(
         &mut self,
         product: &Product,
@@ -295,15 +299,13 @@ impl Executor {
             for row in rows.clone() {
                 let at = descriptor.offset(product.transposed, row as u64, inner, bytes);
                 if at + bytes > shared {
-                    return Err(format!(
-                        "a product reads beyond shared memory, at byte {at}"
-                    ));
+                    return Err(format!("a wgmma reads outside shared memory, at byte {at}"));
                 }
                 if chunk != Some(at / CHUNK) {
                     chunk = Some(at / CHUNK);
                     let read = self.pipelines.read(at, warp, heard);
                     read.map_err(|problem| {
-                        format!("at byte {at} of shared memory, a product {problem}")
+                        format!("at byte {at} of shared memory, a wgmma {problem}")
                     })?;
                 }
                 let from = (self.shared.start + at) as *const u8;
@@ -312,7 +314,7 @@ impl Executor {
                     if bytes == 2 {
                         u32::from(from.cast::<u16>().read_unaligned()) << 16
                     } else {
-                        // Of an operand of 32 bits the hardware reads the 19 high ones.
+                        // The hardware reads the 19 high bits of a 32-bit operand.
                         from.cast::<u32>().read_unaligned() & !0x1fff
                     }
                 };
@@ -323,7 +325,7 @@ impl Executor {
     }
 }
 
-/// PTX ISA, "Matrix descriptor format" and "Strides".
+/// Matrix descriptor (PTX ISA, "Matrix descriptor format" and "Strides").
 struct Descriptor {
     start: u64,
     leading: u64,
@@ -333,10 +335,7 @@ struct Descriptor {
 impl Descriptor {
     fn decode(bits: u64) -> Result<Self, String> {
         if bits >> 62 != 1 || bits >> 49 & 7 != 0 {
-            return Err(
-                "a descriptor of a product does not say that rows of 128 bytes are swizzled"
-                    .to_owned(),
-            );
+            return Err("a wgmma descriptor does not select the 128-byte swizzle".to_owned());
         }
         let field = |at: u32| (bits >> at & 0x3fff) << 4;
         Ok(Self {
@@ -346,7 +345,7 @@ impl Descriptor {
         })
     }
 
-    /// Where inner value `inner` of row `row` lies.
+    /// Offset of inner value `inner` of row `row`.
     fn offset(&self, transposed: bool, row: u64, inner: u64, bytes: u64) -> u64 {
         let within = if transposed {
             let group = 128 / bytes;

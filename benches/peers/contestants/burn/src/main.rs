@@ -1,4 +1,4 @@
-//! burn on the CPU, with the backend that it recommends there.
+//! burn on the CPU, with the backend that it recommends for CPUs.
 
 #[path = "../../rust/weights.rs"]
 mod weights;
@@ -22,7 +22,7 @@ fn tensor<const D: usize>(array: &Array, device: &Device) -> Tensor<D> {
     Tensor::from_data(data, device)
 }
 
-/// The four phases, which are groups of channels, as one image of twice the size.
+/// Interleaves the four phases, which are groups of channels, to an image of twice the size.
 fn joined(values: Tensor<4>) -> Tensor<4> {
     let [n, c, h, w] = values.dims();
     let values = values.reshape([n, 2, 2, c / 4, h, w]);
@@ -36,7 +36,8 @@ fn prepare(arguments: &Arguments) -> Outcome<impl FnMut(&[f32]) -> Outcome<Vec<f
     let layers = weights::layers(arguments)?;
     let fc = tensor::<2>(&layers[0].weight, &device).transpose();
     let fc_bias = tensor::<1>(&layers[0].bias, &device).unsqueeze::<2>();
-    // A transposed convolution's weights begin with its input channels, a plain one's do not.
+    // The first axis of the weights is the input channels in a transposed convolution, the output channels in a plain
+    // one.
     let first = &layers[1];
     let channels = first.weight.shape[usize::from(first.in_phases)];
     let side = (layers[0].bias.values.len() / channels).isqrt();

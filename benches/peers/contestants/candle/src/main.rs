@@ -1,4 +1,4 @@
-//! candle on the CPU. Its transposed convolution is a plain loop, so that all layers go in phases.
+//! candle on the CPU. Its transposed convolution is a naive loop, so that all layers are computed in phases.
 
 #[path = "../../rust/weights.rs"]
 mod weights;
@@ -33,7 +33,7 @@ fn prepared(layer: &Layer) -> Outcome<Prepared> {
     })
 }
 
-/// The four phases, which are groups of channels, as one image of twice the size.
+/// Interleaves the four phases, which are groups of channels, to an image of twice the size.
 fn joined(values: &Tensor) -> Outcome<Tensor> {
     let (n, c, h, w) = values.dims4()?;
     let values = values.reshape(&[n, 2, 2, c / 4, h, w][..])?;
@@ -46,7 +46,8 @@ fn prepare(arguments: &Arguments) -> Outcome<impl FnMut(&[f32]) -> Outcome<Vec<f
     let layers = weights::layers(arguments)?;
     let fc = tensor(&layers[0].weight)?.t()?;
     let fc_bias = tensor(&layers[0].bias)?.unsqueeze(0)?;
-    // A transposed convolution's weights begin with its input channels, a plain one's do not.
+    // The first axis of the weights is the input channels in a transposed convolution, the output channels in a plain
+    // one.
     let first = &layers[1];
     let channels = first.weight.shape[usize::from(first.in_phases)];
     let side = (fc_bias.elem_count() / channels).isqrt();

@@ -1,4 +1,4 @@
-//! tract on the CPU, from ONNX, for a fixed batch.
+//! tract on the CPU, from ONNX, for a fixed batch size.
 
 #[path = "../../rust/worker.rs"]
 mod worker;

@@ -1,5 +1,7 @@
-//! x = convᵀ(y, w) + bias: rows of y times the transposed weights give patches, which are added up where they
-//! overlap. No inserted zero is ever multiplied.
+//! x = convᵀ(y, w) + bias, as GEMMs followed by a scatter of patches.
+//!
+//! A GEMM of rows of y and the transposed weights gives patches, which are added where they overlap. No inserted zero
+//! is ever multiplied.
 
 use rayon::prelude::*;
 
@@ -8,12 +10,12 @@ use super::patches::{patch_length, scatter};
 use super::{SCRATCH, with_scratch};
 use crate::geometry::ConvGeometry;
 
-/// Bands of rows that an image is cut into at most: enough for a single map to occupy several cores.
+/// Maximum number of bands of rows per image: enough for a single map to occupy several cores.
 const BANDS: usize = 8;
-/// Rows of x in a band at least: the windows that straddle two bands are multiplied for both.
+/// Minimum number of rows of x per band: windows that straddle two bands are computed for both.
 const BAND_ROWS: usize = 64;
 
-/// Windows per product at least: every product reads all weights, which must pay.
+/// Minimum number of windows per GEMM: every GEMM reads all weights, which must pay off.
 const FEWEST_WINDOWS: usize = 256;
 
 pub(super) fn dgrad(
@@ -46,7 +48,7 @@ pub(super) fn dgrad(
     });
 }
 
-/// Adds the patches of every window that touches a band of rows of one image.
+/// Adds the patches of every window that overlaps a band of rows of one image.
 fn add_windows(
     geometry: &ConvGeometry,
     y: &[f32],
@@ -63,7 +65,7 @@ fn add_windows(
         geometry.padding.begin[0],
         geometry.kernel[0],
     ];
-    // Window p covers rows p·stride − begin … p·stride − begin + kernel − 1.
+    // Window p covers rows p·stride − begin to p·stride − begin + kernel − 1.
     let first = (first_row + begin + 1)
         .saturating_sub(kernel)
         .div_ceil(stride);

@@ -1,4 +1,4 @@
-//! y = conv(x, w) + bias: patches of a few rows at a time, times the weights.
+//! y = conv(x, w) + bias: GEMMs of the patches of a few rows at a time and the weights.
 
 use rayon::prelude::*;
 

@@ -1,10 +1,10 @@
-//! The three products of a convolution: by minimal filtering where that is faster, else as blocks of matrix products.
+//! The three convolution GEMMs, by Winograd filtering or as GEMMs of patches.
 
 mod dgrad;
 mod fprop;
-mod minimal;
 mod patches;
 mod wgrad;
+mod winograd;
 
 use std::cell::RefCell;
 
@@ -12,10 +12,10 @@ use super::expect_length;
 use crate::error::Result;
 use crate::geometry::{ConvGeometry, ConvMethod};
 
-use self::minimal::{Minimal, Workspaces};
+use self::winograd::{Winograd, Workspaces};
 use crate::simd::InstructionSet;
 
-/// All convolutions of a backend, and the memory they work in.
+/// Convolutions of a backend, with their scratch memory.
 #[derive(Debug)]
 pub(super) struct Convolutions {
     set: InstructionSet,
@@ -28,17 +28,17 @@ impl Default for Convolutions {
     }
 }
 
-/// How the products of a geometry are computed.
+/// Algorithm for a geometry.
 pub(super) fn method(geometry: &ConvGeometry) -> ConvMethod {
-    if minimal::applies(geometry) {
-        ConvMethod::Minimal
+    if winograd::applies(geometry) {
+        ConvMethod::Winograd
     } else {
         ConvMethod::Direct
     }
 }
 
 impl Convolutions {
-    /// With these instructions, where the processor has them.
+    /// Creates the convolutions for an instruction set.
     pub(super) fn new(set: InstructionSet) -> Self {
         Self {
             set,
@@ -56,8 +56,8 @@ impl Convolutions {
         y: &mut [f32],
     ) -> Result<()> {
         expect_operands(geometry, x.len(), weight.len(), y.len())?;
-        match self.minimal(geometry) {
-            Some(minimal) => minimal.fprop(x, weight, bias, y),
+        match self.winograd(geometry) {
+            Some(winograd) => winograd.fprop(x, weight, bias, y),
             None => fprop::fprop(geometry, x, weight, bias, y),
         }
         Ok(())
@@ -73,8 +73,8 @@ impl Convolutions {
         x: &mut [f32],
     ) -> Result<()> {
         expect_operands(geometry, x.len(), weight.len(), y.len())?;
-        match self.minimal(geometry) {
-            Some(minimal) => minimal.dgrad(y, weight, bias, x),
+        match self.winograd(geometry) {
+            Some(winograd) => winograd.dgrad(y, weight, bias, x),
             None => dgrad::dgrad(geometry, y, weight, bias, x),
         }
         Ok(())
@@ -89,32 +89,35 @@ impl Convolutions {
         weight: &mut [f32],
     ) -> Result<()> {
         expect_operands(geometry, x.len(), weight.len(), y.len())?;
-        match self.minimal(geometry) {
-            Some(minimal) => minimal.wgrad(x, y, weight),
+        match self.winograd(geometry) {
+            Some(winograd) => winograd.wgrad(x, y, weight),
             None => wgrad::wgrad(geometry, x, y, weight),
         }
         Ok(())
     }
 
-    fn minimal(&self, geometry: &ConvGeometry) -> Option<Minimal<'_>> {
+    fn winograd(&self, geometry: &ConvGeometry) -> Option<Winograd<'_>> {
         match method(geometry) {
             ConvMethod::Direct => None,
-            ConvMethod::Minimal => Some(Minimal::new(geometry, self.set, &self.workspaces)),
+            ConvMethod::Winograd => Some(Winograd::new(geometry, self.set, &self.workspaces)),
         }
     }
 }
 
-/// Elements of the scratch matrix of one task, roughly: 1 MiB, which a core's L2 cache holds.
+/// Approximate number of elements in the scratch matrix of one task.
+///
+/// They take 1 MiB, which fits a core's L2 cache.
 const SCRATCH: usize = 1 << 18;
 
-/// Rows of y per task, so that their patches fit the scratch matrix.
+/// Rows of y per task, such that their patches fit the scratch matrix.
 fn rows_per_task(geometry: &ConvGeometry) -> usize {
     let patch = geometry.kernel[0] * geometry.kernel[1] * geometry.input_channels;
     (SCRATCH / (patch * geometry.output[1])).clamp(1, geometry.output[0])
 }
 
-/// Gives `work` a scratch matrix of `length` elements that the thread keeps for its next task. Its contents are
-/// whatever the last task left.
+/// Calls `work` with a scratch matrix of `length` elements that the thread keeps for its next task.
+///
+/// Its contents are unspecified.
 fn with_scratch<T>(length: usize, work: impl FnOnce(&mut [f32]) -> T) -> T {
     thread_local! {
         static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };

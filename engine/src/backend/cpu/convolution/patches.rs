@@ -1,10 +1,12 @@
-//! Between an image and the matrix of its patches: one row per window, `[R, S, C]` within the row.
+//! Conversion between an image and the matrix of its patches.
+//!
+//! The matrix has one row `[R, S, C]` per window.
 
 use std::ops::Range;
 
 use crate::geometry::ConvGeometry;
 
-/// Copies the patches of the windows in `rows` of y, all of one image x `[H, W, C]`, into a matrix; padding is zero.
+/// Copies the patches of the windows in `rows` of y, all of one image x `[H, W, C]`, to a matrix; padding is zero.
 pub(super) fn gather(
     geometry: &ConvGeometry,
     rows: Range<usize>,
@@ -36,7 +38,7 @@ pub(super) fn gather(
 }
 
 /// Adds a matrix of patches, of the windows in `rows` of y, to the rows of an image from `first_row` on: the adjoint
-/// of [`gather`]. What falls on padding, or outside the rows given, is left out.
+/// of [`gather`]. Elements on padding or outside the given rows are dropped.
 pub(super) fn scatter(
     geometry: &ConvGeometry,
     rows: Range<usize>,
@@ -69,18 +71,18 @@ pub(super) fn scatter(
     }
 }
 
-/// Elements of one patch.
+/// Elements per patch.
 pub(super) fn patch_length(geometry: &ConvGeometry) -> usize {
     geometry.kernel[0] * geometry.kernel[1] * geometry.input_channels
 }
 
 /// One row of a patch: contiguous in the patch and, between its zeros, in the image.
 struct Run {
-    /// Where the row stands in the patch.
+    /// Position of the row in the patch.
     row_of_patch: Range<usize>,
-    /// Elements of it that lie in the padding on the left.
+    /// Elements in the padding on the left.
     zeros_before: usize,
-    /// The elements of the image under it, none where the row lies in the padding altogether.
+    /// Elements of the image under the row; `None` if the whole row lies in the padding.
     pixels: Option<Range<usize>>,
 }
 
@@ -90,7 +92,7 @@ fn for_each_run(geometry: &ConvGeometry, p: usize, q: usize, mut visit: impl FnM
     let row_length = geometry.kernel[1] * channels;
     let left = q * geometry.stride[1];
     let begin = geometry.padding.begin[1];
-    // Columns of the kernel that lie on the image.
+    // Columns of the kernel that overlap the image.
     let first = begin.saturating_sub(left).min(geometry.kernel[1]);
     let last = (width + begin).saturating_sub(left).min(geometry.kernel[1]);
     for r in 0..geometry.kernel[0] {

@@ -1,4 +1,4 @@
-//! w = Σ over images of patches(x)ᵀ·y: one partial sum per group of images, added in order.
+//! w = Σ patches(x)ᵀ·y over images: one partial sum per group of images, added in order.
 
 use rayon::prelude::*;
 
@@ -7,7 +7,7 @@ use super::patches::{gather, patch_length};
 use super::{rows_per_task, with_scratch};
 use crate::geometry::ConvGeometry;
 
-/// Groups of images: fixed, so that the sum does not depend on the number of threads.
+/// Number of groups of images: fixed, so that the sum does not depend on the number of threads.
 const GROUPS: usize = 8;
 
 pub(super) fn wgrad(geometry: &ConvGeometry, x: &[f32], y: &[f32], weight: &mut [f32]) {
@@ -38,7 +38,7 @@ pub(super) fn wgrad(geometry: &ConvGeometry, x: &[f32], y: &[f32], weight: &mut 
         });
 }
 
-/// Adds one image's share, a few rows of windows at a time.
+/// Adds the contribution of one image, a few rows of windows at a time.
 fn add_image(geometry: &ConvGeometry, x: &[f32], y: &[f32], sum: &mut [f32]) {
     let channels = geometry.output_channels;
     let patch = patch_length(geometry);

@@ -1,8 +1,8 @@
-//! NVIDIA's run-time compiler: where it is, and what it makes of a kernel.
+//! NVRTC, NVIDIA's run-time compiler: search, loading and compilation.
 //!
-//! `cudarc` looks for the library by name only, where the loader looks. It is often elsewhere: in a CUDA toolkit that is
-//! not on the loader's path, or in the Python package that PyTorch brings along. So it is loaded here, by path, and
-//! `cudarc` gives the types.
+//! `cudarc` opens the library by name and so finds it only on the loader's path. It is often elsewhere: in a CUDA
+//! toolkit that is not on that path, or in the Python package that PyTorch installs. This module therefore loads it by
+//! path, and takes only the types from `cudarc`.
 
 mod resources;
 mod search;
@@ -11,7 +11,7 @@ use std::ffi::{CString, c_char, c_int};
 use std::path::{Path, PathBuf};
 use std::ptr;
 
-use cosmogan_kernels::{HEADERS, Module};
+use cosmogan_kernels::{Module, Sources};
 use cudarc::nvrtc::sys::{nvrtcProgram, nvrtcResult};
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW, Symbol};
 
@@ -22,28 +22,47 @@ pub use search::{NVRTC_VARIABLE, candidates};
 use crate::backend::cache::Cache;
 use crate::error::{Error, Result};
 
-/// What gets the library where there is none.
-pub(super) const REMEDY: &str = "pip install nvidia-cuda-nvrtc, or install a CUDA toolkit, or name the library in COSMOGAN_NVRTC";
+/// Remedy in error messages: how to install or locate the library.
+pub(super) const REMEDY: &str =
+    "pip install nvidia-cuda-nvrtc, or install a CUDA toolkit, or set COSMOGAN_NVRTC to its path";
 
-/// A loaded compiler. It is never unloaded.
+/// The loaded NVRTC library, which is never unloaded.
 #[derive(Debug)]
 pub struct Nvrtc {
-    /// Where it was found; a bare name means on the loader's path.
+    /// Path of the library; a bare name if it is on the loader's path.
     pub path: PathBuf,
-    /// Major and minor version of CUDA that it belongs to.
+    /// Major and minor CUDA version.
     pub version: [i32; 2],
-    /// Architectures for which it makes machine code, as in `sm_90`, ascending.
+    /// Architectures for which it generates machine code, ascending: 90 for `sm_90`.
     pub architectures: Vec<i32>,
     functions: Functions,
 }
 
-/// What a compilation gives.
+/// The result of a compilation.
 #[derive(Clone, Debug)]
 pub struct Compiled {
-    /// Machine code for one architecture, or PTX for the driver to finish.
+    /// Machine code for one architecture, or PTX, which the driver compiles.
     pub image: Vec<u8>,
     /// What the compiler printed: with `--ptxas-options=-v`, the resources of every kernel.
     pub log: String,
+}
+
+impl Compiled {
+    /// Encodes a cache entry: the length of the log in 8 bytes, the log, the image.
+    fn to_entry(&self) -> Vec<u8> {
+        let length = (self.log.len() as u64).to_le_bytes();
+        [&length[..], self.log.as_bytes(), &self.image].concat()
+    }
+
+    fn from_entry(entry: &[u8]) -> Option<Self> {
+        let (length, rest) = entry.split_first_chunk()?;
+        let length = usize::try_from(u64::from_le_bytes(*length)).ok()?;
+        let (log, image) = rest.split_at_checked(length)?;
+        Some(Self {
+            image: image.to_vec(),
+            log: String::from_utf8(log.to_vec()).ok()?,
+        })
+    }
 }
 
 type Status = nvrtcResult;
@@ -74,10 +93,12 @@ type Size = unsafe extern "C" fn(nvrtcProgram, *mut usize) -> Status;
 type Text = unsafe extern "C" fn(nvrtcProgram, *mut c_char) -> Status;
 
 impl Nvrtc {
-    /// The first library that is no newer than `newest`, the driver's version of CUDA; any, where that is `None`.
+    /// Loads the first library that is not newer than `newest`, the driver's major CUDA version.
+    ///
+    /// If `newest` is `None`, any version is accepted.
     ///
     /// # Errors
-    /// Where there is none, or each is too new for the driver; the message says what to install.
+    /// If there is none, or all are too new for the driver; the message says what to install.
     pub fn find(newest: Option<i32>) -> Result<Self> {
         let mut too_new = None;
         let mut broken = None;
@@ -94,13 +115,13 @@ impl Nvrtc {
         let newest = newest.unwrap_or_default();
         Err(match (too_new, broken) {
             (Some((path, [major, minor])), _) => Error::Device(format!(
-                "the driver supports CUDA {newest}, and NVRTC at {} is of CUDA {major}.{minor}; update the driver, or pip install nvidia-cuda-nvrtc-cu{newest}",
+                "the driver supports CUDA {newest}, but NVRTC at {} belongs to CUDA {major}.{minor}; update the driver, or pip install nvidia-cuda-nvrtc-cu{newest}",
                 path.display()
             )),
             (None, Some(error)) => error,
             (None, None) => match given() {
                 Some(path) => Error::Device(format!(
-                    "{NVRTC_VARIABLE} names {}, and NVRTC is not there; correct it, or unset it",
+                    "{NVRTC_VARIABLE}: no NVRTC library at {}; correct the path, or unset the variable",
                     path.display()
                 )),
                 None => Error::Device(format!("NVRTC was not found; {REMEDY}")),
@@ -108,7 +129,7 @@ impl Nvrtc {
         })
     }
 
-    /// Loads the library at `path`; `None` where there is none.
+    /// Loads the library at `path`; returns `None` if there is none.
     fn load(path: &Path) -> Result<Option<Self>> {
         let failed = |error: libloading::Error| {
             Error::Device(format!("{}: {error}; {REMEDY}", path.display()))
@@ -119,13 +140,13 @@ impl Nvrtc {
             }
             load_builtins(path);
         }
-        // SAFETY: NVIDIA's libraries have no initialisers that need anything of us.
+        // SAFETY: NVIDIA's libraries have no initialisers with preconditions.
         let library = match unsafe { Library::open(Some(path), RTLD_NOW | RTLD_GLOBAL) } {
             Ok(library) => library,
             Err(_) if !path.is_absolute() => return Ok(None),
             Err(error) => return Err(failed(error)),
         };
-        // SAFETY: the signatures are those of nvrtc.h, which have not changed since CUDA 11.3.
+        // SAFETY: the signatures match nvrtc.h, and have not changed since CUDA 11.3.
         let nvrtc = unsafe {
             let version: Symbol<unsafe extern "C" fn(*mut c_int, *mut c_int) -> Status> =
                 library.get(b"nvrtcVersion\0").map_err(failed)?;
@@ -161,8 +182,10 @@ impl Nvrtc {
         Ok(Some(nvrtc))
     }
 
-    /// The target for a GPU of compute capability `capability` (90 for 9.0): machine code for exactly that, or, where
-    /// this compiler does not know it yet, PTX for the newest that it knows below.
+    /// The target for a GPU of compute capability `capability` (90 for 9.0).
+    ///
+    /// This is machine code for exactly that architecture. If NVRTC does not know it, the target is PTX for the newest
+    /// older architecture that it knows.
     pub fn target(&self, capability: i32) -> Result<String> {
         if self.architectures.contains(&capability) {
             return Ok(format!("sm_{capability}"));
@@ -173,7 +196,7 @@ impl Nvrtc {
             .map(|known| format!("compute_{known}"))
             .ok_or_else(|| {
                 Error::Device(format!(
-                    "the GPU has compute capability {}.{}, and NVRTC of CUDA {}.{} starts at {}.{}; pip install nvidia-cuda-nvrtc-cu12, or use --device cpu",
+                    "the GPU has compute capability {}.{}, but NVRTC of CUDA {}.{} starts at {}.{}; pip install nvidia-cuda-nvrtc-cu12, or use --device cpu",
                     capability / 10,
                     capability % 10,
                     self.version[0],
@@ -184,33 +207,44 @@ impl Nvrtc {
             })
     }
 
-    /// `module` for `target`, from the cache if it is there.
-    pub(super) fn build(&self, cache: &Cache, module: &Module, target: &str) -> Result<Vec<u8>> {
-        let source = cosmogan_kernels::source(module.source);
+    /// Returns `module` compiled for `target`, from the cache if possible.
+    ///
+    /// # Errors
+    /// As [`Nvrtc::compile`].
+    pub fn build(&self, cache: &Cache, module: &Module, target: &str) -> Result<Compiled> {
+        let sources = sources()?;
         let [major, minor] = self.version;
-        let mut key = format!("nvrtc {major}.{minor}\n");
+        let mut key = format!("nvrtc {major}.{minor}, log and image\n");
         for option in options(module, target) {
             key.push_str(&option);
             key.push('\n');
         }
-        for (name, text) in HEADERS.iter().chain([&(module.source, source)]) {
+        let source = (module.source, sources.family(module.source));
+        for (name, text) in sources.headers().chain([source]) {
             key.push_str(name);
             key.push('\n');
             key.push_str(text);
         }
-        cache.get_or_build(&key, || Ok(self.compile(module, target)?.image))
+        let entry = cache.get_or_build(&key, || Ok(self.compile(module, target)?.to_entry()))?;
+        Compiled::from_entry(&entry).ok_or_else(|| {
+            Error::Device(format!(
+                "{}: its cache entry cannot be read; delete the folder of compiled kernels",
+                module.source
+            ))
+        })
     }
 
-    /// Compiles every kernel of `module` for `target`, e.g. `sm_90`, or `compute_90` for PTX.
+    /// Compiles every kernel of `module` for `target`: `sm_90`, for example, or `compute_90` for PTX.
     ///
     /// # Errors
-    /// Where the compiler refuses; the message holds its first complaint.
+    /// If the compilation fails; the message contains the first error of the log.
     pub fn compile(&self, module: &Module, target: &str) -> Result<Compiled> {
         let text = |text: &str| CString::new(text).unwrap_or_default();
-        let source = text(cosmogan_kernels::source(module.source));
+        let sources = sources()?;
+        let source = text(sources.family(module.source));
         let name = text(module.source);
-        let headers: Vec<_> = HEADERS.iter().map(|(_, header)| text(header)).collect();
-        let names: Vec<_> = HEADERS.iter().map(|(name, _)| text(name)).collect();
+        let headers: Vec<_> = sources.headers().map(|(_, header)| text(header)).collect();
+        let names: Vec<_> = sources.headers().map(|(name, _)| text(name)).collect();
         let options: Vec<_> = options(module, target)
             .iter()
             .map(|option| text(option))
@@ -221,7 +255,7 @@ impl Nvrtc {
 
         let functions = &self.functions;
         let mut program: nvrtcProgram = ptr::null_mut();
-        // SAFETY: every pointer leads to a string that lives until the program is destroyed; counts are the lengths.
+        // SAFETY: every pointer refers to a string that lives until the program is destroyed; counts are the lengths.
         unsafe {
             check(
                 &self.path,
@@ -247,7 +281,7 @@ impl Nvrtc {
         } else {
             self.text(program, &functions.ptx_size, &functions.ptx)
         };
-        // SAFETY: the program was created above and is not used any more.
+        // SAFETY: the program was created above and is not used again.
         unsafe { (functions.destroy)(&raw mut program) };
         if status == nvrtcResult::NVRTC_SUCCESS && !image.is_empty() {
             return Ok(Compiled { image, log });
@@ -255,18 +289,18 @@ impl Nvrtc {
         let complaint = log
             .lines()
             .find(|line| line.contains("error") || line.contains("failed"))
-            .unwrap_or("it does not say why");
+            .unwrap_or("the log has no error message");
         Err(Error::Device(format!(
-            "{}: NVRTC at {} does not compile it for {target}: {complaint}",
+            "{}: NVRTC at {} cannot compile it for {target}: {complaint}",
             module.source,
             self.path.display()
         )))
     }
 
-    /// One of a program's texts; empty if it has none.
+    /// Reads the log or an image of a program; empty if it has none.
     fn text(&self, program: nvrtcProgram, size: &Symbol<Size>, text: &Symbol<Text>) -> Vec<u8> {
         let mut length = 0;
-        // SAFETY: the program is alive, and the buffer has the length that the library asks for.
+        // SAFETY: the program is alive, and the buffer has the length that the library reports.
         unsafe {
             if size(program, &raw mut length) != nvrtcResult::NVRTC_SUCCESS {
                 return Vec::new();
@@ -278,6 +312,10 @@ impl Nvrtc {
             bytes
         }
     }
+}
+
+fn sources() -> Result<&'static Sources> {
+    Sources::current().map_err(|error| Error::Device(error.to_owned()))
 }
 
 fn options(module: &Module, target: &str) -> Vec<String> {
@@ -301,7 +339,9 @@ fn check(path: &Path, status: Status) -> Result<()> {
     Err(Error::Device(format!("{}: {status:?}", path.display())))
 }
 
-/// NVRTC opens its builtins by name, and finds them only where the loader looks, unless they are loaded already.
+/// Loads NVRTC's builtins from the folder of `library`.
+///
+/// NVRTC opens them by name and so finds them only on the loader's path, unless they are loaded already.
 fn load_builtins(library: &Path) {
     let Some(entries) = library.parent().and_then(|folder| folder.read_dir().ok()) else {
         return;
@@ -315,7 +355,7 @@ fn load_builtins(library: &Path) {
         if name.starts_with(&format!("libnvrtc-builtins.so.{major}")) {
             // SAFETY: as in `Nvrtc::load`.
             let builtins = unsafe { Library::open(Some(entry.path()), RTLD_NOW | RTLD_GLOBAL) };
-            // A failure shows when NVRTC misses it.
+            // After a failure here, NVRTC reports that the builtins are missing.
             if let Ok(builtins) = builtins {
                 std::mem::forget(builtins);
             }

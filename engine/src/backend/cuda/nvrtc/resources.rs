@@ -1,21 +1,21 @@
-//! What kernels take, as the compiler's log tells.
+//! Kernel resources, parsed from the compiler's log.
 
-/// What a compiler's log says about one kernel.
+/// Resources of one kernel.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Resources {
-    /// The kernel.
+    /// Name of the kernel.
     pub kernel: String,
-    /// Registers of a thread.
+    /// Registers per thread.
     pub registers: u32,
-    /// Bytes of shared memory of a block.
+    /// Bytes of static shared memory per block.
     pub shared_bytes: u32,
-    /// Bytes of a thread's stack.
+    /// Bytes of stack per thread.
     pub stack_bytes: u32,
-    /// Bytes that are stored and loaded because registers ran out.
+    /// Bytes of spill stores and spill loads.
     pub spill_bytes: u32,
 }
 
-/// The resources of every kernel in a log of `--ptxas-options=-v`.
+/// Parses the resources of every kernel from a log of `--ptxas-options=-v`.
 pub fn resources(log: &str) -> Vec<Resources> {
     let mut all: Vec<Resources> = Vec::new();
     for line in log.lines() {

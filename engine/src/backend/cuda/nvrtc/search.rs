@@ -1,21 +1,21 @@
-//! Where NVRTC may be.
+//! Candidate paths of the NVRTC library.
 
 use std::env;
 use std::path::{Path, PathBuf};
 
-/// Names the library, or the folder it is in.
+/// Environment variable with the path of the library or of its folder.
 pub const NVRTC_VARIABLE: &str = "COSMOGAN_NVRTC";
 /// Library names, newest first.
 const NAMES: [&str; 2] = ["libnvrtc.so.13", "libnvrtc.so.12"];
 
-/// What the user says about where it is.
+/// The value of [`NVRTC_VARIABLE`], if it is set and not empty.
 pub(super) fn given() -> Option<PathBuf> {
     env::var_os(NVRTC_VARIABLE)
         .filter(|path| !path.is_empty())
         .map(PathBuf::from)
 }
 
-/// Where the library may be, most specific first.
+/// Candidate paths of the library, in order of preference.
 pub fn candidates() -> Vec<PathBuf> {
     let mut paths = Vec::new();
     if let Some(given) = given() {
@@ -24,7 +24,7 @@ pub fn candidates() -> Vec<PathBuf> {
         } else {
             paths.push(std::path::absolute(&given).unwrap_or(given));
         }
-        // Who names a library means that one.
+        // An explicit path excludes all other candidates.
         return paths;
     }
     paths.extend(NAMES.iter().map(PathBuf::from));
@@ -34,7 +34,7 @@ pub fn candidates() -> Vec<PathBuf> {
     paths
 }
 
-/// Folders of CUDA toolkits and of Python packages, as far as they exist.
+/// Existing library folders of CUDA toolkits and of Python packages.
 fn folders() -> Vec<PathBuf> {
     let variable = |name: &str| env::var_os(name).map(PathBuf::from);
     let mut toolkits: Vec<PathBuf> = ["CUDA_HOME", "CUDA_PATH"]
@@ -50,7 +50,7 @@ fn folders() -> Vec<PathBuf> {
         folders.push(toolkit.join("targets/sbsa-linux/lib"));
     }
 
-    // `PREFIX/lib/python3.N/{site,dist}-packages` of every Python that is in use here.
+    // `PREFIX/lib/python3.N/{site,dist}-packages` of every Python in use.
     let mut prefixes: Vec<PathBuf> = ["VIRTUAL_ENV", "CONDA_PREFIX"]
         .iter()
         .filter_map(|name| variable(name))
@@ -85,7 +85,7 @@ fn folders() -> Vec<PathBuf> {
     unique
 }
 
-/// The folders in `folder` whose names begin with `prefix`, the last in the alphabet first.
+/// Entries of `folder` whose names begin with `prefix`, in reverse alphabetical order.
 fn children(folder: &Path, prefix: &str) -> Vec<PathBuf> {
     let mut found: Vec<PathBuf> = folder
         .read_dir()

@@ -1,0 +1,302 @@
+//! Random access to the maps of a file that need not fit in memory.
+//!
+//! Maps are read with positioned reads rather than through a memory mapping. The page cache serves both equally well,
+//! but a file that is truncated while it is mapped raises SIGBUS, whereas a read returns an error that names the file.
+
+use std::fs::File;
+use std::io::{BufReader, Read, Seek};
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+
+use super::crops::Crop;
+use super::layout::{Layout, NumberFormat};
+use super::{fits, npy};
+use cosmogan_base::{Error, Result};
+
+/// First bytes of a ZIP archive with at least one file.
+const ZIP_SIGNATURE: &[u8] = b"PK\x03\x04";
+
+/// An open file of maps. Any number of threads can read from it at once.
+#[derive(Debug)]
+pub struct MapFile {
+    path: PathBuf,
+    file: File,
+    layout: Layout,
+}
+
+impl MapFile {
+    /// Opens an NPY or FITS file; the format is recognised by its content.
+    ///
+    /// # Errors
+    /// If the file is missing, empty, truncated, in neither format, or contains anything but maps of real numbers.
+    pub fn open(path: &Path) -> Result<Self> {
+        let unreadable = |error: std::io::Error| {
+            Error::file(path, error, "name a readable .npy or FITS file of maps")
+        };
+        if path.is_dir() {
+            return Err(Error::file(
+                path,
+                "is a folder",
+                "name a .npy or FITS file of maps",
+            ));
+        }
+        let opened = File::open(path).map_err(unreadable)?;
+        let length = opened.metadata().map_err(unreadable)?.len();
+        if length == 0 {
+            return Err(Error::file(
+                path,
+                "is empty",
+                "name a .npy or FITS file of maps",
+            ));
+        }
+        let mut file = BufReader::new(&opened);
+        let mut start = Vec::new();
+        (&mut file)
+            .take(fits::SIGNATURE.len() as u64)
+            .read_to_end(&mut start)
+            .map_err(unreadable)?;
+        file.rewind().map_err(unreadable)?;
+        let layout = if start.starts_with(npy::SIGNATURE) {
+            npy::read_layout(path, &mut file, length)?
+        } else if start == fits::SIGNATURE {
+            fits::read_layout(path, &mut file, length)?
+        } else if start.starts_with(ZIP_SIGNATURE) {
+            return Err(Error::file(
+                path,
+                "is a ZIP archive, as numpy.savez writes, not one array",
+                "save the array of maps with numpy.save",
+            ));
+        } else {
+            return Err(Error::file(
+                path,
+                "is neither an NPY nor a FITS file",
+                "convert it with NumPy or Astropy",
+            ));
+        };
+        refuse_truncated(path, &layout, length)?;
+        Ok(Self {
+            path: path.to_owned(),
+            file: opened,
+            layout,
+        })
+    }
+
+    /// Path of the file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Number of maps.
+    pub fn count(&self) -> usize {
+        self.layout.dims[0]
+    }
+
+    /// Rows per map.
+    pub fn height(&self) -> usize {
+        self.layout.dims[1]
+    }
+
+    /// Columns per map.
+    pub fn width(&self) -> usize {
+        self.layout.dims[2]
+    }
+
+    /// Side of a map in degrees, if the file gives it (FITS keyword `ANGLE`).
+    pub fn side_degrees(&self) -> Option<f64> {
+        self.layout.side_degrees
+    }
+
+    /// Reads the pixels of map `index`, row by row.
+    ///
+    /// `values` holds height × width pixels.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or was truncated after it was opened.
+    ///
+    /// # Panics
+    /// If `index` is out of range or `values` has another length.
+    pub fn read(&self, index: usize, values: &mut [f32]) -> Result<()> {
+        self.read_rows(index, 0..self.height(), values)
+    }
+
+    /// Reads a range of maps and returns their pixels, map after map.
+    ///
+    /// # Errors
+    /// See [`read`](Self::read).
+    ///
+    /// # Panics
+    /// If the range is out of bounds.
+    pub fn read_maps(&self, maps: Range<usize>) -> Result<Vec<f32>> {
+        let length = self.height() * self.width();
+        let mut values = vec![0.0; maps.len() * length];
+        values
+            .par_chunks_exact_mut(length)
+            .zip(maps)
+            .try_for_each(|(values, map)| self.read(map, values))?;
+        Ok(values)
+    }
+
+    /// Reads a range of rows of map `index`.
+    ///
+    /// `values` holds rows × width pixels.
+    ///
+    /// # Errors
+    /// See [`read`](Self::read).
+    ///
+    /// # Panics
+    /// If the range is out of bounds or `values` has another length.
+    pub fn read_rows(&self, index: usize, rows: Range<usize>, values: &mut [f32]) -> Result<()> {
+        let Layout {
+            dims: [count, height, width],
+            format: NumberFormat { bytes, big_endian },
+            offset,
+            scale,
+            zero,
+            ..
+        } = self.layout;
+        assert!(
+            index < count && rows.end <= height,
+            "row range out of bounds"
+        );
+        assert_eq!(
+            values.len(),
+            rows.len() * width,
+            "`values` must hold one value per pixel"
+        );
+        let first = ((index * height + rows.start) * width * bytes) as u64;
+        let mut stored = vec![0; values.len() * bytes];
+        self.file
+            .read_exact_at(&mut stored, offset + first)
+            .map_err(|error| {
+                let problem = match error.kind() {
+                    std::io::ErrorKind::UnexpectedEof => {
+                        format!("was truncated while it was being read: map {index} is missing")
+                    }
+                    _ => error.to_string(),
+                };
+                let remedy = "check the disk, and that nothing writes to the file";
+                Error::file(&self.path, problem, remedy)
+            })?;
+        if bytes == 4 {
+            let (chunks, _) = stored.as_chunks::<4>();
+            let plain = scale == 1.0 && zero == 0.0;
+            for (value, chunk) in values.iter_mut().zip(chunks) {
+                let number = if big_endian {
+                    f32::from_be_bytes(*chunk)
+                } else {
+                    f32::from_le_bytes(*chunk)
+                };
+                *value = if plain {
+                    number
+                } else {
+                    (f64::from(number) * scale + zero) as f32
+                };
+            }
+        } else {
+            let (chunks, _) = stored.as_chunks::<8>();
+            for (value, chunk) in values.iter_mut().zip(chunks) {
+                let number = if big_endian {
+                    f64::from_be_bytes(*chunk)
+                } else {
+                    f64::from_le_bytes(*chunk)
+                };
+                *value = (number * scale + zero) as f32;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads crops of `size`×`size` pixels in parallel and returns them one after the other.
+    ///
+    /// # Errors
+    /// See [`read`](Self::read).
+    ///
+    /// # Panics
+    /// If a crop extends beyond its map.
+    pub fn read_crops(&self, crops: &[Crop], size: usize) -> Result<Vec<f32>> {
+        let mut values = vec![0.0; crops.len() * size * size];
+        values
+            .par_chunks_exact_mut(size * size)
+            .zip(crops)
+            .try_for_each(|(values, crop)| self.read_crop(crop, size, values))?;
+        Ok(values)
+    }
+
+    fn read_crop(&self, crop: &Crop, size: usize, values: &mut [f32]) -> Result<()> {
+        let width = self.width();
+        let rows = crop.row..crop.row + size;
+        if width == size && !crop.mirrored {
+            return self.read_rows(crop.map, rows, values);
+        }
+        let mut whole = vec![0.0; size * width];
+        self.read_rows(crop.map, rows, &mut whole)?;
+        for (to, row) in values.chunks_exact_mut(size).zip(whole.chunks_exact(width)) {
+            to.copy_from_slice(&row[crop.column..][..size]);
+            if crop.mirrored {
+                to.reverse();
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks that a model can be trained on these maps.
+    ///
+    /// The model generates maps of `size`×`size` pixels with `channels` channels. With `cropped`, maps may be larger
+    /// than that.
+    ///
+    /// # Errors
+    /// If the maps have an unsuitable size, or the model has several channels.
+    pub fn require_extents(&self, size: usize, channels: usize, cropped: bool) -> Result<()> {
+        if channels != 1 {
+            return Err(Error::file(
+                &self.path,
+                format!("contains maps with one channel, but the model has {channels}"),
+                "train with c_dim 1",
+            ));
+        }
+        let [height, width] = [self.height(), self.width()];
+        let are_large = height >= size && width >= size;
+        if [height, width] == [size; 2] || (cropped && are_large) {
+            return Ok(());
+        }
+        Err(Error::file(
+            &self.path,
+            format!(
+                "contains maps of {height}×{width} pixels, but the model generates {size}×{size}"
+            ),
+            match are_large {
+                true => {
+                    "add --crops N to cut them to size while training, or choose another --preset"
+                }
+                false => "give maps that are large enough, or choose another --preset",
+            },
+        ))
+    }
+}
+
+/// Checks that the file is as long as its header requires, before anything is allocated.
+fn refuse_truncated(path: &Path, layout: &Layout, length: u64) -> Result<()> {
+    let expected = layout
+        .dims
+        .iter()
+        .try_fold(layout.format.bytes as u64, |product, &extent| {
+            product.checked_mul(extent as u64)
+        });
+    let found = length.saturating_sub(layout.offset);
+    match expected {
+        Some(expected) if expected <= found => Ok(()),
+        _ => Err(Error::file(
+            path,
+            format!(
+                "is truncated: it has {found} bytes of data, but the shape {:?} needs {}",
+                layout.dims,
+                expected.map_or("more than any file can hold".to_owned(), |bytes| bytes
+                    .to_string())
+            ),
+            "copy or create the file again",
+        )),
+    }
+}

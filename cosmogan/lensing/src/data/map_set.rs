@@ -1,0 +1,110 @@
+//! Maps in memory.
+
+use std::path::{Path, PathBuf};
+
+use super::map_file::MapFile;
+use super::survey::{require_finite, require_varied};
+use cosmogan_base::Result;
+
+/// Maps of one size held in memory.
+#[derive(Clone, Debug)]
+pub struct MapSet {
+    path: PathBuf,
+    values: Vec<f32>,
+    height: usize,
+    width: usize,
+    side_degrees: Option<f64>,
+}
+
+impl MapSet {
+    /// Reads every map of a file.
+    ///
+    /// # Errors
+    /// See [`MapFile::open`] and [`MapFile::read`].
+    pub fn read(path: &Path) -> Result<Self> {
+        let file = MapFile::open(path)?;
+        Ok(Self {
+            path: path.to_owned(),
+            values: file.read_maps(0..file.count())?,
+            height: file.height(),
+            width: file.width(),
+            side_degrees: file.side_degrees(),
+        })
+    }
+
+    /// Wraps maps that were not read from a file; errors name `path` instead.
+    pub fn from_values(path: &Path, values: Vec<f32>, [height, width]: [usize; 2]) -> Self {
+        debug_assert_eq!(values.len() % (height * width), 0);
+        Self {
+            path: path.to_owned(),
+            values,
+            height,
+            width,
+            side_degrees: None,
+        }
+    }
+
+    /// Path of the file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Number of maps.
+    pub fn count(&self) -> usize {
+        self.values.len() / (self.height * self.width)
+    }
+
+    /// Rows per map.
+    pub fn height(&self) -> usize {
+        self.height
+    }
+
+    /// Columns per map.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Side of a map in degrees, if the file gives it.
+    pub fn side_degrees(&self) -> Option<f64> {
+        self.side_degrees
+    }
+
+    /// Pixels of all maps, map by map, row by row.
+    pub fn values(&self) -> &[f32] {
+        &self.values
+    }
+
+    /// Pixels of one map, row by row.
+    ///
+    /// # Panics
+    /// If `index` is out of range.
+    pub fn map(&self, index: usize) -> &[f32] {
+        let length = self.height * self.width;
+        &self.values[index * length..(index + 1) * length]
+    }
+
+    /// Iterates over the maps; each item holds the pixels of one map.
+    pub fn iter(&self) -> impl Iterator<Item = &[f32]> {
+        self.values.chunks_exact(self.height * self.width)
+    }
+
+    /// Checks that all pixels are finite.
+    ///
+    /// # Errors
+    /// If a pixel is NaN or infinite; the error names the first.
+    pub fn require_finite(&self) -> Result<()> {
+        let mut maps = self.iter().enumerate();
+        maps.try_for_each(|(index, map)| require_finite(map, &self.path, self.width, index))
+    }
+
+    /// Checks that all pixels are finite and that no map is constant.
+    ///
+    /// A constant map has no standard deviation.
+    ///
+    /// # Errors
+    /// If a pixel is not finite or a map is constant; the error names the first.
+    pub fn require_varied(&self) -> Result<()> {
+        let mut maps = self.iter().enumerate();
+        maps.try_for_each(|(index, map)| require_varied(map, &self.path, self.width, index))
+    }
+}
