@@ -3,8 +3,8 @@
 
 use cosmogan_engine::adam::{AdamOperand, AdamSettings, AdamStep};
 use cosmogan_engine::backend::cpu::CpuBackend;
-use cosmogan_engine::backend::{Activation, Backend, Epilogue, Normalisation};
-use cosmogan_engine::{Result, Shape, Tensor};
+use cosmogan_engine::backend::{Activation, Backend, Epilogue, Normalisation, Op};
+use cosmogan_engine::{Result, Shape, Tensor, ops};
 use cosmogan_oracle::cases::{EPSILON, LEAKY_SLOPE, Model};
 use cosmogan_oracle::operators::activation::Activation as OracleActivation;
 use cosmogan_oracle::operators::linear::Linear;
@@ -76,9 +76,23 @@ fn prepare(operator: &Operator) -> Option<Job> {
             );
             let elements = 3 * inputs * outputs + 3 * rows * (inputs + outputs);
             let run = move || {
-                backend.linear(&x, &weight, &bias, Epilogue::None, &mut y)?;
-                backend.linear_dgrad(&y, &weight, &mut dx)?;
-                backend.linear_wgrad(&x, &y, &mut dweight)
+                backend.run(Op::Linear {
+                    x: &x,
+                    weight: &weight,
+                    bias: &bias,
+                    epilogue: Epilogue::None,
+                    y: &mut y,
+                })?;
+                backend.run(Op::LinearDgrad {
+                    dy: &y,
+                    weight: &weight,
+                    dx: &mut dx,
+                })?;
+                backend.run(Op::LinearWgrad {
+                    x: &x,
+                    dy: &y,
+                    dweight: &mut dweight,
+                })
             };
             (elements, Box::new(run))
         }
@@ -93,7 +107,11 @@ fn prepare(operator: &Operator) -> Option<Job> {
             let (mut dscale, mut dshift) = (noise(&[channels]), noise(&[channels]));
             let (mut y, mut dx) = (noise(&image), noise(&image));
             let run = move || {
-                backend.batch_statistics(&x, &mut mean, &mut variance)?;
+                backend.run(Op::BatchStatistics {
+                    x: &x,
+                    mean: &mut mean,
+                    variance: &mut variance,
+                })?;
                 let by = Normalisation {
                     mean: &mean,
                     variance: &variance,
@@ -102,8 +120,19 @@ fn prepare(operator: &Operator) -> Option<Job> {
                     epsilon: EPSILON as f32,
                     slope: slope as f32,
                 };
-                backend.normalise(&x, by, &mut y)?;
-                backend.normalise_gradient(&x, by, &y, &mut dx, &mut dscale, &mut dshift)
+                backend.run(Op::Normalise {
+                    x: &x,
+                    by,
+                    y: &mut y,
+                })?;
+                backend.run(Op::NormaliseGradient {
+                    x: &x,
+                    by,
+                    dy: &y,
+                    dx: &mut dx,
+                    dscale: &mut dscale,
+                    dshift: &mut dshift,
+                })
             };
             // Statistics: x; normalisation: x, y; sums of the gradient: x, dy; gradient: x, dy, dx.
             (8 * rows * channels, Box::new(run))
@@ -119,8 +148,17 @@ fn prepare(operator: &Operator) -> Option<Job> {
             let (x, dy) = (noise(&[length]), noise(&[length]));
             let (mut y, mut dx) = (noise(&[length]), noise(&[length]));
             let run = move || {
-                backend.activate(activation, &x, &mut y)?;
-                backend.activate_gradient(activation, &y, &dy, &mut dx)
+                backend.run(Op::Activate {
+                    activation,
+                    x: &x,
+                    y: &mut y,
+                })?;
+                backend.run(Op::ActivateGradient {
+                    activation,
+                    y: &y,
+                    dy: &dy,
+                    dx: &mut dx,
+                })
             };
             (5 * length, Box::new(run))
         }
@@ -128,8 +166,17 @@ fn prepare(operator: &Operator) -> Option<Job> {
             let (x, one) = (noise(&[length]), noise(&[]));
             let (mut loss, mut dx) = (noise(&[]), noise(&[length]));
             let run = move || {
-                backend.bce_with_logits(&x, target as f32, &mut loss)?;
-                backend.bce_with_logits_gradient(&x, target as f32, &one, &mut dx)
+                backend.run(Op::BceWithLogits {
+                    logits: &x,
+                    target: target as f32,
+                    loss: &mut loss,
+                })?;
+                backend.run(Op::BceWithLogitsGradient {
+                    logits: &x,
+                    target: target as f32,
+                    dloss: &one,
+                    dlogits: &mut dx,
+                })
             };
             (3 * length, Box::new(run))
         }
@@ -153,12 +200,12 @@ fn prepare(operator: &Operator) -> Option<Job> {
                     first: &mut first,
                     second: &mut second,
                 };
-                AdamStep {
+                let step = AdamStep {
                     settings: adam,
                     state: &state,
                     operands: vec![operand],
-                }
-                .run(&backend)
+                };
+                ops::adam(&backend, step)
             };
             (7 * length, Box::new(run))
         }

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use cosmogan_engine::backend::cpu::CpuBackend;
-use cosmogan_engine::backend::{Backend, Epilogue};
+use cosmogan_engine::backend::{Backend, Epilogue, Op};
 use cosmogan_engine::{ConvGeometry, Padding, Shape, Tensor};
 use cosmogan_oracle::cases::Model;
 use cosmogan_oracle::{Case, Operator};
@@ -118,9 +118,28 @@ impl Prepared {
         } = self;
         let started = Instant::now();
         match product {
-            Product::Fprop => backend.conv_fprop(geometry, x, weight, None, Epilogue::None, y),
-            Product::Dgrad => backend.conv_dgrad(geometry, y, weight, None, Epilogue::None, x),
-            Product::Wgrad => backend.conv_wgrad(geometry, x, y, weight),
+            Product::Fprop => backend.run(Op::ConvFprop {
+                geometry,
+                x,
+                weight,
+                bias: None,
+                epilogue: Epilogue::None,
+                y,
+            }),
+            Product::Dgrad => backend.run(Op::ConvDgrad {
+                geometry,
+                y,
+                weight,
+                bias: None,
+                epilogue: Epilogue::None,
+                x,
+            }),
+            Product::Wgrad => backend.run(Op::ConvWgrad {
+                geometry,
+                x,
+                y,
+                weight,
+            }),
         }
         .expect("operands fit their geometry");
         started.elapsed().as_secs_f64()

@@ -8,7 +8,7 @@ use clap::builder::PossibleValue;
 use clap::{Args, ValueEnum};
 use cosmogan_engine::backend::cpu::CpuBackend;
 use cosmogan_engine::backend::cuda::{self, CudaLauncher};
-use cosmogan_engine::backend::launch::{LaunchBackend, Launcher};
+use cosmogan_engine::backend::launch::{KernelDevice as _, LaunchBackend, Launcher};
 use cosmogan_engine::backend::simt::SimtLauncher;
 use cosmogan_engine::backend::{Backend, Precision};
 use cosmogan_engine::profile::Profiled;
@@ -335,10 +335,10 @@ struct Opened {
 
 impl Opened {
     fn new(launcher: Arc<dyn Launcher>, arguments: DeviceArguments, is_gpu: bool) -> Self {
-        if let Some(notice) = launcher.notice() {
+        if let Some(notice) = launcher.device().notice() {
             eprintln!("{notice}");
         }
-        let choices = match launcher.gpu() {
+        let choices = match launcher.device().gpu() {
             Some(gpu) if arguments.autotune == Autotune::On => {
                 let found = look_up(gpu);
                 if let Some(notice) = found.notice {

@@ -6,7 +6,7 @@
 //!
 //! It needs a C++ compiler (`c++`, or the one in `CXX`), and no GPU.
 
-use cosmogan_engine::backend::launch::{Arguments, Launcher};
+use cosmogan_engine::backend::launch::{Arguments, KernelDevice};
 use cosmogan_engine::backend::simt::SimtLauncher;
 use cosmogan_kernels::{Kernel, Launch, Module, Tier, Work};
 

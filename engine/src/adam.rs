@@ -1,8 +1,5 @@
 //! Adam (Kingma & Ba 2014, Algorithm 1), with ε outside the square root.
 
-use crate::backend::Backend;
-use crate::error::{Error, Result};
-use crate::shape::Shape;
 use crate::tensor::Tensor;
 
 /// Settings of the optimiser.
@@ -56,39 +53,4 @@ pub struct AdamStep<'a> {
     pub state: &'a Tensor,
     /// All parameter tensors; the four tensors of each have the same shape.
     pub operands: Vec<AdamOperand<'a>>,
-}
-
-impl AdamStep<'_> {
-    /// Checks the shapes and runs the step on `backend`.
-    ///
-    /// # Errors
-    /// If the four tensors of a parameter differ in shape, or the state is not `[2]`.
-    pub fn run(self, backend: &dyn Backend) -> Result<()> {
-        if *self.state.shape() != Shape::from([2]) {
-            return Err(Error::InvalidOperand {
-                operator: "adam",
-                problem: format!("the state has shape {} instead of [2]", self.state.shape()),
-            });
-        }
-        for operand in &self.operands {
-            let expected = operand.parameter.shape();
-            let companions = [
-                ("the gradient", operand.gradient),
-                ("the first moment", &*operand.first),
-                ("the second moment", &*operand.second),
-            ];
-            for (name, tensor) in companions {
-                if tensor.shape() != expected {
-                    return Err(Error::ShapeMismatch {
-                        operator: "adam",
-                        left_name: name,
-                        left: tensor.shape().clone(),
-                        right_name: "the parameter",
-                        right: expected.clone(),
-                    });
-                }
-            }
-        }
-        backend.adam(self)
-    }
 }

@@ -50,3 +50,13 @@ pub enum Error {
     #[error("{0}")]
     DeviceLost(String),
 }
+
+impl Error {
+    /// An operand on another device.
+    pub(crate) fn foreign(operator: &'static str) -> Self {
+        Self::InvalidOperand {
+            operator,
+            problem: "an operand is on another device".to_owned(),
+        }
+    }
+}

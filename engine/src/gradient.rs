@@ -1,6 +1,6 @@
 //! Accumulated gradient of one variable, or of parts of its first axis.
 
-use crate::backend::Backend;
+use crate::backend::{Backend, Op};
 use crate::error::{Error, Result};
 use crate::part::Part;
 use crate::tensor::Tensor;
@@ -89,7 +89,11 @@ pub(crate) fn concatenated(backend: &dyn Backend, parts: &[&Tensor]) -> Result<T
     let mut whole = backend.empty(dims[..].into())?;
     let mut at = 0;
     for part in parts {
-        backend.copy(part, &mut whole, at)?;
+        backend.run(Op::Copy {
+            from: part,
+            to: &mut whole,
+            first: at,
+        })?;
         at += part.shape().len();
     }
     Ok(whole)
@@ -97,7 +101,8 @@ pub(crate) fn concatenated(backend: &dyn Backend, parts: &[&Tensor]) -> Result<T
 
 fn sum(backend: &dyn Backend, a: &Tensor, b: &Tensor) -> Result<Tensor> {
     let mut sum = backend.empty(a.shape().clone())?;
-    backend.add(a, b, &mut sum)?;
+    let y = &mut sum;
+    backend.run(Op::Add { a, b, y })?;
     Ok(sum)
 }
 

@@ -5,7 +5,7 @@
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use crate::backend::{Backend, Epilogue, Fusion};
+use crate::backend::{Backend, Epilogue, Fusion, Op};
 use crate::error::{Error, Result};
 use crate::part::Part;
 use crate::shape::Shape;
@@ -151,8 +151,8 @@ impl Lazy {
 
     /// Whether `operand` is its packed form.
     pub(crate) fn is_packed(&self, operand: &Tensor) -> bool {
-        let shares = |packed: &Tensor| std::ptr::eq(packed.buffer(), operand.buffer());
-        self.packed.get().is_some_and(shares)
+        let packed = self.packed.get();
+        packed.is_some_and(|packed| packed.shares_memory(operand))
     }
 
     /// The tensor in the form in which it is stored already; otherwise its values.
@@ -202,12 +202,19 @@ impl Lazy {
             }
         }
         let values = self.values()?;
-        backend.batch_statistics(values, mean, variance)?;
+        backend.run(Op::BatchStatistics {
+            x: values,
+            mean,
+            variance,
+        })?;
         if !backend.keeps_packed() {
             return Ok(values);
         }
         let mut packed = backend.empty_packed(self.shape.clone())?;
-        backend.pack(values, &mut packed)?;
+        backend.run(Op::Pack {
+            values,
+            packed: &mut packed,
+        })?;
         Ok(self.packed.get_or_init(|| packed))
     }
 

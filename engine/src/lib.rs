@@ -72,4 +72,4 @@ pub use shape::Shape;
 #[cfg(feature = "training")]
 pub use tape::{Tape, Variable};
 #[cfg(feature = "training")]
-pub use tensor::Tensor;
+pub use tensor::{Buffer, Tensor};

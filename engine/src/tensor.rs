@@ -1,12 +1,24 @@
 //! Dense arrays of `f32` on one device.
 
+use std::any::Any;
+use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::backend::Buffer;
 use crate::error::{Error, Result};
 use crate::part::Part;
 use crate::shape::Shape;
+
+/// Memory of one device. Only that device's backend accesses it, by its own type.
+pub trait Buffer: Any + fmt::Debug + Send + Sync {
+    /// Number of elements.
+    fn len(&self) -> usize;
+
+    /// Whether the buffer has no elements.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
 
 /// A dense row-major array of `f32` on one device.
 ///
@@ -14,14 +26,14 @@ use crate::shape::Shape;
 #[derive(Clone, Debug)]
 pub struct Tensor {
     shape: Shape,
-    buffer: Arc<Buffer>,
+    buffer: Arc<dyn Buffer>,
     /// Offset of the first element in the memory, in elements; nonzero only for parts.
     first: usize,
 }
 
 impl Tensor {
     /// Wraps fresh device memory of `shape.len()` elements. For backends.
-    pub fn from_buffer(shape: Shape, buffer: Buffer) -> Self {
+    pub fn from_buffer(shape: Shape, buffer: impl Buffer) -> Self {
         debug_assert_eq!(shape.len(), buffer.len());
         Self {
             shape,
@@ -38,8 +50,11 @@ impl Tensor {
     /// The device memory for reading. For backends.
     ///
     /// This tensor may be a part of it: see [`range`](Self::range).
-    pub fn buffer(&self) -> &Buffer {
-        &self.buffer
+    ///
+    /// `None` if it is not of the type `B`, because another device owns it.
+    pub fn buffer<B: Buffer>(&self) -> Option<&B> {
+        let buffer: &dyn Any = &*self.buffer;
+        buffer.downcast_ref()
     }
 
     /// Range of this tensor's elements in the memory. For backends.
@@ -55,8 +70,8 @@ impl Tensor {
     /// The device memory for writing. For backends.
     ///
     /// # Errors
-    /// If a clone of this tensor is alive, or it is a part of another one.
-    pub fn buffer_mut(&mut self, operator: &'static str) -> Result<&mut Buffer> {
+    /// If a clone of this tensor is alive, it is a part of another one, or another device owns it.
+    pub fn buffer_mut<B: Buffer>(&mut self, operator: &'static str) -> Result<&mut B> {
         let shape = &self.shape;
         let still_shared = || Error::StillShared {
             operator,
@@ -65,7 +80,15 @@ impl Tensor {
         if self.is_part() {
             return Err(still_shared());
         }
-        Arc::get_mut(&mut self.buffer).ok_or_else(still_shared)
+        let buffer: &mut dyn Any = Arc::get_mut(&mut self.buffer).ok_or_else(still_shared)?;
+        buffer
+            .downcast_mut()
+            .ok_or_else(|| Error::foreign(operator))
+    }
+
+    /// Whether both share memory.
+    pub fn shares_memory(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.buffer, &other.buffer)
     }
 
     /// Returns a part of the first axis, without a copy.

@@ -4,11 +4,10 @@
 use std::fmt;
 use std::sync::{Arc, Mutex};
 
-use cosmogan_engine::adam::AdamStep;
 use cosmogan_engine::backend::cpu::CpuBackend;
-use cosmogan_engine::backend::{Activation, Backend, Epilogue, Normalisation};
+use cosmogan_engine::backend::{Activation, Backend, Op};
 use cosmogan_engine::ops::BatchNormSettings;
-use cosmogan_engine::{ConvGeometry, Error, Padding, Result, Shape, Tape, Tensor};
+use cosmogan_engine::{Error, Padding, Result, Shape, Tape, Tensor};
 
 /// A backend that records which weight and input gradients are requested.
 struct Witness {
@@ -36,149 +35,26 @@ impl Backend for Witness {
     fn description(&self) -> String {
         "witness".to_owned()
     }
+    fn run(&self, op: Op<'_>) -> Result<()> {
+        match op {
+            Op::LinearDgrad { .. } => self.saw("dgrad"),
+            Op::LinearWgrad { .. } => self.saw("wgrad"),
+            Op::BiasGradient { .. } => self.saw("bias"),
+            _ => {}
+        }
+        self.cpu.run(op)
+    }
     fn empty(&self, shape: Shape) -> Result<Tensor> {
         self.cpu.empty(shape)
-    }
-    fn upload(&self, shape: Shape, values: &[f32]) -> Result<Tensor> {
-        self.cpu.upload(shape, values)
     }
     fn write_part(&self, tensor: &mut Tensor, first: usize, values: &[f32]) -> Result<()> {
         self.cpu.write_part(tensor, first, values)
     }
-
     fn download(&self, tensor: &Tensor) -> Result<Vec<f32>> {
         self.cpu.download(tensor)
     }
-    fn linear(
-        &self,
-        x: &Tensor,
-        weight: &Tensor,
-        bias: &Tensor,
-        epilogue: Epilogue<'_>,
-        y: &mut Tensor,
-    ) -> Result<()> {
-        self.cpu.linear(x, weight, bias, epilogue, y)
-    }
-    fn linear_dgrad(&self, dy: &Tensor, weight: &Tensor, dx: &mut Tensor) -> Result<()> {
-        self.saw("dgrad");
-        self.cpu.linear_dgrad(dy, weight, dx)
-    }
-    fn linear_wgrad(&self, x: &Tensor, dy: &Tensor, dweight: &mut Tensor) -> Result<()> {
-        self.saw("wgrad");
-        self.cpu.linear_wgrad(x, dy, dweight)
-    }
-    fn bias_gradient(&self, dy: &Tensor, dbias: &mut Tensor) -> Result<()> {
-        self.saw("bias");
-        self.cpu.bias_gradient(dy, dbias)
-    }
-    fn conv_fprop(
-        &self,
-        geometry: &ConvGeometry,
-        x: &Tensor,
-        weight: &Tensor,
-        bias: Option<&Tensor>,
-        epilogue: Epilogue<'_>,
-        y: &mut Tensor,
-    ) -> Result<()> {
-        self.cpu.conv_fprop(geometry, x, weight, bias, epilogue, y)
-    }
-    fn conv_dgrad(
-        &self,
-        geometry: &ConvGeometry,
-        y: &Tensor,
-        weight: &Tensor,
-        bias: Option<&Tensor>,
-        epilogue: Epilogue<'_>,
-        x: &mut Tensor,
-    ) -> Result<()> {
-        self.cpu.conv_dgrad(geometry, y, weight, bias, epilogue, x)
-    }
-    fn conv_wgrad(
-        &self,
-        geometry: &ConvGeometry,
-        x: &Tensor,
-        y: &Tensor,
-        weight: &mut Tensor,
-    ) -> Result<()> {
-        self.cpu.conv_wgrad(geometry, x, y, weight)
-    }
-    fn batch_statistics(&self, x: &Tensor, mean: &mut Tensor, variance: &mut Tensor) -> Result<()> {
-        self.cpu.batch_statistics(x, mean, variance)
-    }
     fn recomputes(&self) -> bool {
         self.cpu.recomputes()
-    }
-    fn normalise(&self, x: &Tensor, by: Normalisation<'_>, y: &mut Tensor) -> Result<()> {
-        self.cpu.normalise(x, by, y)
-    }
-    fn normalise_gradient(
-        &self,
-        x: &Tensor,
-        by: Normalisation<'_>,
-        dy: &Tensor,
-        dx: &mut Tensor,
-        dscale: &mut Tensor,
-        dshift: &mut Tensor,
-    ) -> Result<()> {
-        self.cpu.normalise_gradient(x, by, dy, dx, dscale, dshift)
-    }
-    fn update_running(
-        &self,
-        running: &mut Tensor,
-        batch: &Tensor,
-        momentum: f32,
-        factor: f32,
-    ) -> Result<()> {
-        self.cpu.update_running(running, batch, momentum, factor)
-    }
-    fn activate(&self, activation: Activation, x: &Tensor, y: &mut Tensor) -> Result<()> {
-        self.cpu.activate(activation, x, y)
-    }
-    fn activate_gradient(
-        &self,
-        activation: Activation,
-        y: &Tensor,
-        dy: &Tensor,
-        dx: &mut Tensor,
-    ) -> Result<()> {
-        self.cpu.activate_gradient(activation, y, dy, dx)
-    }
-    fn bce_with_logits(&self, logits: &Tensor, target: f32, loss: &mut Tensor) -> Result<()> {
-        self.cpu.bce_with_logits(logits, target, loss)
-    }
-    fn bce_with_logits_gradient(
-        &self,
-        logits: &Tensor,
-        target: f32,
-        dloss: &Tensor,
-        dlogits: &mut Tensor,
-    ) -> Result<()> {
-        self.cpu
-            .bce_with_logits_gradient(logits, target, dloss, dlogits)
-    }
-    fn add(&self, a: &Tensor, b: &Tensor, y: &mut Tensor) -> Result<()> {
-        self.cpu.add(a, b, y)
-    }
-    fn copy(&self, from: &Tensor, to: &mut Tensor, first: usize) -> Result<()> {
-        self.cpu.copy(from, to, first)
-    }
-    fn gather(&self, maps: &Tensor, table: &Tensor, crops: &mut Tensor) -> Result<()> {
-        self.cpu.gather(maps, table, crops)
-    }
-    fn gather_half(
-        &self,
-        pairs: &Tensor,
-        extents: [usize; 4],
-        table: &Tensor,
-        crops: &mut Tensor,
-    ) -> Result<()> {
-        self.cpu.gather_half(pairs, extents, table, crops)
-    }
-    fn squared_norm(&self, tensors: &[Tensor], sum: &mut Tensor) -> Result<()> {
-        self.cpu.squared_norm(tensors, sum)
-    }
-    fn adam(&self, step: AdamStep<'_>) -> Result<()> {
-        self.cpu.adam(step)
     }
 }
 
@@ -324,13 +200,21 @@ fn what_is_in_use_is_not_overwritten() {
     let shared = running.clone();
     let mut running = running;
     let batch = tensor(&tape, &[1], &[2.0]);
-    let refused = tape
-        .backend()
-        .update_running(&mut running, &batch, 0.5, 1.0);
+    let refused = tape.backend().run(Op::UpdateRunning {
+        running: &mut running,
+        batch: &batch,
+        momentum: 0.5,
+        factor: 1.0,
+    });
     assert!(matches!(refused, Err(Error::StillShared { .. })));
     drop(shared);
     tape.backend()
-        .update_running(&mut running, &batch, 0.5, 1.0)
+        .run(Op::UpdateRunning {
+            running: &mut running,
+            batch: &batch,
+            momentum: 0.5,
+            factor: 1.0,
+        })
         .unwrap();
     assert_eq!(values(&tape, &running), [1.5]);
 }

@@ -8,7 +8,7 @@ use cosmogan_engine::backend::cache::Cache;
 use cosmogan_engine::backend::cpu::CpuBackend;
 use cosmogan_engine::backend::cuda::nvrtc::{Nvrtc, candidates};
 use cosmogan_engine::backend::cuda::{self, CudaDevice, CudaInventory};
-use cosmogan_engine::backend::launch::Launcher;
+use cosmogan_engine::backend::launch::KernelDevice;
 use cosmogan_engine::backend::simt::SimtLauncher;
 use cosmogan_kernels::Tier;
 

@@ -69,7 +69,9 @@ impl TuneArguments {
         }
         .open_profiled()?;
         let launcher = device.launcher().filter(|_| device.instruments().is_some());
-        let gpu = launcher.as_ref().and_then(|launcher| launcher.gpu());
+        let gpu = launcher
+            .as_ref()
+            .and_then(|launcher| launcher.device().gpu());
         let (Some(launcher), Some(gpu)) = (&launcher, gpu) else {
             return Err(Error::usage(
                 "--device",
@@ -90,11 +92,12 @@ impl TuneArguments {
 
     fn problems(&self, device: &Profiled, launcher: &dyn Launcher) -> Result<Vec<Problem>> {
         let operand = device.precision();
-        launcher.tiled_kernels().map_err(|lack| {
+        launcher.device().tiled_kernels().map_err(|lack| {
             let (problem, remedy) = lack.split_once("; ").unwrap_or((&lack, ""));
             Error::usage("--device", problem, remedy)
         })?;
-        let has_hopper = self.device.tier == KernelTier::Auto && launcher.hopper_kernels().is_ok();
+        let has_hopper =
+            self.device.tier == KernelTier::Auto && launcher.device().hopper_kernels().is_ok();
         let Some(kind) = self.product else {
             return Ok(problems_of(
                 &self.model_config()?,

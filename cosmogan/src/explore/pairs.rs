@@ -1,7 +1,7 @@
 //! Pairwise distances of many maps, computed as GEMMs of blocks that fit into memory.
 
 use cosmogan_engine::Shape;
-use cosmogan_engine::backend::{Backend, Epilogue};
+use cosmogan_engine::backend::{Backend, Epilogue, Op};
 use serde::{Deserialize, Serialize};
 
 use super::features::{FeatureFile, distance};
@@ -180,7 +180,13 @@ impl Block {
         let mut products =
             backend.upload(Shape::from([rows, columns]), &vec![0.0; rows * columns])?;
         let (left, right) = (upload(self)?, upload(other)?);
-        backend.linear(&left, &right, &nothing, Epilogue::None, &mut products)?;
+        backend.run(Op::Linear {
+            x: &left,
+            weight: &right,
+            bias: &nothing,
+            epilogue: Epilogue::None,
+            y: &mut products,
+        })?;
         Ok(backend.download(&products)?)
     }
 }

@@ -1,7 +1,7 @@
 //! Measured peaks of the device: the rates of a copy and of a GEMM, measured in the same run as the profile.
 
 use cosmogan_engine::Shape;
-use cosmogan_engine::backend::{Backend, Epilogue};
+use cosmogan_engine::backend::{Backend, Epilogue, Op};
 use cosmogan_engine::profile::ceiling::{Copy, MatrixProduct};
 use cosmogan_engine::profile::{Instruments, Profiled};
 
@@ -51,7 +51,8 @@ impl Climb {
         let launcher = device
             .launcher()
             .expect("a device with a clock takes kernels");
-        let (from, to) = (launcher.allocate(bytes)?, launcher.allocate(bytes)?);
+        let memory = launcher.device();
+        let (from, to) = (memory.allocate(bytes)?, memory.allocate(bytes)?);
         for _ in 0..=RUNS {
             let begin = instruments.mark()?;
             instruments.copy(&*from, &*to, bytes)?;
@@ -106,7 +107,13 @@ fn sample_product(device: &Profiled, rates: &mut Vec<f64>) -> Result<()> {
     let mut y = device.empty(square.shape().clone())?;
     for run in 0..=RUNS {
         device.start();
-        device.linear(&square, &square, &bias, Epilogue::None, &mut y)?;
+        device.run(Op::Linear {
+            x: &square,
+            weight: &square,
+            bias: &bias,
+            epilogue: Epilogue::None,
+            y: &mut y,
+        })?;
         let samples = device.finish()?;
         let product = samples
             .iter()

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use cosmogan_engine::adam::{AdamOperand, AdamSettings, AdamStep};
-use cosmogan_engine::backend::{Activation, Backend, Epilogue, Normalisation};
+use cosmogan_engine::backend::{Activation, Backend, Epilogue, Normalisation, Op};
 use cosmogan_engine::profile::{Extents, Kind, Operator};
-use cosmogan_engine::{ConvGeometry, Shape, Tensor};
+use cosmogan_engine::{ConvGeometry, Shape, Tensor, ops};
 use cosmogan_kernels::{MANIFEST, data};
 use cosmogan_oracle::Case;
 
@@ -183,9 +183,28 @@ fn convolution(kind: Kind, geometry: ConvGeometry, backend: &Arc<dyn Backend>) -
     let mut y = noise(backend, &geometry.output_dims())?;
     let mut weight = noise(backend, &geometry.weight_dims())?;
     Ok(Box::new(move |backend| match kind {
-        Kind::Fprop => backend.conv_fprop(&geometry, &x, &weight, None, Epilogue::None, &mut y),
-        Kind::Dgrad => backend.conv_dgrad(&geometry, &y, &weight, None, Epilogue::None, &mut x),
-        _ => backend.conv_wgrad(&geometry, &x, &y, &mut weight),
+        Kind::Fprop => backend.run(Op::ConvFprop {
+            geometry: &geometry,
+            x: &x,
+            weight: &weight,
+            bias: None,
+            epilogue: Epilogue::None,
+            y: &mut y,
+        }),
+        Kind::Dgrad => backend.run(Op::ConvDgrad {
+            geometry: &geometry,
+            y: &y,
+            weight: &weight,
+            bias: None,
+            epilogue: Epilogue::None,
+            x: &mut x,
+        }),
+        _ => backend.run(Op::ConvWgrad {
+            geometry: &geometry,
+            x: &x,
+            y: &y,
+            weight: &mut weight,
+        }),
     }))
 }
 
@@ -199,9 +218,23 @@ fn linear(
     let mut weight = noise(backend, &[outputs, inputs])?;
     let bias = noise(backend, &[outputs])?;
     Ok(Box::new(move |backend| match kind {
-        Kind::Linear => backend.linear(&x, &weight, &bias, Epilogue::None, &mut y),
-        Kind::LinearDgrad => backend.linear_dgrad(&y, &weight, &mut x),
-        _ => backend.linear_wgrad(&x, &y, &mut weight),
+        Kind::Linear => backend.run(Op::Linear {
+            x: &x,
+            weight: &weight,
+            bias: &bias,
+            epilogue: Epilogue::None,
+            y: &mut y,
+        }),
+        Kind::LinearDgrad => backend.run(Op::LinearDgrad {
+            dy: &y,
+            weight: &weight,
+            dx: &mut x,
+        }),
+        _ => backend.run(Op::LinearWgrad {
+            x: &x,
+            dy: &y,
+            dweight: &mut weight,
+        }),
     }))
 }
 
@@ -220,7 +253,12 @@ fn gather_half(dims: &[usize], backend: &Arc<dyn Backend>) -> Result<Job> {
     let pairs = backend.upload(Shape::from([zeros.len()]), &zeros)?;
     let mut crops = noise(backend, dims)?;
     Ok(Box::new(move |backend| {
-        backend.gather_half(&pairs, extents, &table, &mut crops)
+        backend.run(Op::GatherHalf {
+            pairs: &pairs,
+            extents,
+            table: &table,
+            crops: &mut crops,
+        })
     }))
 }
 
@@ -234,30 +272,77 @@ fn elementwise(kind: Kind, dims: &[usize], backend: &Arc<dyn Backend>) -> Result
     Ok(match kind {
         Kind::BiasGradient => {
             let mut sums = vector()?;
-            Box::new(move |backend| backend.bias_gradient(&x, &mut sums))
+            Box::new(move |backend| {
+                backend.run(Op::BiasGradient {
+                    dy: &x,
+                    dbias: &mut sums,
+                })
+            })
         }
         Kind::BatchStatistics => {
             let (mut mean, mut variance) = (vector()?, vector()?);
-            Box::new(move |backend| backend.batch_statistics(&x, &mut mean, &mut variance))
+            Box::new(move |backend| {
+                backend.run(Op::BatchStatistics {
+                    x: &x,
+                    mean: &mut mean,
+                    variance: &mut variance,
+                })
+            })
         }
         Kind::Normalise => {
             let by = Vectors::new(vector)?;
-            Box::new(move |backend| backend.normalise(&x, by.normalisation(), &mut y))
+            Box::new(move |backend| {
+                backend.run(Op::Normalise {
+                    x: &x,
+                    by: by.normalisation(),
+                    y: &mut y,
+                })
+            })
         }
         Kind::NormaliseGradient => {
             let by = Vectors::new(vector)?;
             let (mut dscale, mut dshift, dy) = (vector()?, vector()?, image()?);
             Box::new(move |backend| {
                 let (dscale, dshift) = (&mut dscale, &mut dshift);
-                backend.normalise_gradient(&x, by.normalisation(), &dy, &mut y, dscale, dshift)
+                backend.run(Op::NormaliseGradient {
+                    x: &x,
+                    by: by.normalisation(),
+                    dy: &dy,
+                    dx: &mut y,
+                    dscale,
+                    dshift,
+                })
             })
         }
-        Kind::UpdateRunning => {
-            Box::new(move |backend| backend.update_running(&mut y, &x, 0.1, 1.0))
-        }
-        Kind::Relu => Box::new(move |backend| backend.activate(Activation::Relu, &x, &mut y)),
-        Kind::LeakyRelu => Box::new(move |backend| backend.activate(leaky, &x, &mut y)),
-        Kind::Tanh => Box::new(move |backend| backend.activate(Activation::Tanh, &x, &mut y)),
+        Kind::UpdateRunning => Box::new(move |backend| {
+            backend.run(Op::UpdateRunning {
+                running: &mut y,
+                batch: &x,
+                momentum: 0.1,
+                factor: 1.0,
+            })
+        }),
+        Kind::Relu => Box::new(move |backend| {
+            backend.run(Op::Activate {
+                activation: Activation::Relu,
+                x: &x,
+                y: &mut y,
+            })
+        }),
+        Kind::LeakyRelu => Box::new(move |backend| {
+            backend.run(Op::Activate {
+                activation: leaky,
+                x: &x,
+                y: &mut y,
+            })
+        }),
+        Kind::Tanh => Box::new(move |backend| {
+            backend.run(Op::Activate {
+                activation: Activation::Tanh,
+                x: &x,
+                y: &mut y,
+            })
+        }),
         Kind::ReluGradient | Kind::LeakyReluGradient | Kind::TanhGradient => {
             let activation = match kind {
                 Kind::ReluGradient => Activation::Relu,
@@ -265,21 +350,52 @@ fn elementwise(kind: Kind, dims: &[usize], backend: &Arc<dyn Backend>) -> Result
                 _ => Activation::Tanh,
             };
             let dy = image()?;
-            Box::new(move |backend| backend.activate_gradient(activation, &x, &dy, &mut y))
+            Box::new(move |backend| {
+                backend.run(Op::ActivateGradient {
+                    activation,
+                    y: &x,
+                    dy: &dy,
+                    dx: &mut y,
+                })
+            })
         }
         Kind::BceWithLogits => {
             let mut loss = noise(backend, &[])?;
-            Box::new(move |backend| backend.bce_with_logits(&x, 1.0, &mut loss))
+            Box::new(move |backend| {
+                backend.run(Op::BceWithLogits {
+                    logits: &x,
+                    target: 1.0,
+                    loss: &mut loss,
+                })
+            })
         }
         Kind::BceWithLogitsGradient => {
             let dloss = noise(backend, &[])?;
-            Box::new(move |backend| backend.bce_with_logits_gradient(&x, 1.0, &dloss, &mut y))
+            Box::new(move |backend| {
+                backend.run(Op::BceWithLogitsGradient {
+                    logits: &x,
+                    target: 1.0,
+                    dloss: &dloss,
+                    dlogits: &mut y,
+                })
+            })
         }
-        Kind::Copy => Box::new(move |backend| backend.copy(&x, &mut y, 0)),
+        Kind::Copy => Box::new(move |backend| {
+            backend.run(Op::Copy {
+                from: &x,
+                to: &mut y,
+                first: 0,
+            })
+        }),
         Kind::SquaredNorm => {
             let mut sum = noise(backend, &[])?;
             let tensors = [x];
-            Box::new(move |backend| backend.squared_norm(&tensors, &mut sum))
+            Box::new(move |backend| {
+                backend.run(Op::SquaredNorm {
+                    tensors: &tensors,
+                    sum: &mut sum,
+                })
+            })
         }
         Kind::Gather => {
             let count = dims.first().copied().unwrap_or(1);
@@ -287,7 +403,13 @@ fn elementwise(kind: Kind, dims: &[usize], backend: &Arc<dyn Backend>) -> Result
                 .flat_map(|map| [map as f32, 0.0, 0.0, 0.0])
                 .collect();
             let table = backend.upload(Shape::from([count, 4]), &lines)?;
-            Box::new(move |backend| backend.gather(&x, &table, &mut y))
+            Box::new(move |backend| {
+                backend.run(Op::Gather {
+                    maps: &x,
+                    table: &table,
+                    crops: &mut y,
+                })
+            })
         }
         Kind::Adam => {
             let settings = AdamSettings {
@@ -305,18 +427,24 @@ fn elementwise(kind: Kind, dims: &[usize], backend: &Arc<dyn Backend>) -> Result
                     first: &mut first,
                     second: &mut second,
                 };
-                AdamStep {
+                let step = AdamStep {
                     settings,
                     state: &state,
                     operands: vec![operand],
-                }
-                .run(backend)
+                };
+                ops::adam(backend, step)
             })
         }
         // `Add`; GEMMs have other extents.
         _ => {
             let other = image()?;
-            Box::new(move |backend| backend.add(&x, &other, &mut y))
+            Box::new(move |backend| {
+                backend.run(Op::Add {
+                    a: &x,
+                    b: &other,
+                    y: &mut y,
+                })
+            })
         }
     })
 }

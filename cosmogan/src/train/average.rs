@@ -12,6 +12,7 @@
 //!   offset to chance.
 
 use cosmogan_engine::Tape;
+use cosmogan_engine::backend::Op;
 
 use crate::error::Result;
 use crate::model::generator;
@@ -51,7 +52,12 @@ impl Average {
         let tensors = self.network.trained_mut().zip(generator.trained_tensors());
         for ((_, average), tensor) in tensors {
             let backend = generator.backend();
-            backend.update_running(average, tensor, momentum, 1.0)?;
+            backend.run(Op::UpdateRunning {
+                running: average,
+                batch: tensor,
+                momentum,
+                factor: 1.0,
+            })?;
         }
         Ok(())
     }
@@ -105,8 +111,8 @@ impl Average {
 mod tests {
     use std::sync::Arc;
 
-    use cosmogan_engine::backend::Backend;
     use cosmogan_engine::backend::cpu::CpuBackend;
+    use cosmogan_engine::backend::Backend;
 
     use super::*;
     use crate::model::{NetworkKind, Preset};

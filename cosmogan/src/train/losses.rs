@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use cosmogan_engine::backend::Backend;
+use cosmogan_engine::backend::{Backend, Op};
 use cosmogan_engine::{Part, Shape, Tape, Tensor, Variable};
 
 use super::map_scale::MapScale;
@@ -118,6 +118,9 @@ pub(super) fn differentiate(
 
 fn squared_norm(backend: &dyn Backend, gradients: &[Tensor]) -> Result<Tensor> {
     let mut sum = backend.empty(Shape::from([]))?;
-    backend.squared_norm(gradients, &mut sum)?;
+    backend.run(Op::SquaredNorm {
+        tensors: gradients,
+        sum: &mut sum,
+    })?;
     Ok(sum)
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use cosmogan_engine::backend::Backend;
+use cosmogan_engine::backend::{Backend, Op};
 use cosmogan_engine::{Shape, Tensor};
 
 use crate::data::{Crop, MapFile};
@@ -90,11 +90,20 @@ impl ResidentMaps {
         match self.precision {
             DataPrecision::F32 => {
                 let values = self.values.reshape(self.extents)?;
-                self.backend.gather(&values, table, maps)?;
+                self.backend.run(Op::Gather {
+                    maps: &values,
+                    table,
+                    crops: maps,
+                })?;
             }
             DataPrecision::F16 => {
                 let (values, extents) = (&self.values, self.extents);
-                self.backend.gather_half(values, extents, table, maps)?;
+                self.backend.run(Op::GatherHalf {
+                    pairs: values,
+                    extents,
+                    table,
+                    crops: maps,
+                })?;
             }
         }
         Ok(())

@@ -10,9 +10,8 @@
 use std::sync::Arc;
 
 use cosmogan_engine::adam::{AdamOperand, AdamSettings, AdamStep};
-use cosmogan_engine::backend::Backend;
-use cosmogan_engine::backend::launch::Recording;
-use cosmogan_engine::{Shape, Tensor};
+use cosmogan_engine::backend::{Backend, Recording};
+use cosmogan_engine::{Shape, Tensor, ops};
 
 use super::average::Average;
 use super::losses::{DeviceInputs, DeviceOutcome, DeviceReport, differentiate};
@@ -428,7 +427,7 @@ impl Trainer {
                 state,
                 operands,
             };
-            step.run(&*self.backend)?;
+            ops::adam(&*self.backend, step)?;
         }
         if let Some(average) = &mut self.average {
             average.follow(&self.generator)?;

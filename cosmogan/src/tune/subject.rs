@@ -1,6 +1,6 @@
 //! A GEMM with its operands and the oracle's expected result.
 
-use cosmogan_engine::backend::{Backend, Epilogue};
+use cosmogan_engine::backend::{Backend, Epilogue, Op};
 use cosmogan_engine::{ConvGeometry, ConvProduct, Shape, Tensor};
 use cosmogan_kernels::Precision;
 use cosmogan_kernels::tuning::Problem;
@@ -111,9 +111,28 @@ impl Subject {
             Some([mean, variance]) => Epilogue::Statistics { mean, variance },
         };
         Ok(match self.product {
-            ConvProduct::Fprop => backend.conv_fprop(geometry, left, right, None, epilogue, result),
-            ConvProduct::Dgrad => backend.conv_dgrad(geometry, left, right, None, epilogue, result),
-            ConvProduct::Wgrad => backend.conv_wgrad(geometry, left, right, result),
+            ConvProduct::Fprop => backend.run(Op::ConvFprop {
+                geometry,
+                x: left,
+                weight: right,
+                bias: None,
+                epilogue,
+                y: result,
+            }),
+            ConvProduct::Dgrad => backend.run(Op::ConvDgrad {
+                geometry,
+                y: left,
+                weight: right,
+                bias: None,
+                epilogue,
+                x: result,
+            }),
+            ConvProduct::Wgrad => backend.run(Op::ConvWgrad {
+                geometry,
+                x: left,
+                y: right,
+                weight: result,
+            }),
         }?)
     }
 

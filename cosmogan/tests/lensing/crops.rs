@@ -21,7 +21,7 @@ use cosmogan_engine::Shape;
 use cosmogan_engine::backend::cpu::CpuBackend;
 use cosmogan_engine::backend::launch::LaunchBackend;
 use cosmogan_engine::backend::simt::SimtLauncher;
-use cosmogan_engine::backend::{Backend, Precision};
+use cosmogan_engine::backend::{Backend, Op, Precision};
 use cosmogan_oracle::Bounded;
 use cosmogan_oracle::operators::gather::{Gather, stored_in_half};
 use half::f16;
@@ -214,7 +214,12 @@ fn half_precision_is_one_rounding() {
                 .empty(Shape::from([taken, rows, columns, 1]))
                 .unwrap();
             backend
-                .gather_half(&maps, EXTENTS, &table, &mut crops)
+                .run(Op::GatherHalf {
+                    pairs: &maps,
+                    extents: EXTENTS,
+                    table: &table,
+                    crops: &mut crops,
+                })
                 .unwrap();
             backend.download(&crops).unwrap()
         };

@@ -13,13 +13,15 @@ use cosmogan::model::Preset;
 use cosmogan::tune::{Found, Settings, Subject, problems_of, search};
 use cosmogan_engine::Result;
 use cosmogan_engine::backend::Precision;
-use cosmogan_engine::backend::launch::{Allocation, Arguments, LaunchBackend, Launcher, Recording};
+use cosmogan_engine::backend::Recording;
+use cosmogan_engine::backend::launch::{
+    Allocation, Arguments, KernelDevice, LaunchBackend, Launcher,
+};
 use cosmogan_engine::backend::simt::SimtLauncher;
 use cosmogan_engine::profile::{Extents, Instruments, KernelResources, Kind, Operator, Profiled};
 use cosmogan_kernels::ConvProduct;
-use cosmogan_kernels::tensor_map::TensorMap;
 use cosmogan_kernels::tuning::{Choice, Choices, Problem, Tile};
-use cosmogan_kernels::{Launch, Module, Sources, Tier};
+use cosmogan_kernels::{Launch, Sources, Tier};
 
 fn problem(product: ConvProduct, precision: Precision, shape: &str, has_hopper: bool) -> Problem {
     let Extents::Convolution(geometry) = Operator::of_kind(Kind::Fprop, shape).unwrap().extents
@@ -204,33 +206,8 @@ impl MadeUp {
 }
 
 impl Launcher for MadeUp {
-    fn description(&self) -> String {
-        "made up".to_owned()
-    }
-    fn notice(&self) -> Option<String> {
-        None
-    }
-    fn tiled_kernels(&self) -> std::result::Result<(), String> {
-        Ok(())
-    }
-    fn hopper_kernels(&self) -> std::result::Result<usize, String> {
-        self.simt.hopper_kernels()
-    }
-    fn tensor_map(&self, map: &TensorMap, address: u64) -> Result<[u8; 128]> {
-        self.simt.tensor_map(map, address)
-    }
-    fn free_memory(&self) -> usize {
-        self.simt.free_memory()
-    }
-    fn prepare(&self, _: &[Module]) {}
-    fn allocate(&self, bytes: usize) -> Result<Box<dyn Allocation>> {
-        self.simt.allocate(bytes)
-    }
-    fn write(&self, to: &dyn Allocation, first: usize, values: &[f32]) -> Result<()> {
-        self.simt.write(to, first, values)
-    }
-    fn read(&self, from: &dyn Allocation, values: &mut [f32]) -> Result<()> {
-        self.simt.read(from, values)
+    fn device(&self) -> &dyn KernelDevice {
+        &self.simt
     }
     fn launch(&self, launch: &Launch, arguments: &Arguments) -> Result<()> {
         let mut clock = self.clock();

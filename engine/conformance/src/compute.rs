@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use cosmogan_engine::adam::{AdamOperand, AdamSettings, AdamStep};
 use cosmogan_engine::backend::cpu::CpuBackend;
-use cosmogan_engine::backend::{self, Backend, Fusion};
-use cosmogan_engine::ops::{BatchNormSettings, update_running_statistics};
+use cosmogan_engine::backend::{self, Backend, Fusion, Op};
+use cosmogan_engine::ops::{self, BatchNormSettings, update_running_statistics};
 use cosmogan_engine::{
     ConvGeometry, ConvProduct, Padding, Part, Result, Shape, Tape, Tensor, Variable,
 };
@@ -87,7 +87,11 @@ pub fn compute(case: &Case, backend: &Arc<dyn Backend>) -> Result<Outputs> {
         Operator::Gather(shape) => {
             let (maps, table) = (job.tensor("x")?, job.tensor("table")?);
             let mut crops = backend.empty(Shape::from(shape.crop_dims()))?;
-            backend.gather(&maps, &table, &mut crops)?;
+            backend.run(Op::Gather {
+                maps: &maps,
+                table: &table,
+                crops: &mut crops,
+            })?;
             Ok(HashMap::from([("y", job.download(&crops)?)]))
         }
     }
@@ -286,7 +290,10 @@ impl<'a> Job<'a> {
             .map(|values| self.backend.upload(Shape::from([values.len()]), values))
             .collect::<cosmogan_engine::Result<Vec<_>>>()?;
         let mut sum = self.backend.empty(Shape::from([]))?;
-        self.backend.squared_norm(&tensors, &mut sum)?;
+        self.backend.run(Op::SquaredNorm {
+            tensors: &tensors,
+            sum: &mut sum,
+        })?;
         Ok(HashMap::from([("sum", self.download(&sum)?)]))
     }
 
@@ -311,7 +318,7 @@ impl<'a> Job<'a> {
                 second: &mut second,
             }],
         };
-        step.run(self.backend)?;
+        ops::adam(self.backend, step)?;
         Ok(HashMap::from([
             ("parameter", self.download(&parameter)?),
             ("first", self.download(&first)?),

@@ -9,7 +9,10 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use cosmogan_engine::backend::Precision;
-use cosmogan_engine::backend::launch::{Allocation, Arguments, LaunchBackend, Launcher, Recording};
+use cosmogan_engine::backend::Recording;
+use cosmogan_engine::backend::launch::{
+    Allocation, Arguments, KernelDevice, LaunchBackend, Launcher,
+};
 use cosmogan_engine::backend::simt::SimtLauncher;
 use cosmogan_engine::{Error, Result};
 use cosmogan_kernels::tensor_map::TensorMap;
@@ -68,32 +71,8 @@ impl Faulty {
 }
 
 impl Launcher for Faulty {
-    fn description(&self) -> String {
-        self.inner.description()
-    }
-    fn notice(&self) -> Option<String> {
-        self.inner.notice()
-    }
-    fn tiled_kernels(&self) -> std::result::Result<(), String> {
-        self.inner.tiled_kernels()
-    }
-    fn hopper_kernels(&self) -> std::result::Result<usize, String> {
-        self.inner.hopper_kernels()
-    }
-    fn tensor_map(&self, map: &TensorMap, address: u64) -> Result<[u8; 128]> {
-        self.inner.tensor_map(map, address)
-    }
-    fn free_memory(&self) -> usize {
-        self.inner.free_memory()
-    }
-    fn allocate(&self, bytes: usize) -> Result<Box<dyn Allocation>> {
-        self.inner.allocate(bytes)
-    }
-    fn write(&self, to: &dyn Allocation, first: usize, values: &[f32]) -> Result<()> {
-        self.inner.write(to, first, values)
-    }
-    fn read(&self, from: &dyn Allocation, values: &mut [f32]) -> Result<()> {
-        self.inner.read(from, values)
+    fn device(&self) -> &dyn KernelDevice {
+        &self.inner
     }
     fn launch(&self, launch: &Launch, arguments: &Arguments) -> Result<()> {
         let file = launch.kernel.source;
@@ -179,7 +158,7 @@ impl Allocation for Nothing {
     }
 }
 
-impl Launcher for WorkModel {
+impl KernelDevice for WorkModel {
     fn description(&self) -> String {
         "work model".to_owned()
     }
@@ -206,6 +185,12 @@ impl Launcher for WorkModel {
     }
     fn read(&self, _: &dyn Allocation, _: &mut [f32]) -> Result<()> {
         Ok(())
+    }
+}
+
+impl Launcher for WorkModel {
+    fn device(&self) -> &dyn KernelDevice {
+        self
     }
     fn launch(&self, launch: &Launch, _: &Arguments) -> Result<()> {
         let launched = (launch.kernel.name, launch.work);

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use super::when_packed;
-use crate::backend::{Activation, Backend, Epilogue};
+use crate::backend::{Activation, Backend, Epilogue, Op};
 use crate::error::{Error, Result};
 use crate::lazy::{Lazy, Product, Recipe};
 use crate::part::Part;
@@ -38,7 +38,11 @@ impl Tape {
             }
             None => {
                 let mut y = backend.empty(x.shape().clone())?;
-                backend.activate(activation, x.value()?, &mut y)?;
+                backend.run(Op::Activate {
+                    activation,
+                    x: x.value()?,
+                    y: &mut y,
+                })?;
                 y.into()
             }
         };
@@ -98,7 +102,13 @@ impl Backward for ActivationBackward {
         let form = wanted[0].packed_if(self.activation != Activation::Tanh);
         let y = self.y.stored()?;
         Ok(vec![when_packed(form, backend, y.shape(), |dx| {
-            backend.activate_gradient(self.activation, y, dy, dx)
+            let activation = self.activation;
+            backend.run(Op::ActivateGradient {
+                activation,
+                y,
+                dy,
+                dx,
+            })
         })?])
     }
 

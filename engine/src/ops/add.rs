@@ -1,7 +1,7 @@
 //! The elementwise sum.
 
 use super::expect_shape;
-use crate::backend::Backend;
+use crate::backend::{Backend, Op};
 use crate::error::Result;
 use crate::tape::{Backward, Tape, Variable, Wanted};
 use crate::tensor::Tensor;
@@ -14,7 +14,11 @@ impl Tape {
     pub fn add(&self, a: &Variable, b: &Variable) -> Result<Variable> {
         expect_shape("add", ("a", a), b.shape().dims(), ("b", b))?;
         let mut y = self.backend().empty(a.shape().clone())?;
-        self.backend().add(a.value()?, b.value()?, &mut y)?;
+        self.backend().run(Op::Add {
+            a: a.value()?,
+            b: b.value()?,
+            y: &mut y,
+        })?;
         Ok(self.record(&[a, b], y, || AddBackward))
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::expect_shape;
-use crate::backend::{Backend, Epilogue, Normalisation};
+use crate::backend::{Backend, Epilogue, Normalisation, Op};
 use crate::error::{Error, Result};
 use crate::lazy::{Product, Recipe, fresh};
 use crate::part::Part;
@@ -74,8 +74,18 @@ pub fn update_running_statistics(
     let unbiased = (count / (count - 1.0)) as f32;
     for part in Part::all(statistics.parts()) {
         let BatchStatistics { mean, variance, .. } = statistics.part(part)?;
-        backend.update_running(running_mean, &mean, momentum, 1.0)?;
-        backend.update_running(running_variance, &variance, momentum, unbiased)?;
+        let pairs = [
+            (&mut *running_mean, &mean, 1.0),
+            (&mut *running_variance, &variance, unbiased),
+        ];
+        for (running, batch, factor) in pairs {
+            backend.run(Op::UpdateRunning {
+                running,
+                batch,
+                momentum,
+                factor,
+            })?;
+        }
     }
     Ok(())
 }
@@ -268,7 +278,8 @@ impl BatchNorm {
 
 impl Recipe for BatchNorm {
     fn compute(&self, backend: &dyn Backend, y: &mut Tensor) -> Result<()> {
-        backend.normalise(&self.x, self.by(), y)
+        let (x, by) = (&self.x, self.by());
+        backend.run(Op::Normalise { x, by, y })
     }
 
     fn is_cheap(&self) -> bool {
@@ -308,7 +319,14 @@ impl Backward for Arc<BatchNorm> {
         let mut dshift = backend.empty(self.scale.shape().clone())?;
         // dx needs both sums, so the three are computed together; a generator's loss discards those of the
         // discriminator.
-        backend.normalise_gradient(&self.x, self.by(), dy, &mut dx, &mut dscale, &mut dshift)?;
+        backend.run(Op::NormaliseGradient {
+            x: &self.x,
+            by: self.by(),
+            dy,
+            dx: &mut dx,
+            dscale: &mut dscale,
+            dshift: &mut dshift,
+        })?;
         Ok([dx, dscale, dshift]
             .into_iter()
             .zip(wanted)

@@ -1,7 +1,7 @@
 //! Binary cross-entropy of logits against one target, averaged over the batch.
 
 use super::when;
-use crate::backend::Backend;
+use crate::backend::{Backend, Op};
 use crate::error::{Error, Result};
 use crate::shape::Shape;
 use crate::tape::{Backward, Tape, Variable, Wanted};
@@ -24,7 +24,11 @@ impl Tape {
         }
         let mut loss = self.backend().empty(Shape::from([]))?;
         let values = logits.value()?;
-        self.backend().bce_with_logits(values, target, &mut loss)?;
+        self.backend().run(Op::BceWithLogits {
+            logits: values,
+            target,
+            loss: &mut loss,
+        })?;
         Ok(self.record(&[logits], loss, || BceBackward {
             logits: values.clone(),
             target,
@@ -48,7 +52,14 @@ impl Backward for BceBackward {
             wanted[0],
             backend,
             self.logits.shape(),
-            |dlogits| backend.bce_with_logits_gradient(&self.logits, self.target, dloss, dlogits),
+            |dlogits| {
+                backend.run(Op::BceWithLogitsGradient {
+                    logits: &self.logits,
+                    target: self.target,
+                    dloss,
+                    dlogits,
+                })
+            },
         )?])
     }
 }

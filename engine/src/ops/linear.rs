@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{expect_shape, mismatch, when};
-use crate::backend::{Backend, Epilogue, Fusion};
+use crate::backend::{Backend, Epilogue, Fusion, Op};
 use crate::error::Result;
 use crate::lazy::{Product, Recipe};
 use crate::part::Part;
@@ -28,7 +28,13 @@ impl Product for Linear {
     }
 
     fn run(&self, backend: &dyn Backend, epilogue: Epilogue<'_>, y: &mut Tensor) -> Result<()> {
-        backend.linear(&self.x, &self.weight, &self.bias, epilogue, y)
+        backend.run(Op::Linear {
+            x: &self.x,
+            weight: &self.weight,
+            bias: &self.bias,
+            epilogue,
+            y,
+        })
     }
 }
 
@@ -101,13 +107,15 @@ impl Backward for LinearBackward {
     ) -> Result<Vec<Option<Tensor>>> {
         Ok(vec![
             when(wanted[0], backend, self.x.shape(), |dx| {
-                backend.linear_dgrad(dy, &self.weight, dx)
+                let weight = &self.weight;
+                backend.run(Op::LinearDgrad { dy, weight, dx })
             })?,
             when(wanted[1], backend, self.weight.shape(), |dweight| {
-                backend.linear_wgrad(&self.x, dy, dweight)
+                let x = &self.x;
+                backend.run(Op::LinearWgrad { x, dy, dweight })
             })?,
             when(wanted[2], backend, &self.bias_shape, |dbias| {
-                backend.bias_gradient(dy, dbias)
+                backend.run(Op::BiasGradient { dy, dbias })
             })?,
         ])
     }

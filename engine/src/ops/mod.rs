@@ -4,6 +4,7 @@
 //! sides of a mismatch.
 
 mod activation;
+mod adam;
 mod add;
 mod batch_norm;
 mod bce;
@@ -14,6 +15,7 @@ mod linear;
 mod parts;
 mod reshape;
 
+pub use adam::adam;
 pub use batch_norm::{BatchNormSettings, BatchStatistics, update_running_statistics};
 
 use crate::backend::Backend;

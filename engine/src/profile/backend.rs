@@ -11,12 +11,11 @@ use super::ceiling::{Copy, cache_bytes};
 use super::instruments::Instruments;
 use super::launcher::ProfiledLauncher;
 use super::layers::Layers;
-use super::operator::{Kind, Operator};
+use super::operator::Operator;
 use super::profiler::{Profiler, Sample};
-use crate::adam::AdamStep;
 use crate::backend::cpu::CpuBackend;
-use crate::backend::launch::{LaunchBackend, Launcher, Recording};
-use crate::backend::{Activation, Backend, Epilogue, Fusion, Normalisation, Precision};
+use crate::backend::launch::{LaunchBackend, Launcher};
+use crate::backend::{Backend, Fusion, Op, Precision, Recording};
 use crate::error::Result;
 use crate::geometry::{ConvGeometry, ConvMethod, ConvProduct};
 use crate::shape::Shape;
@@ -196,46 +195,6 @@ impl Profiled {
     pub fn has_clock(&self) -> bool {
         self.launched.is_none() || self.instruments().is_some()
     }
-
-    fn run(&self, operator: Operator, body: impl FnOnce() -> Result<()>) -> Result<()> {
-        self.run_by(operator, ConvMethod::Direct, body)
-    }
-
-    fn run_by(
-        &self,
-        operator: Operator,
-        method: ConvMethod,
-        body: impl FnOnce() -> Result<()>,
-    ) -> Result<()> {
-        if self.launched.is_none() {
-            self.profiler.flush();
-            let started = Instant::now();
-            let outcome = body();
-            self.profiler.ran(operator, method, started);
-            return outcome;
-        }
-        if let Some(device) = self.instruments() {
-            device.push_range(&operator.to_string());
-        }
-        self.profiler.enter(operator, method);
-        let outcome = body();
-        self.profiler.leave();
-        if let Some(device) = self.instruments() {
-            device.pop_range();
-        }
-        outcome
-    }
-
-    fn convolve(
-        &self,
-        kind: Kind,
-        product: ConvProduct,
-        geometry: &ConvGeometry,
-        body: impl FnOnce() -> Result<()>,
-    ) -> Result<()> {
-        let method = self.inner.conv_method(product, geometry);
-        self.run_by(Operator::convolution(kind, geometry), method, body)
-    }
 }
 
 impl fmt::Debug for Profiled {
@@ -250,12 +209,36 @@ impl Backend for Profiled {
         self.inner.description()
     }
 
-    fn empty(&self, shape: Shape) -> Result<Tensor> {
-        self.inner.empty(shape)
+    fn run(&self, op: Op<'_>) -> Result<()> {
+        let Some(operator) = Operator::of(&op) else {
+            return self.inner.run(op);
+        };
+        let method = op
+            .convolution()
+            .map_or(ConvMethod::Direct, |(product, geometry)| {
+                self.inner.conv_method(product, geometry)
+            });
+        if self.launched.is_none() {
+            self.profiler.flush();
+            let started = Instant::now();
+            let outcome = self.inner.run(op);
+            self.profiler.ran(operator, method, started);
+            return outcome;
+        }
+        if let Some(device) = self.instruments() {
+            device.push_range(&operator.to_string());
+        }
+        self.profiler.enter(operator, method);
+        let outcome = self.inner.run(op);
+        self.profiler.leave();
+        if let Some(device) = self.instruments() {
+            device.pop_range();
+        }
+        outcome
     }
 
-    fn upload(&self, shape: Shape, values: &[f32]) -> Result<Tensor> {
-        self.inner.upload(shape, values)
+    fn empty(&self, shape: Shape) -> Result<Tensor> {
+        self.inner.empty(shape)
     }
 
     fn write_part(&self, tensor: &mut Tensor, first: usize, values: &[f32]) -> Result<()> {
@@ -266,39 +249,13 @@ impl Backend for Profiled {
         self.inner.download(tensor)
     }
 
-    fn linear(
-        &self,
-        x: &Tensor,
-        weight: &Tensor,
-        bias: &Tensor,
-        epilogue: Epilogue<'_>,
-        y: &mut Tensor,
-    ) -> Result<()> {
-        self.run(Operator::linear(Kind::Linear, x, y), || {
-            self.inner.linear(x, weight, bias, epilogue, y)
-        })
+    /// Does not record: the parts of a replayed graph cannot be timed.
+    fn record(&self, _: &mut dyn FnMut() -> Result<()>) -> Result<Option<Box<dyn Recording>>> {
+        Ok(None)
     }
 
-    fn linear_fusion(&self, extents: [usize; 3], channels: usize) -> Fusion {
-        self.inner.linear_fusion(extents, channels)
-    }
-
-    fn linear_dgrad(&self, dy: &Tensor, weight: &Tensor, dx: &mut Tensor) -> Result<()> {
-        self.run(Operator::linear(Kind::LinearDgrad, dx, dy), || {
-            self.inner.linear_dgrad(dy, weight, dx)
-        })
-    }
-
-    fn linear_wgrad(&self, x: &Tensor, dy: &Tensor, dweight: &mut Tensor) -> Result<()> {
-        self.run(Operator::linear(Kind::LinearWgrad, x, dy), || {
-            self.inner.linear_wgrad(x, dy, dweight)
-        })
-    }
-
-    fn bias_gradient(&self, dy: &Tensor, dbias: &mut Tensor) -> Result<()> {
-        self.run(Operator::over(Kind::BiasGradient, dy), || {
-            self.inner.bias_gradient(dy, dbias)
-        })
+    fn free_memory(&self) -> Option<usize> {
+        self.inner.free_memory()
     }
 
     fn conv_method(&self, product: ConvProduct, geometry: &ConvGeometry) -> ConvMethod {
@@ -309,6 +266,10 @@ impl Backend for Profiled {
         self.inner.conv_fusion(product, geometry)
     }
 
+    fn linear_fusion(&self, extents: [usize; 3], channels: usize) -> Fusion {
+        self.inner.linear_fusion(extents, channels)
+    }
+
     fn empty_packed(&self, shape: Shape) -> Result<Tensor> {
         self.inner.empty_packed(shape)
     }
@@ -317,183 +278,7 @@ impl Backend for Profiled {
         self.inner.keeps_packed()
     }
 
-    fn pack(&self, values: &Tensor, packed: &mut Tensor) -> Result<()> {
-        self.inner.pack(values, packed)
-    }
-
-    fn conv_fprop(
-        &self,
-        geometry: &ConvGeometry,
-        x: &Tensor,
-        weight: &Tensor,
-        bias: Option<&Tensor>,
-        epilogue: Epilogue<'_>,
-        y: &mut Tensor,
-    ) -> Result<()> {
-        self.convolve(Kind::Fprop, ConvProduct::Fprop, geometry, || {
-            self.inner
-                .conv_fprop(geometry, x, weight, bias, epilogue, y)
-        })
-    }
-
-    fn conv_dgrad(
-        &self,
-        geometry: &ConvGeometry,
-        y: &Tensor,
-        weight: &Tensor,
-        bias: Option<&Tensor>,
-        epilogue: Epilogue<'_>,
-        x: &mut Tensor,
-    ) -> Result<()> {
-        self.convolve(Kind::Dgrad, ConvProduct::Dgrad, geometry, || {
-            self.inner
-                .conv_dgrad(geometry, y, weight, bias, epilogue, x)
-        })
-    }
-
-    fn conv_wgrad(
-        &self,
-        geometry: &ConvGeometry,
-        x: &Tensor,
-        y: &Tensor,
-        weight: &mut Tensor,
-    ) -> Result<()> {
-        self.convolve(Kind::Wgrad, ConvProduct::Wgrad, geometry, || {
-            self.inner.conv_wgrad(geometry, x, y, weight)
-        })
-    }
-
-    fn batch_statistics(&self, x: &Tensor, mean: &mut Tensor, variance: &mut Tensor) -> Result<()> {
-        self.run(Operator::over(Kind::BatchStatistics, x), || {
-            self.inner.batch_statistics(x, mean, variance)
-        })
-    }
-
-    fn normalise(&self, x: &Tensor, by: Normalisation<'_>, y: &mut Tensor) -> Result<()> {
-        self.run(Operator::over(Kind::Normalise, x), || {
-            self.inner.normalise(x, by, y)
-        })
-    }
-
-    fn normalise_gradient(
-        &self,
-        x: &Tensor,
-        by: Normalisation<'_>,
-        dy: &Tensor,
-        dx: &mut Tensor,
-        dscale: &mut Tensor,
-        dshift: &mut Tensor,
-    ) -> Result<()> {
-        self.run(Operator::over(Kind::NormaliseGradient, x), || {
-            self.inner.normalise_gradient(x, by, dy, dx, dscale, dshift)
-        })
-    }
-
-    fn update_running(
-        &self,
-        running: &mut Tensor,
-        batch: &Tensor,
-        momentum: f32,
-        factor: f32,
-    ) -> Result<()> {
-        self.run(Operator::over(Kind::UpdateRunning, batch), || {
-            self.inner.update_running(running, batch, momentum, factor)
-        })
-    }
-
-    fn activate(&self, activation: Activation, x: &Tensor, y: &mut Tensor) -> Result<()> {
-        self.run(Operator::over(Kind::activation(activation), x), || {
-            self.inner.activate(activation, x, y)
-        })
-    }
-
-    fn activate_gradient(
-        &self,
-        activation: Activation,
-        y: &Tensor,
-        dy: &Tensor,
-        dx: &mut Tensor,
-    ) -> Result<()> {
-        self.run(
-            Operator::over(Kind::activation_gradient(activation), y),
-            || self.inner.activate_gradient(activation, y, dy, dx),
-        )
-    }
-
-    fn bce_with_logits(&self, logits: &Tensor, target: f32, loss: &mut Tensor) -> Result<()> {
-        let operator = Operator::values(Kind::BceWithLogits, 1, logits.shape().len());
-        self.run(operator, || {
-            self.inner.bce_with_logits(logits, target, loss)
-        })
-    }
-
-    fn bce_with_logits_gradient(
-        &self,
-        logits: &Tensor,
-        target: f32,
-        dloss: &Tensor,
-        dlogits: &mut Tensor,
-    ) -> Result<()> {
-        let operator = Operator::values(Kind::BceWithLogitsGradient, 1, logits.shape().len());
-        self.run(operator, || {
-            self.inner
-                .bce_with_logits_gradient(logits, target, dloss, dlogits)
-        })
-    }
-
-    fn add(&self, a: &Tensor, b: &Tensor, y: &mut Tensor) -> Result<()> {
-        // Mostly weight gradients, whose extents would be taken for those of activations.
-        let operator = Operator::values(Kind::Add, 1, a.shape().len());
-        self.run(operator, || self.inner.add(a, b, y))
-    }
-
-    fn copy(&self, from: &Tensor, to: &mut Tensor, first: usize) -> Result<()> {
-        self.run(Operator::over(Kind::Copy, from), || {
-            self.inner.copy(from, to, first)
-        })
-    }
-
-    fn squared_norm(&self, tensors: &[Tensor], sum: &mut Tensor) -> Result<()> {
-        let length = tensors.iter().map(|tensor| tensor.shape().len()).sum();
-        let operator = Operator::values(Kind::SquaredNorm, tensors.len(), length);
-        self.run(operator, || self.inner.squared_norm(tensors, sum))
-    }
-
     fn recomputes(&self) -> bool {
         self.inner.recomputes()
-    }
-
-    fn free_memory(&self) -> Option<usize> {
-        self.inner.free_memory()
-    }
-
-    fn gather(&self, maps: &Tensor, table: &Tensor, crops: &mut Tensor) -> Result<()> {
-        self.run(Operator::over(Kind::Gather, crops), || {
-            self.inner.gather(maps, table, crops)
-        })
-    }
-
-    fn gather_half(
-        &self,
-        pairs: &Tensor,
-        extents: [usize; 4],
-        table: &Tensor,
-        crops: &mut Tensor,
-    ) -> Result<()> {
-        self.run(Operator::over(Kind::Gather, crops), || {
-            self.inner.gather_half(pairs, extents, table, crops)
-        })
-    }
-
-    fn adam(&self, step: AdamStep<'_>) -> Result<()> {
-        let lengths = step.operands.iter();
-        let length = lengths.map(|operand| operand.gradient.shape().len()).sum();
-        let operator = Operator::values(Kind::Adam, step.operands.len(), length);
-        self.run(operator, || self.inner.adam(step))
-    }
-
-    /// Does not record: the parts of a replayed graph cannot be timed.
-    fn record(&self, _: &mut dyn FnMut() -> Result<()>) -> Result<Option<Box<dyn Recording>>> {
-        Ok(None)
     }
 }

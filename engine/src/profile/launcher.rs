@@ -3,12 +3,12 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use cosmogan_kernels::tensor_map::TensorMap;
-use cosmogan_kernels::{Launch, Module};
+use cosmogan_kernels::Launch;
 
 use super::instruments::Instruments;
 use super::profiler::Profiler;
-use crate::backend::launch::{Allocation, Arguments, Gpu, Launcher, Recording};
+use crate::backend::Recording;
+use crate::backend::launch::{Allocation, Arguments, KernelDevice, Launcher};
 use crate::error::Result;
 
 /// A launcher that forwards and records launches.
@@ -45,7 +45,7 @@ impl ProfiledLauncher {
     pub(super) fn set_cold(&self, cold: bool) -> Result<()> {
         let memory = match self.inner.instruments() {
             Some(device) if cold => {
-                let allocate = || self.inner.allocate(device.cache_bytes());
+                let allocate = || self.inner.device().allocate(device.cache_bytes());
                 Some([allocate()?, allocate()?])
             }
             _ => None,
@@ -75,48 +75,8 @@ impl fmt::Debug for ProfiledLauncher {
 }
 
 impl Launcher for ProfiledLauncher {
-    fn description(&self) -> String {
-        self.inner.description()
-    }
-
-    fn notice(&self) -> Option<String> {
-        self.inner.notice()
-    }
-
-    fn tiled_kernels(&self) -> std::result::Result<(), String> {
-        self.inner.tiled_kernels()
-    }
-
-    fn hopper_kernels(&self) -> std::result::Result<usize, String> {
-        self.inner.hopper_kernels()
-    }
-
-    fn tensor_map(&self, map: &TensorMap, address: u64) -> Result<[u8; 128]> {
-        self.inner.tensor_map(map, address)
-    }
-
-    fn gpu(&self) -> Option<&Gpu> {
-        self.inner.gpu()
-    }
-
-    fn free_memory(&self) -> usize {
-        self.inner.free_memory()
-    }
-
-    fn prepare(&self, modules: &[Module]) {
-        self.inner.prepare(modules);
-    }
-
-    fn allocate(&self, bytes: usize) -> Result<Box<dyn Allocation>> {
-        self.inner.allocate(bytes)
-    }
-
-    fn write(&self, to: &dyn Allocation, first: usize, values: &[f32]) -> Result<()> {
-        self.inner.write(to, first, values)
-    }
-
-    fn read(&self, from: &dyn Allocation, values: &mut [f32]) -> Result<()> {
-        self.inner.read(from, values)
+    fn device(&self) -> &dyn KernelDevice {
+        self.inner.device()
     }
 
     fn launch(&self, launch: &Launch, arguments: &Arguments) -> Result<()> {

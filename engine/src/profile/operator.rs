@@ -2,138 +2,83 @@
 
 use std::fmt;
 
-use crate::backend::Activation;
+use crate::backend::{Activation, Op};
 use crate::geometry::ConvGeometry;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
-/// Kind of an operator; see the method of the same name of [`Backend`](crate::backend::Backend).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Kind {
-    /// Convolution: y from x and the weights.
-    Fprop,
-    /// Gradient of a convolution with respect to x, or transposed convolution.
-    Dgrad,
-    /// Gradient of a convolution with respect to the weights.
-    Wgrad,
-    /// Linear layer.
-    Linear,
-    /// Gradient of a linear layer with respect to its input.
-    LinearDgrad,
-    /// Gradient of a linear layer with respect to its weights.
-    LinearWgrad,
-    /// Gradient with respect to a bias.
-    BiasGradient,
-    /// Per-channel mean and variance.
-    BatchStatistics,
-    /// Batch normalisation with the rectifier that follows it.
-    Normalise,
-    /// Gradients of batch normalisation and rectifier.
-    NormaliseGradient,
-    /// Update of running statistics.
-    UpdateRunning,
-    /// max(x, 0).
-    Relu,
-    /// Gradient of ReLU.
-    ReluGradient,
-    /// x for x > 0, slope·x otherwise.
-    LeakyRelu,
-    /// Gradient of leaky ReLU.
-    LeakyReluGradient,
-    /// tanh x.
-    Tanh,
-    /// Gradient of tanh.
-    TanhGradient,
-    /// Binary cross-entropy loss of logits.
-    BceWithLogits,
-    /// Gradient of the loss.
-    BceWithLogitsGradient,
-    /// a + b.
-    Add,
-    /// Copy into a part of a larger tensor.
-    Copy,
-    /// Sum of squares.
-    SquaredNorm,
-    /// Crops of maps.
-    Gather,
-    /// A step of the Adam optimiser.
-    Adam,
+/// Defines [`Kind`] with the list of all kinds and their names.
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $kind:ident = $name:literal,)*) => {
+        /// Kind of an operator; one or several variants of [`Op`].
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Kind {
+            $($(#[$doc])* $kind,)*
+        }
+
+        impl Kind {
+            /// All kinds, in the order of the operators of a device.
+            pub const ALL: [Self; [$($name),*].len()] = [$(Self::$kind),*];
+
+            /// Name in tables and on the command line.
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Self::$kind => $name,)*
+                }
+            }
+        }
+    };
 }
 
-impl Kind {
-    /// All kinds, in the order of [`Backend`](crate::backend::Backend).
-    pub const ALL: [Self; 24] = [
-        Self::Fprop,
-        Self::Dgrad,
-        Self::Wgrad,
-        Self::Linear,
-        Self::LinearDgrad,
-        Self::LinearWgrad,
-        Self::BiasGradient,
-        Self::BatchStatistics,
-        Self::Normalise,
-        Self::NormaliseGradient,
-        Self::UpdateRunning,
-        Self::Relu,
-        Self::ReluGradient,
-        Self::LeakyRelu,
-        Self::LeakyReluGradient,
-        Self::Tanh,
-        Self::TanhGradient,
-        Self::BceWithLogits,
-        Self::BceWithLogitsGradient,
-        Self::Add,
-        Self::Copy,
-        Self::SquaredNorm,
-        Self::Gather,
-        Self::Adam,
-    ];
-
-    /// Name in tables and on the command line.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Fprop => "fprop",
-            Self::Dgrad => "dgrad",
-            Self::Wgrad => "wgrad",
-            Self::Linear => "linear",
-            Self::LinearDgrad => "linear_dgrad",
-            Self::LinearWgrad => "linear_wgrad",
-            Self::BiasGradient => "bias_gradient",
-            Self::BatchStatistics => "batch_statistics",
-            Self::Normalise => "normalise",
-            Self::NormaliseGradient => "normalise_gradient",
-            Self::UpdateRunning => "update_running",
-            Self::Relu => "relu",
-            Self::ReluGradient => "relu_gradient",
-            Self::LeakyRelu => "leaky_relu",
-            Self::LeakyReluGradient => "leaky_relu_gradient",
-            Self::Tanh => "tanh",
-            Self::TanhGradient => "tanh_gradient",
-            Self::BceWithLogits => "bce_with_logits",
-            Self::BceWithLogitsGradient => "bce_with_logits_gradient",
-            Self::Add => "add",
-            Self::Copy => "copy",
-            Self::SquaredNorm => "squared_norm",
-            Self::Gather => "gather",
-            Self::Adam => "adam",
-        }
-    }
-
-    pub(super) fn activation(activation: Activation) -> Self {
-        match activation {
-            Activation::Relu => Self::Relu,
-            Activation::LeakyRelu { .. } => Self::LeakyRelu,
-            Activation::Tanh => Self::Tanh,
-        }
-    }
-
-    pub(super) fn activation_gradient(activation: Activation) -> Self {
-        match activation {
-            Activation::Relu => Self::ReluGradient,
-            Activation::LeakyRelu { .. } => Self::LeakyReluGradient,
-            Activation::Tanh => Self::TanhGradient,
-        }
-    }
+kinds! {
+    /// Convolution: y from x and the weights.
+    Fprop = "fprop",
+    /// Gradient of a convolution with respect to x, or transposed convolution.
+    Dgrad = "dgrad",
+    /// Gradient of a convolution with respect to the weights.
+    Wgrad = "wgrad",
+    /// Linear layer.
+    Linear = "linear",
+    /// Gradient of a linear layer with respect to its input.
+    LinearDgrad = "linear_dgrad",
+    /// Gradient of a linear layer with respect to its weights.
+    LinearWgrad = "linear_wgrad",
+    /// Gradient with respect to a bias.
+    BiasGradient = "bias_gradient",
+    /// Per-channel mean and variance.
+    BatchStatistics = "batch_statistics",
+    /// Batch normalisation with the rectifier that follows it.
+    Normalise = "normalise",
+    /// Gradients of batch normalisation and rectifier.
+    NormaliseGradient = "normalise_gradient",
+    /// Update of running statistics.
+    UpdateRunning = "update_running",
+    /// max(x, 0).
+    Relu = "relu",
+    /// Gradient of ReLU.
+    ReluGradient = "relu_gradient",
+    /// x for x > 0, slope·x otherwise.
+    LeakyRelu = "leaky_relu",
+    /// Gradient of leaky ReLU.
+    LeakyReluGradient = "leaky_relu_gradient",
+    /// tanh x.
+    Tanh = "tanh",
+    /// Gradient of tanh.
+    TanhGradient = "tanh_gradient",
+    /// Binary cross-entropy loss of logits.
+    BceWithLogits = "bce_with_logits",
+    /// Gradient of the loss.
+    BceWithLogitsGradient = "bce_with_logits_gradient",
+    /// a + b.
+    Add = "add",
+    /// Copy into a part of a larger tensor.
+    Copy = "copy",
+    /// Sum of squares.
+    SquaredNorm = "squared_norm",
+    /// Crops of maps.
+    Gather = "gather",
+    /// A step of the Adam optimiser.
+    Adam = "adam",
 }
 
 /// Extents of an operator's operands.
@@ -185,15 +130,75 @@ pub struct Operator {
 }
 
 impl Operator {
-    pub(super) fn convolution(kind: Kind, geometry: &ConvGeometry) -> Self {
-        Self {
+    /// The row of a profile to which `op` belongs; `None` for the packing of an operand, which is part of another
+    /// operator.
+    pub(super) fn of(op: &Op<'_>) -> Option<Self> {
+        let convolution = |kind, geometry: &ConvGeometry| Self {
             kind,
             extents: Extents::Convolution(*geometry),
-        }
+        };
+        // Over the elements or channels of a tensor.
+        let over = |kind, tensor: &Tensor| Self {
+            kind,
+            extents: Extents::of(tensor.shape()),
+        };
+        let values = |kind, tensors, length| Self {
+            kind,
+            extents: Extents::Values { tensors, length },
+        };
+        Some(match op {
+            Op::Linear { x, y, .. } => Self::linear(Kind::Linear, x, y),
+            Op::LinearDgrad { dy, dx, .. } => Self::linear(Kind::LinearDgrad, dx, dy),
+            Op::LinearWgrad { x, dy, .. } => Self::linear(Kind::LinearWgrad, x, dy),
+            Op::BiasGradient { dy, .. } => over(Kind::BiasGradient, dy),
+            Op::Pack { .. } => return None,
+            Op::ConvFprop { geometry, .. } => convolution(Kind::Fprop, geometry),
+            Op::ConvDgrad { geometry, .. } => convolution(Kind::Dgrad, geometry),
+            Op::ConvWgrad { geometry, .. } => convolution(Kind::Wgrad, geometry),
+            Op::BatchStatistics { x, .. } => over(Kind::BatchStatistics, x),
+            Op::Normalise { x, .. } => over(Kind::Normalise, x),
+            Op::NormaliseGradient { x, .. } => over(Kind::NormaliseGradient, x),
+            Op::UpdateRunning { batch, .. } => over(Kind::UpdateRunning, batch),
+            Op::Activate { activation, x, .. } => {
+                let kind = match activation {
+                    Activation::Relu => Kind::Relu,
+                    Activation::LeakyRelu { .. } => Kind::LeakyRelu,
+                    Activation::Tanh => Kind::Tanh,
+                };
+                over(kind, x)
+            }
+            Op::ActivateGradient { activation, y, .. } => {
+                let kind = match activation {
+                    Activation::Relu => Kind::ReluGradient,
+                    Activation::LeakyRelu { .. } => Kind::LeakyReluGradient,
+                    Activation::Tanh => Kind::TanhGradient,
+                };
+                over(kind, y)
+            }
+            Op::BceWithLogits { logits, .. } => {
+                values(Kind::BceWithLogits, 1, logits.shape().len())
+            }
+            Op::BceWithLogitsGradient { logits, .. } => {
+                values(Kind::BceWithLogitsGradient, 1, logits.shape().len())
+            }
+            // Mostly weight gradients, whose extents would be taken for those of activations.
+            Op::Add { a, .. } => values(Kind::Add, 1, a.shape().len()),
+            Op::Copy { from, .. } => over(Kind::Copy, from),
+            Op::SquaredNorm { tensors, .. } => {
+                let lengths = tensors.iter().map(|tensor| tensor.shape().len());
+                values(Kind::SquaredNorm, tensors.len(), lengths.sum())
+            }
+            Op::Gather { crops, .. } | Op::GatherHalf { crops, .. } => over(Kind::Gather, crops),
+            Op::Adam(step) => {
+                let operands = step.operands.iter();
+                let lengths = operands.map(|operand| operand.gradient.shape().len());
+                values(Kind::Adam, step.operands.len(), lengths.sum())
+            }
+        })
     }
 
     /// A linear layer with input and output of these shapes.
-    pub(super) fn linear(kind: Kind, x: &Tensor, y: &Tensor) -> Self {
+    fn linear(kind: Kind, x: &Tensor, y: &Tensor) -> Self {
         let rows = x.shape().rows();
         let extents = Extents::Linear {
             rows,
@@ -202,22 +207,6 @@ impl Operator {
             outputs: y.shape().len() / rows.max(1),
         };
         Self { kind, extents }
-    }
-
-    /// An operator over the elements or channels of `tensor`.
-    pub(super) fn over(kind: Kind, tensor: &Tensor) -> Self {
-        Self {
-            kind,
-            extents: Extents::of(tensor.shape()),
-        }
-    }
-
-    /// An operator over `tensors` tensors with `length` values in total.
-    pub(super) fn values(kind: Kind, tensors: usize, length: usize) -> Self {
-        Self {
-            kind,
-            extents: Extents::Values { tensors, length },
-        }
     }
 }
 

@@ -6,7 +6,7 @@
 use std::sync::LazyLock;
 
 use cosmogan_engine::backend::cache::Cache;
-use cosmogan_engine::backend::launch::{Arguments, Launcher};
+use cosmogan_engine::backend::launch::{Arguments, KernelDevice};
 use cosmogan_engine::backend::simt::SimtLauncher;
 use cosmogan_kernels::Precision;
 use cosmogan_kernels::tensor_map::TensorMap;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use cosmogan_engine::backend::launch::LaunchBackend;
 use cosmogan_engine::backend::simt::SimtLauncher;
-use cosmogan_engine::backend::{Activation, Backend, Epilogue, Normalisation, Precision};
+use cosmogan_engine::backend::{Activation, Backend, Epilogue, Normalisation, Op, Precision};
 use cosmogan_engine::ops::BatchNormSettings;
 use cosmogan_engine::{ConvGeometry, Padding, Shape, Tape, Tensor};
 
@@ -50,7 +50,12 @@ fn upload(device: &dyn Backend, dims: &[usize], values: &[f32]) -> Tensor {
 fn packed(device: &dyn Backend, dims: &[usize], values: &[f32]) -> Tensor {
     let values = upload(device, dims, values);
     let mut packed = device.empty_packed(Shape::from(dims)).unwrap();
-    device.pack(&values, &mut packed).unwrap();
+    device
+        .run(Op::Pack {
+            values: &values,
+            packed: &mut packed,
+        })
+        .unwrap();
     packed
 }
 
@@ -62,7 +67,12 @@ fn unpacked(device: &dyn Backend, image: &Tensor) -> Vec<f32> {
     let ones = upload(device, shape.dims(), &vec![1.0; shape.len()]);
     let mut gradient = device.empty(shape.clone()).unwrap();
     device
-        .activate_gradient(Activation::Relu, &ones, image, &mut gradient)
+        .run(Op::ActivateGradient {
+            activation: Activation::Relu,
+            y: &ones,
+            dy: image,
+            dx: &mut gradient,
+        })
         .unwrap();
     device.download(&gradient).unwrap()
 }
@@ -102,13 +112,27 @@ fn normalised(device: &dyn Backend, x: &Tensor, dy: &Tensor) -> Vec<Vec<u32>> {
     let fresh = |dims: &[usize]| device.empty(Shape::from(dims)).unwrap();
     let (mut y, mut dx) = (fresh(&DIMS), fresh(&DIMS));
     let (mut dscale, mut dshift) = (fresh(&[CHANNELS]), fresh(&[CHANNELS]));
-    device.normalise(x, by, &mut y).unwrap();
+    device.run(Op::Normalise { x, by, y: &mut y }).unwrap();
     device
-        .normalise_gradient(x, by, dy, &mut dx, &mut dscale, &mut dshift)
+        .run(Op::NormaliseGradient {
+            x,
+            by,
+            dy,
+            dx: &mut dx,
+            dscale: &mut dscale,
+            dshift: &mut dshift,
+        })
         .unwrap();
     let mut packed_dx = device.empty_packed(Shape::from(&DIMS[..])).unwrap();
     device
-        .normalise_gradient(x, by, dy, &mut packed_dx, &mut dscale, &mut dshift)
+        .run(Op::NormaliseGradient {
+            x,
+            by,
+            dy,
+            dx: &mut packed_dx,
+            dscale: &mut dscale,
+            dshift: &mut dshift,
+        })
         .unwrap();
     let mut results: Vec<_> = [&y, &dx, &dscale, &dshift]
         .iter()
@@ -118,21 +142,41 @@ fn normalised(device: &dyn Backend, x: &Tensor, dy: &Tensor) -> Vec<Vec<u32>> {
     let mut rectified = fresh(&DIMS);
     let leaky = Activation::LeakyRelu { slope: 0.2 };
     device
-        .activate_gradient(leaky, &y, dy, &mut rectified)
+        .run(Op::ActivateGradient {
+            activation: leaky,
+            y: &y,
+            dy,
+            dx: &mut rectified,
+        })
         .unwrap();
     results.push(device.download(&rectified).unwrap());
     let mut packed_rectified = device.empty_packed(Shape::from(&DIMS[..])).unwrap();
     device
-        .activate_gradient(leaky, &y, dy, &mut packed_rectified)
+        .run(Op::ActivateGradient {
+            activation: leaky,
+            y: &y,
+            dy,
+            dx: &mut packed_rectified,
+        })
         .unwrap();
     results.push(unpacked(device, &packed_rectified));
     let y = packed(device, &DIMS, &device.download(&y).unwrap());
     device
-        .activate_gradient(leaky, &y, dy, &mut rectified)
+        .run(Op::ActivateGradient {
+            activation: leaky,
+            y: &y,
+            dy,
+            dx: &mut rectified,
+        })
         .unwrap();
     results.push(device.download(&rectified).unwrap());
     let mut dbias = fresh(&[CHANNELS]);
-    device.bias_gradient(dy, &mut dbias).unwrap();
+    device
+        .run(Op::BiasGradient {
+            dy,
+            dbias: &mut dbias,
+        })
+        .unwrap();
     results.push(device.download(&dbias).unwrap());
     results.iter().map(|values| bits(values)).collect()
 }
@@ -202,9 +246,23 @@ fn products_round_what_they_leave() {
             let run = |image: &mut Tensor, epilogue: Epilogue<'_>| {
                 let bias = Some(&bias);
                 let product = if forward {
-                    device.conv_fprop(&geometry, &source, &weight, bias, epilogue, image)
+                    device.run(Op::ConvFprop {
+                        geometry: &geometry,
+                        x: &source,
+                        weight: &weight,
+                        bias,
+                        epilogue,
+                        y: image,
+                    })
                 } else {
-                    device.conv_dgrad(&geometry, &source, &weight, bias, epilogue, image)
+                    device.run(Op::ConvDgrad {
+                        geometry: &geometry,
+                        y: &source,
+                        weight: &weight,
+                        bias,
+                        epilogue,
+                        x: image,
+                    })
                 };
                 product.unwrap();
             };
@@ -253,9 +311,23 @@ fn ends_of_networks_read_what_is_packed() {
         let mut dx = device.empty(Shape::from(narrow)).unwrap();
         let mut dweight = device.empty(weight.shape().clone()).unwrap();
         device
-            .conv_dgrad(&geometry, y, &weight, None, Epilogue::None, &mut dx)
+            .run(Op::ConvDgrad {
+                geometry: &geometry,
+                y,
+                weight: &weight,
+                bias: None,
+                epilogue: Epilogue::None,
+                x: &mut dx,
+            })
             .unwrap();
-        device.conv_wgrad(&geometry, &x, y, &mut dweight).unwrap();
+        device
+            .run(Op::ConvWgrad {
+                geometry: &geometry,
+                x: &x,
+                y,
+                weight: &mut dweight,
+            })
+            .unwrap();
         [dx, dweight].map(|tensor| bits(&device.download(&tensor).unwrap()))
     };
     let expected = products(&upload(&device, &wide, &all_rounded(&y)));
@@ -332,7 +404,11 @@ fn a_normalisation_rounds_its_operand() {
     let fresh = || device.empty(Shape::from([CHANNELS])).unwrap();
     let (mut mean, mut variance) = (fresh(), fresh());
     device
-        .batch_statistics(operand.value().unwrap(), &mut mean, &mut variance)
+        .run(Op::BatchStatistics {
+            x: operand.value().unwrap(),
+            mean: &mut mean,
+            variance: &mut variance,
+        })
         .unwrap();
     for (found, expected) in [(&statistics.mean, &mean), (&statistics.variance, &variance)] {
         let [found, expected] =
@@ -349,7 +425,13 @@ fn a_normalisation_rounds_its_operand() {
         slope: settings.slope,
     };
     let operand = upload(&*device, &DIMS, &all_rounded(&x));
-    device.normalise(&operand, by, &mut expected).unwrap();
+    device
+        .run(Op::Normalise {
+            x: &operand,
+            by,
+            y: &mut expected,
+        })
+        .unwrap();
     let [found, expected] =
         [y.value().unwrap(), &expected].map(|tensor| bits(&device.download(tensor).unwrap()));
     assert_eq!(found, expected);

@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
 use cosmogan_engine::backend::cache::Cache;
-use cosmogan_engine::backend::launch::{Allocation, Arguments, Launcher};
+use cosmogan_engine::backend::launch::{Allocation, Arguments, KernelDevice};
 use cosmogan_engine::backend::simt::SimtLauncher;
 use cosmogan_kernels::{Kernel, Launch, Module, Tier, Work};
 

@@ -6,7 +6,6 @@
 //! costs no more than its elements. The transposed convolution is the adjoint of the convolution in x: its forward
 //! pass is [`Convolution::dgrad`], its gradients are [`Convolution::fprop`] and [`Convolution::wgrad`].
 
-use super::winograd::{Transforms, Winograd};
 use crate::{Arithmetic, Bounded};
 
 /// Shape of a convolution.
@@ -41,7 +40,7 @@ pub enum Method {
     /// One sum of products per element of the result.
     #[default]
     Direct,
-    /// Winograd (minimal) filtering with the transforms [`Transforms::BALANCED`].
+    /// Winograd (minimal) filtering with balanced points ([`Convolution::winograd`]).
     Winograd,
 }
 
@@ -68,16 +67,6 @@ impl Methods {
 }
 
 impl Convolution {
-    /// This convolution with the error bounds of Winograd (minimal) filtering.
-    ///
-    /// # Panics
-    /// If [`Winograd`] does not support this kernel, stride or padding.
-    pub fn winograd(&self) -> Winograd {
-        Winograd::new(*self, Transforms::BALANCED).expect(
-            "Winograd filtering needs a 5×5 kernel, stride 2 and one zero of padding before",
-        )
-    }
-
     /// Zeros below and to the right of x: the least padding that gives y its extents.
     pub fn end(&self) -> [usize; 2] {
         [0, 1].map(|axis| {

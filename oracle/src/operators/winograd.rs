@@ -120,6 +120,18 @@ impl Transforms {
     };
 }
 
+impl Convolution {
+    /// This convolution with the error bounds of Winograd filtering by [`Transforms::BALANCED`].
+    ///
+    /// # Panics
+    /// If [`Winograd`] does not support this kernel, stride or padding.
+    pub fn winograd(&self) -> Winograd {
+        Winograd::new(*self, Transforms::BALANCED).expect(
+            "Winograd filtering needs a 5×5 kernel, stride 2 and one zero of padding before",
+        )
+    }
+}
+
 /// The GEMMs of a convolution by Winograd filtering: the values of [`Convolution`] with other bounds.
 #[derive(Clone, Copy, Debug)]
 pub struct Winograd {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::launchers::{Faulty, device, simt};
 use cosmogan_engine::backend::cpu::CpuBackend;
-use cosmogan_engine::backend::{Activation, Backend, Precision};
+use cosmogan_engine::backend::{Activation, Backend, Op, Precision};
 use cosmogan_engine::ops::BatchNormSettings;
 use cosmogan_engine::profile::{Extents, Kind, Profiled};
 use cosmogan_engine::{Error, Padding, Part, Result, Shape, Tape, Tensor, Variable};
@@ -237,7 +237,11 @@ fn groups_of_slices_are_each_of_one_part() {
         let empty = || backend.empty(Shape::from([parts, 1])).unwrap();
         let (mut mean, mut variance) = (empty(), empty());
         backend
-            .batch_statistics(x, &mut mean, &mut variance)
+            .run(Op::BatchStatistics {
+                x,
+                mean: &mut mean,
+                variance: &mut variance,
+            })
             .unwrap();
         [mean, variance].map(|values| backend.download(&values).unwrap())
     };

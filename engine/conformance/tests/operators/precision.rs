@@ -9,7 +9,7 @@ use std::sync::Arc;
 use cosmogan_engine::backend::cpu::CpuBackend;
 use cosmogan_engine::backend::launch::LaunchBackend;
 use cosmogan_engine::backend::simt::SimtLauncher;
-use cosmogan_engine::backend::{Backend, Epilogue, Precision};
+use cosmogan_engine::backend::{Backend, Epilogue, Op, Precision};
 use cosmogan_engine::{Padding, Shape, Tape};
 use cosmogan_oracle::operators::convolution::Convolution;
 use cosmogan_oracle::{Arithmetic, Case, Operand, Operator};
@@ -147,7 +147,13 @@ fn kernels_round_alike() {
             let bias = device.upload(Shape::from([2]), &[0.0; 2]).unwrap();
             let mut y = device.empty(Shape::from([rows, 2])).unwrap();
             device
-                .linear(&x, &weight, &bias, Epilogue::None, &mut y)
+                .run(Op::Linear {
+                    x: &x,
+                    weight: &weight,
+                    bias: &bias,
+                    epilogue: Epilogue::None,
+                    y: &mut y,
+                })
                 .unwrap();
             let y = device.download(&y).unwrap();
             for (found, &value) in y.iter().step_by(2).zip(&values) {

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::simd::memory::Aligned;
+use crate::tensor::Buffer;
 
 /// Guard values on either side of checked memory.
 const GUARD_LENGTH: usize = 16;
@@ -67,16 +68,6 @@ impl CpuBuffer {
         self.is_packed
     }
 
-    /// Number of elements.
-    pub fn len(&self) -> usize {
-        self.memory.len() - 2 * self.guard
-    }
-
-    /// Whether the buffer has no elements.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     pub(super) fn values(&self) -> &[f32] {
         &self.memory[self.guard..self.memory.len() - self.guard]
     }
@@ -93,6 +84,12 @@ impl CpuBuffer {
             .iter()
             .chain(after)
             .all(|value| value.to_bits() == GUARD_BITS)
+    }
+}
+
+impl Buffer for CpuBuffer {
+    fn len(&self) -> usize {
+        self.memory.len() - 2 * self.guard
     }
 }
 

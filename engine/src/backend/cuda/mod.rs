@@ -31,8 +31,9 @@ use nvrtc::{Nvrtc, Resources, resources};
 use pool::{Blocks, Pool, rounded};
 use staging::Staging;
 
+use super::Recording;
 use super::cache::Cache;
-use super::launch::{Allocation, Arguments, Gpu, Launcher, Recording};
+use super::launch::{Allocation, Arguments, Gpu, KernelDevice, Launcher};
 use crate::error::{Error, Result};
 use crate::profile::Instruments;
 
@@ -237,7 +238,7 @@ impl Shared {
     }
 }
 
-impl Launcher for CudaLauncher {
+impl KernelDevice for CudaLauncher {
     fn description(&self) -> String {
         let device = &self.0.device;
         format!(
@@ -344,6 +345,12 @@ impl Launcher for CudaLauncher {
             self.0.faults.confirmed();
         }
         Ok(())
+    }
+}
+
+impl Launcher for CudaLauncher {
+    fn device(&self) -> &dyn KernelDevice {
+        self
     }
 
     fn launch(&self, launch: &Launch, arguments: &Arguments) -> Result<()> {

@@ -9,17 +9,17 @@ use crate::tensor::Tensor;
 
 impl LaunchBackend {
     /// y from x.
-    pub(super) fn normalise_image(
+    pub(super) fn normalise(
         &self,
+        name: &'static str,
         x: &Tensor,
         by: Normalisation<'_>,
         y: &mut Tensor,
     ) -> Result<()> {
-        const NAME: &str = "batch_norm";
-        let ([parts, rows], channels) = (parts_of(NAME, x, by.mean)?, x.shape().channels());
-        let x = self.image_of(NAME, x, parts * rows * channels)?;
-        let y = self.output_image_of(NAME, y, parts * rows * channels)?;
-        let vectors = self.vectors_of(NAME, by, [parts, channels])?;
+        let ([parts, rows], channels) = (parts_of(name, x, by.mean)?, x.shape().channels());
+        let x = self.image_of(name, x, parts * rows * channels)?;
+        let y = self.output_image_of(name, y, parts * rows * channels)?;
+        let vectors = self.vectors_of(name, by, [parts, channels])?;
         let extents = Arguments::new()
             .int(rows)
             .int(channels)
@@ -37,23 +37,23 @@ impl LaunchBackend {
     }
 
     /// dx, dscale and dshift from x and dy.
-    pub(super) fn normalise_image_gradient(
+    pub(super) fn normalise_gradient(
         &self,
+        name: &'static str,
         [x, dy]: [&Tensor; 2],
         by: Normalisation<'_>,
         [dx, dscale, dshift]: [&mut Tensor; 3],
     ) -> Result<()> {
-        const NAME: &str = "batch_norm gradient";
-        let ([parts, rows], channels) = (parts_of(NAME, x, by.mean)?, x.shape().channels());
+        let ([parts, rows], channels) = (parts_of(name, x, by.mean)?, x.shape().channels());
         let elements = parts * rows * channels;
         let (x, dy) = (
-            self.image_of(NAME, x, elements)?,
-            self.image_of(NAME, dy, elements)?,
+            self.image_of(name, x, elements)?,
+            self.image_of(name, dy, elements)?,
         );
-        let vectors = self.vectors_of(NAME, by, [parts, channels])?;
-        let dx = self.output_image_of(NAME, dx, elements)?;
-        let dscale = self.output_of(NAME, dscale, channels)?;
-        let dshift = self.output_of(NAME, dshift, channels)?;
+        let vectors = self.vectors_of(name, by, [parts, channels])?;
+        let dx = self.output_image_of(name, dx, elements)?;
+        let dscale = self.output_of(name, dscale, channels)?;
+        let dshift = self.output_of(name, dshift, channels)?;
 
         let extents = Arguments::new()
             .int(rows)

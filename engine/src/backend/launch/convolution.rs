@@ -279,8 +279,8 @@ impl LaunchBackend {
             .ints(&s.words())
             .ints(&plan.tiles)
             .int(plan.depth)
-            .bytes(&self.launcher.tensor_map(&plan.maps[0], source)?)
-            .bytes(&self.launcher.tensor_map(&plan.maps[1], w)?);
+            .bytes(&self.launcher.device().tensor_map(&plan.maps[0], source)?)
+            .bytes(&self.launcher.device().tensor_map(&plan.maps[1], w)?);
         let slicing = Slicing {
             images: s.batch,
             count: plan.slices,
@@ -314,8 +314,8 @@ impl LaunchBackend {
         let arguments = Arguments::new()
             .ints(&s.words())
             .ints(&plan.slabs)
-            .bytes(&self.launcher.tensor_map(&plan.maps[0], x)?)
-            .bytes(&self.launcher.tensor_map(&plan.maps[1], y)?);
+            .bytes(&self.launcher.device().tensor_map(&plan.maps[0], x)?)
+            .bytes(&self.launcher.device().tensor_map(&plan.maps[1], y)?);
         self.partials(s, plan.slices, w, |partials| {
             self.launch(&plan.launch, &arguments.clone().address(partials))
         })

@@ -10,14 +10,14 @@ use crate::tensor::Tensor;
 
 impl LaunchBackend {
     /// Copies crops of maps of the shape `maps` at `address`, in half precision or f32.
-    pub(super) fn gather_from(
+    pub(super) fn gather(
         &self,
+        name: &'static str,
         maps: &Shape,
         (address, half): (u64, bool),
         table: &Tensor,
         crops: &mut Tensor,
     ) -> Result<()> {
-        const NAME: &str = "gather";
         let ([count, height, width, channels], [taken, rows, columns]) =
             gather_extents(maps, crops)?;
         let arguments = Arguments::new()
@@ -29,8 +29,8 @@ impl LaunchBackend {
             .int(height)
             .int(width)
             .address(address)
-            .address(self.input_of(NAME, table, 4 * taken)?)
-            .address(self.output_of(NAME, crops, taken * rows * columns * channels)?);
+            .address(self.input_of(name, table, 4 * taken)?)
+            .address(self.output_of(name, crops, taken * rows * columns * channels)?);
         let launch = data::gather(taken, rows * columns * channels, half);
         self.launch(&launch, &arguments)
     }

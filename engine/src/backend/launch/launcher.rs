@@ -1,4 +1,4 @@
-//! The interface between operators and a device that launches kernels.
+//! The interface between operators and a device that runs kernels.
 
 use std::fmt;
 
@@ -6,8 +6,10 @@ use cosmogan_kernels::Precision;
 use cosmogan_kernels::tensor_map::TensorMap;
 use cosmogan_kernels::{Launch, Module};
 
+use crate::backend::Recording;
 use crate::error::Result;
 use crate::profile::Instruments;
+use crate::tensor::Buffer;
 
 /// Properties on which kernel times depend, besides the kernels.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,10 +22,8 @@ pub struct Gpu {
     pub driver: [i32; 2],
 }
 
-/// A device that launches kernels.
-///
-/// Work is queued in order: a launch sees all earlier writes, and [`Launcher::read`] waits for all queued work.
-pub trait Launcher: Send + Sync + fmt::Debug {
+/// The memory and properties of a device that runs kernels.
+pub trait KernelDevice: Send + Sync + fmt::Debug {
     /// One line about the device.
     fn description(&self) -> String;
 
@@ -67,6 +67,15 @@ pub trait Launcher: Send + Sync + fmt::Debug {
 
     /// Copies the beginning of `from` to `values`, after all work queued before.
     fn read(&self, from: &dyn Allocation, values: &mut [f32]) -> Result<()>;
+}
+
+/// Launches kernels on a device.
+///
+/// Work is queued in order: a launch sees all earlier writes, and [`KernelDevice::read`] waits for all queued work. A
+/// launcher may wrap another one on the same device, for example to record its launches.
+pub trait Launcher: Send + Sync + fmt::Debug {
+    /// The device.
+    fn device(&self) -> &dyn KernelDevice;
 
     /// Queues a kernel; compiles it at first use.
     fn launch(&self, launch: &Launch, arguments: &Arguments) -> Result<()>;
@@ -86,12 +95,6 @@ pub trait Launcher: Send + Sync + fmt::Debug {
 pub trait Allocation: Send + Sync + fmt::Debug {
     /// Device address.
     fn address(&self) -> u64;
-}
-
-/// Recorded launches that are queued together for the cost of one.
-pub trait Recording: Send + fmt::Debug {
-    /// Queues the launches again, on the same memory as when they were recorded.
-    fn replay(&self) -> Result<()>;
 }
 
 /// Layout of a tensor's elements in memory.
@@ -119,15 +122,9 @@ pub struct DeviceBuffer {
     pub(crate) format: Format,
 }
 
-impl DeviceBuffer {
-    /// Number of elements.
-    pub fn len(&self) -> usize {
+impl Buffer for DeviceBuffer {
+    fn len(&self) -> usize {
         self.len
-    }
-
-    /// Whether the buffer has no elements.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
     }
 }
 

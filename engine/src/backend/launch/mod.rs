@@ -19,9 +19,9 @@ use cosmogan_kernels::tuning::Choices;
 use cosmogan_kernels::{Launch, Tier, hopper_modules_for, modules_for};
 
 use launcher::Format;
-pub use launcher::{Allocation, Arguments, DeviceBuffer, Gpu, Launcher, Recording};
+pub use launcher::{Allocation, Arguments, DeviceBuffer, Gpu, KernelDevice, Launcher};
 
-use super::{Buffer, Precision, expect_length};
+use super::{Precision, expect_length};
 use crate::error::{Error, Result};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
@@ -57,12 +57,12 @@ impl LaunchBackend {
     /// If the device lacks the tensor cores that the precision needs.
     pub fn new(launcher: Arc<dyn Launcher>, precision: Precision) -> Result<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
-        let able = launcher.tiled_kernels();
+        let able = launcher.device().tiled_kernels();
         let tiled = able.is_ok();
         if precision != Precision::F32 {
             able.map_err(Error::Device)?;
         }
-        let (hopper, hopper_lack) = match launcher.hopper_kernels() {
+        let (hopper, hopper_lack) = match launcher.device().hopper_kernels() {
             Ok(multiprocessors) => (Some(multiprocessors), None),
             Err(lack) => (None, Some(lack)),
         };
@@ -88,7 +88,7 @@ impl LaunchBackend {
             modules.extend(hopper_modules_for(self.precision));
         }
         modules.retain(|module| self.tiled || module.tier() == Tier::Plain);
-        self.launcher.prepare(&modules);
+        self.launcher.device().prepare(&modules);
         self
     }
 
@@ -165,7 +165,7 @@ impl LaunchBackend {
             }
         };
         Ok(DeviceBuffer {
-            allocation: self.launcher.allocate(bytes)?,
+            allocation: self.launcher.device().allocate(bytes)?,
             len: shape.len(),
             device: self.id,
             format,
@@ -174,7 +174,7 @@ impl LaunchBackend {
 
     /// Allocates memory for intermediate results.
     fn scratch(&self, bytes: usize) -> Result<Box<dyn Allocation>> {
-        self.launcher.allocate(bytes)
+        self.launcher.device().allocate(bytes)
     }
 
     fn launch(&self, launch: &Launch, arguments: &Arguments) -> Result<()> {
@@ -196,7 +196,7 @@ impl LaunchBackend {
         if buffer.device == self.id {
             return Ok(());
         }
-        Err(foreign(operator))
+        Err(Error::foreign(operator))
     }
 
     /// Returns the address of the elements of `tensor`.
@@ -211,9 +211,7 @@ impl LaunchBackend {
 
     /// Returns address and format of a tensor that may be packed.
     fn image_of(&self, operator: &'static str, tensor: &Tensor, expected: usize) -> Result<Image> {
-        let Buffer::Device(buffer) = tensor.buffer() else {
-            return Err(foreign(operator));
-        };
+        let buffer: &DeviceBuffer = tensor.buffer().ok_or_else(|| Error::foreign(operator))?;
         self.image(operator, buffer, tensor, expected)
     }
 
@@ -237,7 +235,7 @@ impl LaunchBackend {
         tensor: &mut Tensor,
         expected: usize,
     ) -> Result<Image> {
-        tensor.buffer_mut(operator)?;
+        let _: &mut DeviceBuffer = tensor.buffer_mut(operator)?;
         self.image_of(operator, tensor, expected)
     }
 
@@ -281,9 +279,11 @@ impl LaunchBackend {
         let buffer = self.buffer(&shape, format)?;
         if self.poisoned && format == Format::Values {
             let poison = vec![f32::NAN; buffer.len];
-            self.launcher.write(&*buffer.allocation, 0, &poison)?;
+            self.launcher
+                .device()
+                .write(&*buffer.allocation, 0, &poison)?;
         }
-        Ok(Tensor::from_buffer(shape, Buffer::Device(buffer)))
+        Ok(Tensor::from_buffer(shape, buffer))
     }
 }
 
@@ -316,12 +316,5 @@ fn packed(operator: &'static str) -> Error {
     Error::InvalidOperand {
         operator,
         problem: "an operand is packed, which this operator does not support".to_owned(),
-    }
-}
-
-fn foreign(operator: &'static str) -> Error {
-    Error::InvalidOperand {
-        operator,
-        problem: "an operand is on another device".to_owned(),
     }
 }

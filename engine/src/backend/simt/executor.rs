@@ -1,20 +1,14 @@
-//! Runs blocks of coroutines, one per CUDA thread, and checks their accesses.
+//! State of a launch on the executor: memory, threads and their accesses, which it checks.
 
 use std::collections::VecDeque;
-use std::ffi::c_void;
 use std::fmt;
 
-use corosensei::stack::{DefaultStack, Stack};
-use corosensei::{Coroutine, CoroutineResult, Yielder};
+use corosensei::Yielder;
+use corosensei::stack::DefaultStack;
 
-use super::hooks::hooks;
-use super::library::{Call, Module, Position};
-use super::memory::{Epoch, FIRST_EPOCH, Moment, Region};
-use super::tma::Pipelines;
-use super::wgmma::{Products, WARPGROUP, Warpgroup};
-
-pub(super) const WARP: usize = 32;
-const STACK_BYTES: usize = 128 << 10;
+use super::mbarrier::{CHUNK, Pipelines};
+use super::memory::{Epoch, FIRST_EPOCH, Moment, Region, WARP};
+use super::products::{Products, Warpgroup};
 
 /// Reason why a coroutine suspended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +46,7 @@ pub(super) struct Copy {
 pub(super) struct Thread {
     pub(super) yielder: *const Yielder<(), Pause>,
     /// Bounds of its stack, whose accesses are not checked.
-    stack: (u64, u64),
+    pub(super) stack: (u64, u64),
     pub(super) open_copies: Vec<Copy>,
     pub(super) committed_copies: VecDeque<Vec<Copy>>,
     /// Values for its warp, in two alternating buffers: a lane may be one exchange ahead.
@@ -66,9 +60,9 @@ pub(super) struct Executor {
     /// All buffers of the device, sorted by address.
     pub(super) regions: Vec<Region>,
     pub(super) epoch: Epoch,
-    launch_began: Epoch,
-    block_began: Epoch,
-    stacks: Vec<DefaultStack>,
+    pub(super) launch_began: Epoch,
+    pub(super) block_began: Epoch,
+    pub(super) stacks: Vec<DefaultStack>,
     pub(super) threads: Vec<Thread>,
     pub(super) current: usize,
     /// Shared memory of the running module.
@@ -88,18 +82,6 @@ impl fmt::Debug for Executor {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "Executor({} buffers)", self.regions.len())
     }
-}
-
-/// One launch.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Job<'a> {
-    pub(super) name: &'a str,
-    pub(super) module: &'a Module,
-    pub(super) call: Call,
-    pub(super) arguments: *mut *mut c_void,
-    pub(super) grid: [u32; 3],
-    pub(super) block: [u32; 3],
-    pub(super) dynamic_shared: u32,
 }
 
 impl Executor {
@@ -124,40 +106,6 @@ impl Executor {
         }
     }
 
-    /// Runs a launch to its end, or to the first fault.
-    pub(super) fn run(&mut self, job: Job<'_>) -> Result<(), String> {
-        let (start, stop) = job.module.shared;
-        self.shared = Region::new(start, (stop - start) as usize, true);
-        self.dynamic_shared = job.dynamic_shared;
-        self.guards.clear();
-        self.fault = None;
-        self.epoch += 1;
-        self.launch_began = self.epoch;
-        let [columns, rows, layers] = job.grid;
-        let mut blocks: Vec<_> = (0..layers)
-            .flat_map(|z| (0..rows).flat_map(move |y| (0..columns).map(move |x| [x, y, z])))
-            .collect();
-        self.shuffle(&mut blocks);
-        // Kernels call back into this executor while they run; from here on it is accessed only through a pointer.
-        let executor: *mut Self = self;
-        for block in blocks {
-            // SAFETY: `executor` comes from an exclusive borrow that is not used otherwise until the loop ends.
-            unsafe { run_block(executor, &job, block) }.map_err(|stop| {
-                let line = if stop.in_hook {
-                    job.module.last_line()
-                } else {
-                    None
-                };
-                let line = line.map_or_else(String::new, |line| format!(" at {line}"));
-                format!(
-                    "kernel {}, grid {:?} of blocks {:?}, block {block:?}, thread {}{line}: {}",
-                    job.name, job.grid, job.block, stop.thread, stop.problem
-                )
-            })?;
-        }
-        Ok(())
-    }
-
     pub(super) fn next_random(&mut self) -> u64 {
         // SplitMix64 (Steele, Lea & Flood 2014).
         self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -167,7 +115,7 @@ impl Executor {
         bits ^ (bits >> 31)
     }
 
-    fn shuffle<T>(&mut self, items: &mut [T]) {
+    pub(super) fn shuffle<T>(&mut self, items: &mut [T]) {
         for last in (1..items.len()).rev() {
             let other = (self.next_random() % (last as u64 + 1)) as usize;
             items.swap(last, other);
@@ -289,165 +237,23 @@ impl Executor {
             }
         }
     }
-}
 
-/// End of a launch by an error.
-struct Stop {
-    thread: usize,
-    problem: String,
-    /// Whether the thread was in a hook: the module knows from which line.
-    in_hook: bool,
-}
+    pub(super) fn offset(&self, address: u64) -> u64 {
+        address - self.shared.start
+    }
 
-impl Stop {
-    /// An error that is found after threads ran.
-    fn after(thread: usize, problem: String) -> Self {
-        Self {
-            thread,
-            problem,
-            in_hook: false,
+    /// Checks a plain access to shared memory that is the target of a box.
+    fn access_box(&mut self, address: u64, bytes: u32, writes: bool) -> Result<(), String> {
+        if writes {
+            return Err("overwrites the target of a TMA copy, which is not supported".to_owned());
         }
+        let (offset, thread) = (self.offset(address), self.current);
+        let heard = std::mem::take(&mut self.pipelines.heard[thread]);
+        let chunks = offset / CHUNK..(offset + u64::from(bytes)).div_ceil(CHUNK);
+        let outcome = chunks
+            .into_iter()
+            .try_for_each(|chunk| self.pipelines.read(chunk * CHUNK, thread / WARP, &heard));
+        self.pipelines.heard[thread] = heard;
+        outcome.map_err(|problem| format!("at byte {offset} of shared memory {problem}"))
     }
-}
-
-/// Runs one block; an error names the thread.
-///
-/// # Safety
-/// `executor` must be valid and not borrowed elsewhere.
-unsafe fn run_block(executor: *mut Executor, job: &Job<'_>, block: [u32; 3]) -> Result<(), Stop> {
-    let [width, height, depth] = job.block;
-    let count = (width * height * depth) as usize;
-    let position = |thread: usize| Position {
-        thread: [
-            thread as u32 % width,
-            thread as u32 / width % height,
-            thread as u32 / width / height,
-        ],
-        block,
-        block_extent: job.block,
-        grid_extent: job.grid,
-    };
-
-    // SAFETY: nothing else borrows the executor while no coroutine runs.
-    let stacks = unsafe {
-        let this = &mut *executor;
-        this.epoch += 1;
-        this.block_began = this.epoch;
-        this.threads.clear();
-        this.pipelines = Pipelines::new(count);
-        this.warpgroups.clear();
-        this.warpgroups
-            .resize_with(count.div_ceil(WARPGROUP), Warpgroup::default);
-        while this.stacks.len() < count {
-            let stack = DefaultStack::new(STACK_BYTES)
-                .map_err(|error| Stop::after(0, format!("no memory for its stack: {error}")))?;
-            this.stacks.push(stack);
-        }
-        this.stacks.drain(..count).collect::<Vec<_>>()
-    };
-    let mut states = vec![State::Ready; count];
-    let (call, arguments) = (job.call, job.arguments);
-    let mut coroutines: Vec<Coroutine<(), Pause, (), DefaultStack>> = Vec::new();
-    for (index, stack) in stacks.into_iter().enumerate() {
-        let bounds = (stack.limit().get() as u64, stack.base().get() as u64);
-        // SAFETY: as above.
-        unsafe { &mut *executor }.threads.push(Thread {
-            yielder: std::ptr::null(),
-            stack: bounds,
-            open_copies: Vec::new(),
-            committed_copies: VecDeque::new(),
-            gift: [Vec::new(), Vec::new()],
-            exchanges: 0,
-            products: Products::default(),
-        });
-        let body = move |yielder: &Yielder<(), Pause>, ()| {
-            // SAFETY: the executor is not borrowed while a coroutine runs; the arguments have the kernel's own types,
-            // which `Module::kernel` has compared by size.
-            unsafe {
-                (&mut *executor).threads[index].yielder = yielder;
-                call(arguments);
-            }
-        };
-        coroutines.push(Coroutine::with_stack(stack, body));
-    }
-    // SAFETY: the module's variables live as long as the module.
-    unsafe { *job.module.hooks = hooks(executor.cast()) };
-
-    let mut order: Vec<usize> = (0..count).collect();
-    let outcome = loop {
-        // SAFETY: no coroutine runs.
-        unsafe { &mut *executor }.shuffle(&mut order);
-        let mut fault = None;
-        for &index in &order {
-            if states[index] != State::Ready {
-                continue;
-            }
-            // SAFETY: no coroutine runs; the module's variables live as long as the module.
-            unsafe {
-                (*executor).current = index;
-                *job.module.position = position(index);
-            }
-            states[index] = match coroutines[index].resume(()) {
-                CoroutineResult::Yield(Pause::Fault) => {
-                    fault = Some(index);
-                    break;
-                }
-                CoroutineResult::Yield(pause) => State::Waiting(pause),
-                CoroutineResult::Return(()) => State::Done,
-            };
-        }
-        if let Some(thread) = fault {
-            // SAFETY: no coroutine runs.
-            let problem = unsafe { &mut *executor }.fault.take();
-            break Err(Stop {
-                thread,
-                problem: problem.unwrap_or_default(),
-                in_hook: true,
-            });
-        }
-        if states.iter().all(|state| *state == State::Done) {
-            break Ok(());
-        }
-        // SAFETY: no coroutine runs.
-        if let Err((thread, problem)) = unsafe { &mut *executor }.release(&mut states) {
-            break Err(Stop::after(thread, problem));
-        }
-    };
-    for mut coroutine in coroutines {
-        if !coroutine.done() {
-            // SAFETY: the abandoned frames are C++ frames without destructors, and hooks that hold no resources.
-            unsafe { coroutine.force_reset() };
-        }
-        // SAFETY: no coroutine runs.
-        unsafe { &mut *executor }
-            .stacks
-            .push(coroutine.into_stack());
-    }
-    outcome?;
-    // SAFETY: no coroutine runs.
-    let threads = unsafe { &(*executor).threads };
-    let left = threads.iter().position(|thread| {
-        let mut groups = thread.committed_copies.iter();
-        !thread.open_copies.is_empty() || groups.any(|group| !group.is_empty())
-    });
-    if let Some(thread) = left {
-        return Err(Stop::after(
-            thread,
-            "it ends while an asynchronous copy is in flight".to_owned(),
-        ));
-    }
-    if let Some(thread) = threads.iter().position(|thread| thread.products.is_busy()) {
-        let problem = "it ends while a wgmma is in flight";
-        return Err(Stop::after(thread, problem.to_owned()));
-    }
-    // SAFETY: no coroutine runs.
-    if let Some((thread, problem)) = unsafe { &*executor }.unfinished_warp() {
-        return Err(Stop::after(thread, problem));
-    }
-    // SAFETY: no coroutine runs.
-    if unsafe { &(*executor).pipelines }.is_busy() {
-        let problem = "the block ends while a TMA copy is in flight";
-        return Err(Stop::after(0, problem.to_owned()));
-    }
-    Ok(())
 }

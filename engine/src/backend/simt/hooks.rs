@@ -4,9 +4,10 @@
 
 use std::ffi::{CStr, c_char, c_void};
 
-use super::executor::{Copy, Executor, Pause, WARP};
+use super::executor::{Copy, Executor, Pause};
 use super::library::Hooks;
-use super::wgmma::Product;
+use super::memory::WARP;
+use super::products::Product;
 
 /// Returns the hooks of `executor`.
 pub(super) fn hooks(executor: *mut c_void) -> Hooks {

@@ -2,6 +2,9 @@
 
 use std::ops::Range;
 
+/// Threads of a warp.
+pub(super) const WARP: usize = 32;
+
 /// Locations are tracked in granules of this many bytes, the smallest value that a kernel stores.
 pub(super) const GRANULE: usize = 2;
 

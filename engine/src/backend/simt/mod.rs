@@ -19,12 +19,15 @@
 //! Threads and blocks run in an order that depends on a seed, of which results must be independent. The executor is
 //! some hundred times slower than the CPU backend; it serves verification, not production.
 
+mod block;
 mod compile;
 mod executor;
 mod hooks;
 mod library;
 mod lines;
+mod mbarrier;
 mod memory;
+mod products;
 mod schedule;
 mod tma;
 mod wgmma;
@@ -36,11 +39,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use cosmogan_kernels::tensor_map::TensorMap;
 use cosmogan_kernels::{DECLARED_SHARED_BYTES, Launch};
 
+use self::block::Job;
 use self::compile::Compiler;
-use self::executor::{Executor, Job};
+use self::executor::Executor;
 use self::memory::Region;
+use super::Recording;
 use super::cache::Cache;
-use super::launch::{Allocation, Arguments, Launcher, Recording};
+use super::launch::{Allocation, Arguments, KernelDevice, Launcher};
 use crate::error::{Error, Result};
 
 /// The executor as a device.
@@ -170,7 +175,7 @@ impl Shared {
     }
 }
 
-impl Launcher for SimtLauncher {
+impl KernelDevice for SimtLauncher {
     fn description(&self) -> String {
         format!("simt ({})", self.0.compiler.version)
     }
@@ -238,6 +243,12 @@ impl Launcher for SimtLauncher {
             // SAFETY: as in `write`; memory that no kernel wrote holds NaN.
             unsafe { from.copy_to_nonoverlapping(values.as_mut_ptr(), values.len()) };
         })
+    }
+}
+
+impl Launcher for SimtLauncher {
+    fn device(&self) -> &dyn KernelDevice {
+        self
     }
 
     fn launch(&self, launch: &Launch, arguments: &Arguments) -> Result<()> {

@@ -1,6 +1,7 @@
 //! Scheduling: resumes threads once none of them can continue without the others.
 
-use super::executor::{Executor, Pause, State, WARP};
+use super::executor::{Executor, Pause, State};
+use super::memory::WARP;
 
 /// A thread that can never continue, and the reason.
 type Stuck = (usize, String);

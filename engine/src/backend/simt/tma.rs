@@ -1,218 +1,12 @@
-//! mbarriers, and TMA copies of tensor boxes to shared memory.
-//!
-//! A box lands as late as possible: only when no thread can continue without it. A reader must have waited for its
-//! mbarrier. Warps keep vector clocks, which mbarriers propagate, so that a box that lands where another warp may
-//! still read is detected, regardless of the order in which threads ran.
+//! TMA: mbarriers and copies of tensor boxes, as kernels use them.
 
 use cosmogan_kernels::tensor_map::TensorMap;
 
-use super::executor::{Executor, WARP};
+use super::executor::Executor;
+use super::mbarrier::{CHUNK, Mbarrier, Piece, ROW, ROW_CHUNKS, TensorBox, join, swizzled};
+use super::memory::WARP;
 
-/// Shared memory is tracked in chunks of this many bytes, the unit of the swizzle.
-pub(super) const CHUNK: u64 = 16;
-const ROW: u64 = 128;
-const ROW_CHUNKS: u64 = ROW / CHUNK;
 const MOST_AXES: usize = 5;
-
-/// Per warp, the number of arrivals that the owner of the clock knows of.
-type Clock = Vec<u32>;
-
-#[derive(Debug)]
-struct Mbarrier {
-    address: u64,
-    arrivals: u32,
-    /// Arrivals and bytes that the current phase still waits for.
-    pending: u32,
-    bytes: i64,
-    /// Number of completed phases.
-    phase: u32,
-    /// Thread that initialised it, and whether a fence has made it visible to TMA.
-    owner: usize,
-    fenced: bool,
-    /// Knowledge of the threads that arrived in this phase, and in all completed phases.
-    gathered: Clock,
-    released: Clock,
-}
-
-/// Part of a box: bytes of device memory, and their row in the box.
-#[derive(Clone, Copy, Debug)]
-struct Piece {
-    from: u64,
-    bytes: u32,
-    row: u64,
-}
-
-#[derive(Debug)]
-struct TensorBox {
-    to: u64,
-    rows: u64,
-    pieces: Vec<Piece>,
-    barrier: usize,
-    phase: u32,
-    landed: bool,
-    /// Time of each warp's last read; 0 for never.
-    readers: Clock,
-}
-
-/// Asynchronous boxes of a block.
-#[derive(Debug, Default)]
-pub(super) struct Pipelines {
-    barriers: Vec<Mbarrier>,
-    boxes: Vec<TensorBox>,
-    in_flight: Vec<usize>,
-    /// For each chunk of shared memory, the number of the last box copied there, counted from 1.
-    owners: Vec<u32>,
-    clocks: Vec<Clock>,
-    /// For each thread and mbarrier, the number of phases that the thread knows to be complete.
-    heard: Vec<Vec<u32>>,
-}
-
-impl Pipelines {
-    pub(super) fn new(threads: usize) -> Self {
-        let warps = threads.div_ceil(WARP);
-        Self {
-            clocks: vec![vec![1; warps]; warps],
-            heard: vec![Vec::new(); threads],
-            ..Self::default()
-        }
-    }
-
-    fn barrier(&self, address: u64) -> Result<usize, String> {
-        let found = self
-            .barriers
-            .iter()
-            .position(|barrier| barrier.address == address);
-        found.ok_or_else(|| "it uses an mbarrier that is not initialised".to_owned())
-    }
-
-    /// Whether the phase of this parity is complete.
-    pub(super) fn is_over(&self, barrier: usize, parity: u32) -> bool {
-        self.barriers[barrier].phase % 2 != parity
-    }
-
-    /// Updates the knowledge of `thread` after it waited.
-    pub(super) fn acquire(&mut self, thread: usize, barrier: usize) {
-        join(
-            &mut self.clocks[thread / WARP],
-            &self.barriers[barrier].released,
-        );
-        let heard = &mut self.heard[thread];
-        if heard.len() <= barrier {
-            heard.resize(barrier + 1, 0);
-        }
-        heard[barrier] = self.barriers[barrier].phase;
-    }
-
-    /// Joins the knowledge of all threads at a barrier of the block.
-    pub(super) fn join_all(&mut self) {
-        if self.barriers.is_empty() {
-            return;
-        }
-        let mut clock = vec![0; self.clocks.len()];
-        self.clocks.iter().for_each(|other| join(&mut clock, other));
-        self.clocks
-            .iter_mut()
-            .for_each(|other| other.clone_from(&clock));
-        let mut heard = vec![0; self.barriers.len()];
-        self.heard.iter().for_each(|other| join(&mut heard, other));
-        self.heard
-            .iter_mut()
-            .for_each(|other| other.clone_from(&heard));
-        // Reads after this point are not known to the other warps.
-        for (warp, clock) in self.clocks.iter_mut().enumerate() {
-            clock[warp] += 1;
-        }
-    }
-
-    fn complete_phase(&mut self, barrier: usize) {
-        let barrier = &mut self.barriers[barrier];
-        if barrier.pending > 0 || barrier.bytes != 0 {
-            return;
-        }
-        barrier.phase += 1;
-        barrier.pending = barrier.arrivals;
-        join(&mut barrier.released, &barrier.gathered);
-        barrier.gathered.fill(0);
-    }
-
-    /// Whether a box was or will be copied to the chunk at this offset of shared memory.
-    pub(super) fn owns(&self, offset: u64) -> bool {
-        self.owners
-            .get((offset / CHUNK) as usize)
-            .is_some_and(|&owner| owner > 0)
-    }
-
-    /// Phases that every lane of a warp knows to be complete.
-    pub(super) fn heard_by_warp(&self, warp: usize) -> Vec<u32> {
-        let lanes = self.heard.iter().skip(warp * WARP).take(WARP);
-        let known = |lane: &Vec<u32>, barrier: usize| lane.get(barrier).copied().unwrap_or(0);
-        (0..self.barriers.len())
-            .map(|barrier| {
-                lanes
-                    .clone()
-                    .map(|lane| known(lane, barrier))
-                    .min()
-                    .unwrap_or(0)
-            })
-            .collect()
-    }
-
-    /// Checks a read of the chunk at this offset by a reader that knows of the phases `heard`.
-    pub(super) fn read(
-        &mut self,
-        offset: u64,
-        warp: usize,
-        heard: &[u32],
-    ) -> Result<(), &'static str> {
-        let owner = self
-            .owners
-            .get((offset / CHUNK) as usize)
-            .copied()
-            .unwrap_or(0);
-        let Some(source) = (owner as usize)
-            .checked_sub(1)
-            .map(|index| &mut self.boxes[index])
-        else {
-            return Err("reads shared memory that no TMA copy has written");
-        };
-        if !source.landed {
-            return Err("reads the target of a TMA copy that is still in flight");
-        }
-        if heard
-            .get(source.barrier)
-            .is_none_or(|&phases| phases <= source.phase)
-        {
-            return Err("reads the target of a TMA copy without waiting for its mbarrier");
-        }
-        source.readers[warp] = self.clocks[warp][warp];
-        Ok(())
-    }
-
-    /// Whether a box is still in flight.
-    pub(super) fn is_busy(&self) -> bool {
-        !self.in_flight.is_empty()
-    }
-
-    /// Describes the phase for which `barrier` waits.
-    pub(super) fn describe(&self, barrier: usize, parity: u32) -> String {
-        let found = &self.barriers[barrier];
-        format!(
-            "phase parity {parity} of mbarrier {barrier} ({} phases complete, {} arrivals and {} bytes missing)",
-            found.phase, found.pending, found.bytes
-        )
-    }
-}
-
-fn join(clock: &mut [u32], other: &[u32]) {
-    for (mine, other) in clock.iter_mut().zip(other) {
-        *mine = (*mine).max(*other);
-    }
-}
-
-/// Address to which the 128-byte swizzle maps `offset` of shared memory.
-pub(super) fn swizzled(offset: u64) -> u64 {
-    offset ^ ((offset / ROW % ROW_CHUNKS) * CHUNK)
-}
 
 /// Encodes a tensor map for the executor.
 ///
@@ -229,10 +23,6 @@ pub(super) fn encode(map: &TensorMap, address: u64) -> [u64; 16] {
 }
 
 impl Executor {
-    fn offset(&self, address: u64) -> u64 {
-        address - self.shared.start
-    }
-
     pub(super) fn initialise_mbarrier(
         &mut self,
         address: u64,
@@ -380,26 +170,6 @@ impl Executor {
             }
         }
         Ok(())
-    }
-
-    /// Checks a plain access to shared memory that is the target of a box.
-    pub(super) fn access_box(
-        &mut self,
-        address: u64,
-        bytes: u32,
-        writes: bool,
-    ) -> Result<(), String> {
-        if writes {
-            return Err("overwrites the target of a TMA copy, which is not supported".to_owned());
-        }
-        let (offset, thread) = (self.offset(address), self.current);
-        let heard = std::mem::take(&mut self.pipelines.heard[thread]);
-        let chunks = offset / CHUNK..(offset + u64::from(bytes)).div_ceil(CHUNK);
-        let outcome = chunks
-            .into_iter()
-            .try_for_each(|chunk| self.pipelines.read(chunk * CHUNK, thread / WARP, &heard));
-        self.pipelines.heard[thread] = heard;
-        outcome.map_err(|problem| format!("at byte {offset} of shared memory {problem}"))
     }
 
     /// Completes one of the boxes in flight.
