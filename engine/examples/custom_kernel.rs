@@ -43,10 +43,7 @@ fn block_sums(x: &[f32], race: bool, seed: u64) -> cosmogan_engine::Result<Vec<f
     let launch = Launch {
         kernel: &BLOCK_SUMS,
         // Constants become macros: one source, several specialisations.
-        module: Module {
-            source: BLOCK_SUMS.source,
-            constants: vec![("RACE", u32::from(race))],
-        },
+        module: Module::new(&BLOCK_SUMS, vec![("RACE", u32::from(race))]),
         grid: [BLOCKS, 1, 1],
         block: [64, 1, 1],
         shared_bytes: 0,

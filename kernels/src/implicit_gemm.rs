@@ -5,7 +5,7 @@
 use crate::convolution::ConvShape;
 use crate::kernel::{Kernel, Launch, Work, kernel};
 use crate::precision::Precision;
-use crate::tuning::Choice;
+use crate::tile::Choice;
 
 pub(crate) const THREADS: u32 = 256;
 

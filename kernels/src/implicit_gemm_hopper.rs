@@ -8,7 +8,7 @@ use crate::implicit_gemm::{band, work};
 use crate::kernel::{Kernel, Launch, kernel};
 use crate::precision::Precision;
 use crate::tensor_map::{TensorMap, slab};
-use crate::tuning::Choice;
+use crate::tile::Choice;
 
 /// Pixels of the tile that decides whether a shape is supported, independent of the actual tile.
 const TILE: usize = 256;

@@ -6,7 +6,7 @@ use crate::implicit_gemm_hopper::{THREADS, pixel_tile};
 use crate::kernel::{Launch, kernel};
 use crate::precision::Precision;
 use crate::tensor_map::{TensorMap, slab};
-use crate::tuning::Choice;
+use crate::tile::Choice;
 
 /// Pixels of y per stage.
 pub const SLAB: usize = 64;

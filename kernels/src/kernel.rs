@@ -1,42 +1,7 @@
 //! Kernels, launches, and the work of a launch.
 
-use crate::manifest::MANIFEST;
-use crate::tuning::Tile;
-
-/// Generation of hardware features that a kernel uses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Tier {
-    /// Short reference kernels in f32. They run on every GPU.
-    Plain,
-    /// Tiled GEMMs whose operands `cp.async` copies to shared memory.
-    ///
-    /// They use `mma.sync` on tensor cores for tf32 or bf16 operands, and multiply-adds for f32. Needs compute
-    /// capability 8.0.
-    Tiled,
-    /// Tiled GEMMs by warpgroup instructions (`wgmma`), in tf32 and bf16.
-    ///
-    /// The tensor memory accelerator copies operands to shared memory. Needs compute capability 9.0 exactly: they are
-    /// compiled for `sm_90a`.
-    Hopper,
-}
-
-/// Bytes of static shared memory that a kernel may declare on any GPU; the rest must be dynamic.
-pub const DECLARED_SHARED_BYTES: u32 = 48 << 10;
-
-impl Tier {
-    /// Bytes of shared memory that a block may use on every GPU that the tier supports.
-    ///
-    /// Static and dynamic memory count (CUDA C++ programming guide, "Technical specifications per compute
-    /// capability").
-    pub const fn shared_bytes(self) -> u32 {
-        match self {
-            Self::Plain => 48 << 10,
-            // 163 KiB on 8.0, and 99 KiB on 8.6 and 8.9.
-            Self::Tiled => 99 << 10,
-            Self::Hopper => 227 << 10,
-        }
-    }
-}
+use crate::tier::Tier;
+use crate::tile::Tile;
 
 /// One `__global__` function.
 #[derive(Debug)]
@@ -73,11 +38,22 @@ pub(crate) use kernel;
 pub struct Module {
     /// File in `cuda/`.
     pub source: &'static str,
+    /// Hardware features that its kernels need.
+    pub tier: Tier,
     /// Macros defined before the source, by name.
     pub constants: Vec<(&'static str, u32)>,
 }
 
 impl Module {
+    /// The module that contains `kernel`, compiled with `constants`.
+    pub fn new(kernel: &Kernel, constants: Vec<(&'static str, u32)>) -> Self {
+        Self {
+            source: kernel.source,
+            tier: kernel.tier,
+            constants,
+        }
+    }
+
     /// The constants as compiler options: `-DNAME=VALUE`.
     pub fn options(&self) -> Vec<String> {
         self.constants
@@ -114,24 +90,17 @@ impl Module {
     pub fn dynamic_shared_bytes(&self) -> u32 {
         let [rows, columns, stages] =
             ["TILE_M", "TILE_N", "STAGES"].map(|name| self.constant(name) as usize);
-        Tile::new(rows, columns, stages).shared_bytes(self.tier()) as u32
+        Tile::new(rows, columns, stages).shared_bytes(self.tier) as u32
     }
 
     /// Compilation target for an architecture such as 90; `None` if its kernels do not run there.
     pub fn target(&self, architecture: i32) -> Option<String> {
-        match self.tier() {
+        match self.tier {
             Tier::Tiled if architecture < 80 => None,
             // Features of a single generation need its `a` target.
             Tier::Hopper => (architecture == 90).then(|| "sm_90a".to_owned()),
             Tier::Plain | Tier::Tiled => Some(format!("sm_{architecture}")),
         }
-    }
-
-    /// The tier of its kernels.
-    pub fn tier(&self) -> Tier {
-        let mut kernels = MANIFEST.iter();
-        let kernel = kernels.find(|kernel| kernel.source == self.source);
-        kernel.map_or(Tier::Plain, |kernel| kernel.tier)
     }
 }
 
@@ -182,10 +151,7 @@ impl Launch {
         block: [u32; 3],
         work: Work,
     ) -> Self {
-        let module = Module {
-            source: kernel.source,
-            constants,
-        };
+        let module = Module::new(kernel, constants);
         Self {
             kernel,
             shared_bytes: module.dynamic_shared_bytes(),

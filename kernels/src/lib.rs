@@ -37,10 +37,13 @@ pub mod reduce;
 pub mod single_channel;
 mod sources;
 pub mod tensor_map;
+mod tier;
+mod tile;
 pub mod tuning;
 
 pub use convolution::{ConvProduct, ConvShape};
-pub use kernel::{DECLARED_SHARED_BYTES, Kernel, Launch, Module, Tier, Work};
+pub use kernel::{Kernel, Launch, Module, Work};
 pub use manifest::{MANIFEST, hopper_modules_for, modules, modules_for};
 pub use precision::Precision;
 pub use sources::{SIMT_HEADERS, SOURCES_VARIABLE, Sources};
+pub use tier::{DECLARED_SHARED_BYTES, Tier};

@@ -2,8 +2,9 @@
 
 use crate::convolution::ConvProduct;
 use crate::convolution::ConvShape;
-use crate::kernel::{Kernel, Module, Tier};
+use crate::kernel::{Kernel, Module};
 use crate::precision::Precision;
+use crate::tier::Tier;
 use crate::tuning::Problem;
 use crate::{
     adam, batch_norm, convolution, data, elementwise, implicit_gemm, implicit_gemm_hopper,
@@ -53,12 +54,8 @@ pub static MANIFEST: [&Kernel; 35] = [
 pub fn modules_for(operand: Precision) -> Vec<Module> {
     let mut modules: Vec<Module> = MANIFEST
         .iter()
-        .map(|kernel| kernel.source)
-        .filter(|source| !SPECIALISED.contains(source))
-        .map(|source| Module {
-            source,
-            constants: Vec::new(),
-        })
+        .filter(|kernel| !SPECIALISED.contains(&kernel.source))
+        .map(|kernel| Module::new(kernel, Vec::new()))
         .collect();
     // Linear layers have a 1×1 window, which has no compile-time constants.
     let (convolution, linear) = (shape([5, 5], 128), shape([1, 1], 128));

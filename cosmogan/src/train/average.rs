@@ -111,8 +111,8 @@ impl Average {
 mod tests {
     use std::sync::Arc;
 
-    use cosmogan_engine::backend::cpu::CpuBackend;
     use cosmogan_engine::backend::Backend;
+    use cosmogan_engine::backend::cpu::CpuBackend;
 
     use super::*;
     use crate::model::{NetworkKind, Preset};

@@ -132,10 +132,7 @@ fn run(seed: u64, fault: u32, shared_bytes: u32) -> Result<Vec<f32>, String> {
     let out = launcher.allocate(4 * 64 * 64).unwrap();
     let launch = Launch {
         kernel: &KERNEL,
-        module: Module {
-            source: KERNEL.source,
-            constants: vec![("FAULT", fault), ("OPERAND_BITS", 16)],
-        },
+        module: Module::new(&KERNEL, vec![("FAULT", fault), ("OPERAND_BITS", 16)]),
         grid: [1, 1, 1],
         block: [160, 1, 1],
         shared_bytes,

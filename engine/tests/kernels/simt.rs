@@ -139,10 +139,7 @@ impl Bench {
         };
         let launch = Launch {
             kernel,
-            module: Module {
-                source: kernel.source,
-                constants: vec![("FAULT", fault), ("OPERAND_BITS", 32)],
-            },
+            module: Module::new(kernel, vec![("FAULT", fault), ("OPERAND_BITS", 32)]),
             grid: [blocks, 1, 1],
             block: [threads, 1, 1],
             shared_bytes: 0,
@@ -288,10 +285,7 @@ fn arguments_that_do_not_fit_the_kernel() {
     let bench = Bench::new(0);
     let launch = Launch {
         kernel: &KERNELS[0],
-        module: Module {
-            source: "reverse.cu",
-            constants: vec![("FAULT", 0)],
-        },
+        module: Module::new(&KERNELS[0], vec![("FAULT", 0)]),
         grid: [1, 1, 1],
         block: [64, 1, 1],
         shared_bytes: 0,
@@ -325,10 +319,7 @@ extern "C" __global__ void other(float* y) {
     let run = |kernel: &'static Kernel, first: u32, given: u32| {
         let launch = Launch {
             kernel,
-            module: Module {
-                source: "copy.cu",
-                constants: vec![("BYTES", first)],
-            },
+            module: Module::new(kernel, vec![("BYTES", first)]),
             grid: [1, 1, 1],
             block: [32, 1, 1],
             shared_bytes: given,

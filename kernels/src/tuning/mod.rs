@@ -4,14 +4,15 @@
 //! in one order for every tile. The number of split-K slices of a weight gradient does change it. Without a
 //! [`Choices`] table every GEMM runs with its default, which depends only on its shape.
 
-mod choice;
+mod choices;
 mod problem;
 
 use crate::convolution::{ConvProduct, ConvShape};
 use crate::kernel::Module;
 use crate::precision::Precision;
 
-pub use choice::{Choice, Choices, Tile};
+pub use crate::tile::{Choice, Tile};
+pub use choices::Choices;
 pub use problem::Problem;
 
 /// Modules of all candidate configurations, in addition to the defaults.
@@ -66,8 +67,8 @@ pub fn candidate_modules() -> Vec<Module> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::Tier;
     use crate::manifest::modules;
+    use crate::tier::Tier;
 
     /// The paper's convolution from 128 to 256 channels, at 64 maps.
     pub(super) const SHAPE: ConvShape = ConvShape {
@@ -113,7 +114,7 @@ mod tests {
     fn shared_memory_is_what_the_gpus_have() {
         for module in candidate_modules().iter().chain(&modules()) {
             // Per block: 99 KiB on compute capability 8.6, 8.9 and 12.0, 227 KiB on 9.0.
-            let most = match module.tier() {
+            let most = match module.tier {
                 Tier::Hopper => 227 << 10,
                 _ => 99 << 10,
             };

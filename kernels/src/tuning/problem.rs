@@ -1,10 +1,11 @@
 //! GEMMs to compute, and the configurations that each of them supports.
 
-use super::choice::{Choice, Tile};
 use crate::convolution::{ConvProduct, ConvShape};
 use crate::implicit_gemm_hopper::{self, together};
-use crate::kernel::{Module, Tier};
+use crate::kernel::Module;
 use crate::precision::Precision;
+use crate::tier::Tier;
+use crate::tile::{Choice, Tile};
 use crate::{implicit_gemm, implicit_gemm_hopper_wgrad};
 
 /// A GEMM of a given shape, on the kernels of one tier.

@@ -166,11 +166,7 @@ impl Shared {
 
     /// Architecture that a module is compiled for, e.g. `sm_90a`.
     fn target_of(&self, module: &Module) -> String {
-        let accelerated = if module.tier() == Tier::Hopper {
-            "a"
-        } else {
-            ""
-        };
+        let accelerated = if module.tier == Tier::Hopper { "a" } else { "" };
         format!("{}{accelerated}", self.target)
     }
 

@@ -87,7 +87,7 @@ impl LaunchBackend {
         if self.hopper.is_some() {
             modules.extend(hopper_modules_for(self.precision));
         }
-        modules.retain(|module| self.tiled || module.tier() == Tier::Plain);
+        modules.retain(|module| self.tiled || module.tier == Tier::Plain);
         self.launcher.device().prepare(&modules);
         self
     }

@@ -46,7 +46,7 @@ impl Convolutions {
         }
     }
 
-    /// See [`crate::backend::Backend::conv_fprop`].
+    /// See [`crate::backend::Op::ConvFprop`].
     pub(super) fn fprop(
         &self,
         geometry: &ConvGeometry,
@@ -63,7 +63,7 @@ impl Convolutions {
         Ok(())
     }
 
-    /// See [`crate::backend::Backend::conv_dgrad`].
+    /// See [`crate::backend::Op::ConvDgrad`].
     pub(super) fn dgrad(
         &self,
         geometry: &ConvGeometry,
@@ -80,7 +80,7 @@ impl Convolutions {
         Ok(())
     }
 
-    /// See [`crate::backend::Backend::conv_wgrad`].
+    /// See [`crate::backend::Op::ConvWgrad`].
     pub(super) fn wgrad(
         &self,
         geometry: &ConvGeometry,

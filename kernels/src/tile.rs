@@ -1,10 +1,8 @@
-//! Configurations of tiled GEMMs, and the table of tuned ones.
+//! Configurations of tiled GEMMs.
 
-use std::collections::HashMap;
 use std::fmt;
 
-use super::problem::Problem;
-use crate::kernel::Tier;
+use crate::tier::Tier;
 
 /// Tile of a block, fixed when its kernel is compiled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -41,7 +39,7 @@ impl Tile {
 
     /// Compile-time constants.
     pub(crate) fn constants(self) -> [(&'static str, u32); 3] {
-        // Tiles come from the lists in `problem.rs`, so the casts cannot truncate.
+        // Tiles come from the lists in `tuning/problem.rs`, so the casts cannot truncate.
         [
             ("TILE_M", self.rows as u32),
             ("TILE_N", self.columns as u32),
@@ -84,37 +82,5 @@ impl fmt::Display for Choice {
             1 => Ok(()),
             slices => write!(formatter, ", {slices} slices"),
         }
-    }
-}
-
-/// Measured configurations by problem.
-#[derive(Clone, Debug, Default)]
-pub struct Choices(HashMap<Problem, Choice>);
-
-impl Choices {
-    /// Sets the configuration of a problem, replacing an earlier one.
-    ///
-    /// # Errors
-    /// If the problem's kernels cannot be launched with this configuration; states the reason.
-    pub fn insert(&mut self, problem: Problem, choice: Choice) -> Result<(), String> {
-        problem.check(&choice)?;
-        self.0.insert(problem, choice);
-        Ok(())
-    }
-
-    /// Returns the configuration of a problem, or its default.
-    pub fn of(&self, problem: &Problem) -> Choice {
-        let found = self.0.get(problem).copied();
-        found.unwrap_or_else(|| problem.default_choice())
-    }
-
-    /// Number of problems with a measured configuration.
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// Whether every problem has its default.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
     }
 }
