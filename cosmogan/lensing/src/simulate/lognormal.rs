@@ -9,8 +9,8 @@ use std::f64::consts::TAU;
 use std::fmt;
 use std::sync::Arc;
 
-use rustfft::num_complex::Complex64;
-use rustfft::{Fft, FftPlanner};
+use cosmogan_fft::Fft;
+use cosmogan_fft::num_complex::Complex64;
 
 use cosmogan_base::rng::{Normals, Purpose, stream};
 use cosmogan_base::{Error, Result};
@@ -43,11 +43,7 @@ impl LognormalField {
         side: f64,
         shift: f64,
     ) -> Result<Self> {
-        let mut planner = FftPlanner::new();
-        let (forward, inverse) = (
-            planner.plan_fft_forward(pixels),
-            planner.plan_fft_inverse(pixels),
-        );
+        let [forward, inverse] = cosmogan_fft::f64::complex(pixels);
         let area = side * side;
         let mut field: Vec<Complex64> = (0..pixels * pixels)
             .map(|index| {

@@ -3,10 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
+use cosmogan_fft::num_complex::Complex64;
+use cosmogan_fft::{Fft, RealToComplex};
 use rayon::prelude::*;
-use realfft::num_complex::Complex64;
-use realfft::{RealFftPlanner, RealToComplex};
-use rustfft::{Fft, FftPlanner};
 
 use super::bins::check_edges;
 use cosmogan_base::{Error, Result};
@@ -80,6 +79,7 @@ impl PowerSpectrum {
             }
         }
         let side = side_degrees.to_radians();
+        let [along_columns, _] = cosmogan_fft::f64::complex(pixels);
         Ok(Self {
             pixels,
             side_degrees,
@@ -87,8 +87,8 @@ impl PowerSpectrum {
             normalisation: (side / (pixels * pixels) as f64).powi(2),
             bins,
             counts,
-            along_rows: RealFftPlanner::new().plan_fft_forward(pixels),
-            along_columns: FftPlanner::new().plan_fft_forward(pixels),
+            along_rows: cosmogan_fft::f64::real(pixels),
+            along_columns,
         })
     }
 

@@ -7,8 +7,8 @@
 
 use std::f64::consts::{PI, TAU};
 
+use cosmogan_fft::num_complex::Complex32;
 use rayon::prelude::*;
-use realfft::num_complex::Complex32;
 
 use super::deposit::deposit;
 use super::fourier::Fourier;

@@ -5,10 +5,9 @@
 
 use std::sync::Arc;
 
+use cosmogan_fft::num_complex::Complex32;
+use cosmogan_fft::{ComplexToReal, Fft, RealToComplex};
 use rayon::prelude::*;
-use realfft::num_complex::Complex32;
-use realfft::{ComplexToReal, RealFftPlanner, RealToComplex};
-use rustfft::{Fft, FftPlanner};
 
 /// Columns transformed together, so that whole cache lines are read and written.
 const COLUMNS: usize = 32;
@@ -34,13 +33,13 @@ struct Workspace {
 impl Fourier {
     /// Plans transforms for meshes of `side`³, where `side` is even.
     pub(super) fn new(side: usize) -> Self {
-        let (mut real, mut complex) = (RealFftPlanner::new(), FftPlanner::new());
+        let [along_columns, back_along_columns] = cosmogan_fft::f32::complex(side);
         Self {
             side,
-            along_z: real.plan_fft_forward(side),
-            back_along_z: real.plan_fft_inverse(side),
-            along_columns: complex.plan_fft_forward(side),
-            back_along_columns: complex.plan_fft_inverse(side),
+            along_z: cosmogan_fft::f32::real(side),
+            back_along_z: cosmogan_fft::f32::real_inverse(side),
+            along_columns,
+            back_along_columns,
         }
     }
 

@@ -5,8 +5,8 @@
 
 use std::f64::consts::TAU;
 
+use cosmogan_fft::num_complex::Complex32;
 use rayon::prelude::*;
-use realfft::num_complex::Complex32;
 use serde::{Deserialize, Serialize};
 
 use super::force::{displacement, large_scale_power};
