@@ -244,7 +244,7 @@ impl Stack {
         latents: &[f32],
         maps: &mut [f32],
         threads: usize,
-        watch: &impl Watch,
+        watch: &dyn Watch,
     ) {
         let map = self.size().pow(2);
         let count = latents.len() / self.latent;
@@ -330,15 +330,15 @@ struct Memory<'a> {
 }
 
 /// One worker's pass through the layers; all workers of a call go through the same stages.
-struct Pass<'a, 'b, W> {
+struct Pass<'a, 'b> {
     stack: &'a Stack,
     memory: &'a Memory<'a>,
     worker: &'a mut Worker<'b>,
     scratch: &'a mut Aligned,
-    watch: &'a W,
+    watch: &'a dyn Watch,
 }
 
-impl<W: Watch> Pass<'_, '_, W> {
+impl Pass<'_, '_> {
     fn linear(&mut self, latents: &[f32]) {
         let stack = self.stack;
         let images = latents.len() / stack.latent;
