@@ -90,13 +90,13 @@ impl KernelTier {
     }
 }
 
-/// The value of `--autotune`: whether tile configurations of GEMMs are looked up.
+/// The value of a flag that is on by default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Autotune {
-    /// Those that `cosmogan tune` found on this GPU.
+pub enum Switch {
+    /// On.
     #[default]
     On,
-    /// None: the tile configuration of every GEMM follows from its shape.
+    /// Off.
     Off,
 }
 
@@ -114,7 +114,7 @@ pub struct DeviceArguments {
     pub tier: KernelTier,
     /// Use tile configurations of `cosmogan tune`: on or off
     #[arg(long, value_enum, default_value_t, help_heading = ADVANCED, hide_possible_values = true)]
-    pub autotune: Autotune,
+    pub autotune: Switch,
 }
 
 impl DeviceArguments {
@@ -339,7 +339,7 @@ impl Opened {
             eprintln!("{notice}");
         }
         let choices = match launcher.device().gpu() {
-            Some(gpu) if arguments.autotune == Autotune::On => {
+            Some(gpu) if arguments.autotune == Switch::On => {
                 let found = look_up(gpu);
                 if let Some(notice) = found.notice {
                     eprintln!("{notice}");
@@ -364,10 +364,6 @@ pub fn processor() -> Arc<dyn Backend> {
 }
 
 fn refused(kind: &str, number: impl std::fmt::Display, error: &cosmogan_engine::Error) -> Error {
-    // The engine's messages have the form "problem; remedy" as well.
-    let message = error.to_string();
-    let (problem, remedy) = message
-        .split_once("; ")
-        .unwrap_or((&message, "see cosmogan doctor"));
-    Error::usage(format!("--device {kind}:{number}"), problem, remedy)
+    let message = format!("{error} (cosmogan doctor says what there is)");
+    Error::refused(format!("--device {kind}:{number}"), message)
 }

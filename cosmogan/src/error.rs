@@ -47,10 +47,15 @@ impl Error {
     /// Creates an error about the value given for `flag`.
     pub fn usage(
         flag: impl Into<String>,
-        problem: impl Into<String>,
-        remedy: impl Into<String>,
+        problem: impl fmt::Display,
+        remedy: impl fmt::Display,
     ) -> Self {
         cosmogan_base::Error::usage(flag, problem, remedy).into()
+    }
+
+    /// Creates an error about the value given for `flag` from a message that includes its remedy.
+    pub fn refused(flag: impl Into<String>, message: impl Into<String>) -> Self {
+        cosmogan_base::Error::refused(flag, message).into()
     }
 
     /// Creates an error about a check that ran to completion and failed.

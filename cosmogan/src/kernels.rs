@@ -25,14 +25,8 @@ pub fn find(name: &str) -> Result<&'static Kernel> {
 /// # Errors
 /// If the folder in `COSMOGAN_KERNELS` lacks a file, or one cannot be read.
 pub fn read_sources() -> Result<()> {
-    let sources = Sources::current().map_err(|message| {
-        let message = message
-            .strip_prefix(SOURCES_VARIABLE)
-            .unwrap_or(message)
-            .trim_start_matches(": ");
-        let (problem, remedy) = message.split_once("; ").unwrap_or((message, "unset it"));
-        Error::usage(SOURCES_VARIABLE, problem, remedy)
-    })?;
+    let sources =
+        Sources::current().map_err(|message| Error::refused(SOURCES_VARIABLE, message))?;
     if let Some(folder) = sources.folder() {
         eprintln!(
             "kernels are read from {} ({SOURCES_VARIABLE})",

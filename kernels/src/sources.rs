@@ -85,7 +85,7 @@ impl Sources {
     pub fn read(folder: &Path) -> Result<Self, String> {
         let refuse = |path: &Path, error: std::io::Error| {
             format!(
-                "{SOURCES_VARIABLE}: {}: {error}; set it to a complete copy of kernels/cuda, or unset it",
+                "{}: {error}; set {SOURCES_VARIABLE} to a complete copy of kernels/cuda, or unset it",
                 path.display()
             )
         };

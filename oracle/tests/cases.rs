@@ -95,3 +95,33 @@ fn nonsense_is_refused_with_a_reason() {
         assert!(error.contains(reason), "{line}: {error}");
     }
 }
+
+/// Words that a case does not have would describe another operator than the one that is checked.
+#[test]
+fn lines_that_do_not_mean_what_they_say_are_refused() {
+    let transposed =
+        "conv_transpose2d n=1 h=4 w=4 c=2 k=2 kernel=3x3 stride=1x1 pad=0,0,0,0 seed=1";
+    assert!(transposed.parse::<Case>().is_ok());
+    let problem = |line: &str| line.parse::<Case>().expect_err(line);
+    for (word, expected) in [
+        ("groups=2", "`groups=2` is unknown"),
+        ("output_padding=1", "`output_padding=1` is unknown"),
+        ("dilation=1", "`dilation=1` is unknown"),
+        ("n=2", "`n=` is given twice, as 1 and as 2"),
+        ("n=1", "`n=` is given twice, as 1 and as 1"),
+    ] {
+        let found = problem(&format!("{transposed} {word}"));
+        assert!(found.starts_with(expected), "{found}");
+    }
+    assert!(problem("relu length=7 slope=0.2 seed=1").contains("`slope=0.2` is unknown"));
+    for vast in [
+        "conv2d n=99999999999 h=4 w=4 c=2 k=2 kernel=3x3 stride=1x1 pad=0,0,0,0 seed=1",
+        "conv2d n=2 h=4 w=4 c=2 k=2 kernel=3x3 stride=1x1 pad=0,0,0,18446744073709551615 seed=1",
+        "relu length=18446744073709551615 seed=1",
+    ] {
+        problem(vast);
+    }
+    let many =
+        "conv2d n=2000000000 h=2000000000 w=4 c=2 k=2 kernel=3x3 stride=1x1 pad=0,0,0,0 seed=1";
+    assert!(problem(many).contains("values"));
+}

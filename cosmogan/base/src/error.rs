@@ -24,10 +24,8 @@ pub enum Error {
     Usage {
         /// The flag as typed, e.g. `--count`.
         flag: String,
-        /// The problem.
-        problem: String,
-        /// The remedy.
-        remedy: String,
+        /// The problem and the remedy.
+        message: String,
     },
     /// A check ran to completion and failed.
     CheckFailed(String),
@@ -43,11 +41,7 @@ impl fmt::Display for Error {
                 problem,
                 remedy,
             } => write!(formatter, "{}: {problem}; {remedy}", path.display()),
-            Self::Usage {
-                flag,
-                problem,
-                remedy,
-            } => write!(formatter, "{flag}: {problem}; {remedy}"),
+            Self::Usage { flag, message } => write!(formatter, "{flag}: {message}"),
             Self::CheckFailed(what) => formatter.write_str(what),
             Self::Interrupted(what) => write!(formatter, "interrupted; {what}"),
         }
@@ -77,13 +71,17 @@ impl Error {
     /// Creates an error about the value given for `flag`.
     pub fn usage(
         flag: impl Into<String>,
-        problem: impl Into<String>,
-        remedy: impl Into<String>,
+        problem: impl fmt::Display,
+        remedy: impl fmt::Display,
     ) -> Self {
+        Self::refused(flag, format!("{problem}; {remedy}"))
+    }
+
+    /// Creates an error about the value given for `flag` from a message that includes its remedy.
+    pub fn refused(flag: impl Into<String>, message: impl Into<String>) -> Self {
         Self::Usage {
             flag: flag.into(),
-            problem: problem.into(),
-            remedy: remedy.into(),
+            message: message.into(),
         }
     }
 

@@ -28,8 +28,9 @@ use crate::stats::Edges;
 use crate::stats::two_sample::Bootstrap;
 use crate::train::DataPrecision;
 use crate::train::checkpoint::{self, DataIdentity, RunIdentity};
+use crate::train::folder::RunFolder;
 use crate::train::log;
-use crate::train::run::{self, Length, RunFolder, RunOptions};
+use crate::train::run::{self, Length, RunOptions};
 use crate::train::{Selected, Selection, SelectionOptions};
 
 const SEED: u64 = 1;

@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
 use crate::data::{MapFile, Survey};
-use crate::device::DeviceArguments;
+use crate::device::{DeviceArguments, Switch};
 use crate::error::{Error, Result};
 use crate::help::{ADVANCED, examples};
 use crate::interrupt;
@@ -13,7 +13,8 @@ use crate::model::preset::{TrainingConfig, with_overrides};
 use crate::model::{ModelConfig, Preset};
 use crate::train::DataPrecision;
 use crate::train::checkpoint::{self, DataIdentity, RunIdentity};
-use crate::train::run::{self, Length, RunFolder, RunOptions};
+use crate::train::folder::RunFolder;
+use crate::train::run::{self, Length, RunOptions};
 use crate::train::{Selection, SelectionOptions};
 
 /// Train a generator on convergence maps
@@ -66,7 +67,7 @@ pub(super) struct TrainArguments {
     preview_every: u64,
     /// Replay training steps as a CUDA graph: on or off
     #[arg(long, value_enum, default_value_t, help_heading = ADVANCED, hide_possible_values = true)]
-    graphs: Graphs,
+    graphs: Switch,
     /// Development maps: keep the generator with the nearest spectra
     #[arg(long, value_name = "MAPS")]
     select: Option<PathBuf>,
@@ -79,14 +80,6 @@ pub(super) struct TrainArguments {
     /// Maps generated for each score
     #[arg(long, default_value_t = 6400, value_name = "MAPS", help_heading = ADVANCED, requires = "select", value_parser = at_least_one())]
     select_maps: u64,
-}
-
-/// The values of `--graphs`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-enum Graphs {
-    #[default]
-    On,
-    Off,
 }
 
 fn at_least_one() -> clap::builder::RangedU64ValueParser {
@@ -152,7 +145,7 @@ impl TrainArguments {
             length: length.unwrap_or(Length::Epochs(training.epochs)),
             log_every: self.log_every,
             preview_every: self.preview_every,
-            may_record: self.graphs == Graphs::On,
+            may_record: self.graphs == Switch::On,
             time_limit: None,
         };
         let selection = match &self.select {

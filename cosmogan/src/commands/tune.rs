@@ -11,7 +11,7 @@ use cosmogan_kernels::Tier;
 use cosmogan_kernels::convolution::ConvShape;
 use cosmogan_kernels::tuning::Problem;
 
-use crate::device::{Autotune, DeviceArguments, KernelTier};
+use crate::device::{DeviceArguments, KernelTier, Switch};
 use crate::error::{Error, Result};
 use crate::help::{ADVANCED, examples};
 use crate::interrupt;
@@ -64,7 +64,7 @@ impl TuneArguments {
         }
         // A search does not use earlier results.
         let device = DeviceArguments {
-            autotune: Autotune::Off,
+            autotune: Switch::Off,
             ..self.device
         }
         .open_profiled()?;
@@ -92,10 +92,8 @@ impl TuneArguments {
 
     fn problems(&self, device: &Profiled, launcher: &dyn Launcher) -> Result<Vec<Problem>> {
         let operand = device.precision();
-        launcher.device().tiled_kernels().map_err(|lack| {
-            let (problem, remedy) = lack.split_once("; ").unwrap_or((&lack, ""));
-            Error::usage("--device", problem, remedy)
-        })?;
+        let able = launcher.device().tiled_kernels();
+        able.map_err(|message| Error::refused("--device", message))?;
         let has_hopper =
             self.device.tier == KernelTier::Auto && launcher.device().hopper_kernels().is_ok();
         let Some(kind) = self.product else {
@@ -117,10 +115,8 @@ impl TuneArguments {
                 )
             })?;
         let shape = self.shape.as_deref().unwrap_or_default();
-        let extents = Operator::of_kind(kind, shape).map_err(|problem| {
-            let (problem, remedy) = problem.split_once("; ").unwrap_or((&problem, ""));
-            Error::usage("--shape", problem, remedy)
-        })?;
+        let extents =
+            Operator::of_kind(kind, shape).map_err(|message| Error::refused("--shape", message))?;
         match extents.extents {
             Extents::Convolution(geometry)
                 if geometry.input_channels > 1 && geometry.output_channels > 1 =>

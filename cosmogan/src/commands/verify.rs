@@ -10,6 +10,7 @@ use crate::device::{Device, DeviceArguments};
 use crate::error::{Error, Result};
 use crate::help::{ADVANCED, examples};
 use crate::interrupt;
+use crate::memory;
 use crate::model::Preset;
 use crate::progress::Progress;
 use crate::verify::isolation::Isolation;
@@ -211,14 +212,17 @@ impl VerifyArguments {
 
     fn cases(&self) -> Result<Vec<Case>> {
         if !self.case.is_empty() {
-            let parse = |line: &String| {
-                line.parse().map_err(|problem: String| {
+            let parse = |line: &String| -> Result<Case> {
+                let case: Case = line.parse().map_err(|problem: String| {
                     Error::usage(
                         "--case",
                         problem,
                         "paste a line of the table, from the operator's name to the seed",
                     )
-                })
+                })?;
+                // Values in double precision for the oracle, and in single precision here and on the device.
+                memory::expect_room("--case", "this case needs", 16.0 * case.values())?;
+                Ok(case)
             };
             return self.case.iter().map(parse).collect();
         }

@@ -65,10 +65,8 @@ impl Single {
             Some(kind) => kind,
             None => name.parse().map_err(|_| unknown(name, has_kernels))?,
         };
-        let operator = Operator::of_kind(kind, shape).map_err(|problem| {
-            let (problem, remedy) = problem.split_once("; ").unwrap_or((&problem, ""));
-            Error::usage("--shape", problem, remedy)
-        })?;
+        let operator =
+            Operator::of_kind(kind, shape).map_err(|message| Error::refused("--shape", message))?;
         Ok(Self { operator, kernel })
     }
 

@@ -4,6 +4,7 @@ pub mod average;
 pub mod batches;
 pub mod checkpoint;
 mod data_precision;
+pub mod folder;
 pub mod log;
 mod losses;
 mod map_scale;

@@ -13,6 +13,7 @@ use cosmogan_engine::backend::Backend;
 use super::average::Average;
 use super::batches::Batches;
 use super::checkpoint::{self, RunIdentity};
+use super::folder::RunFolder;
 use super::log::{self, Log, LogLine, is_sound, mean_probability};
 use super::map_scale::MapScale;
 use super::selection::Selection;
@@ -66,60 +67,6 @@ pub struct RunOptions {
     pub may_record: bool,
     /// Time after which the run stops, as if its length had been reached.
     pub time_limit: Option<Duration>,
-}
-
-/// Paths of the files in a run folder.
-#[derive(Clone, Debug)]
-pub struct RunFolder(PathBuf);
-
-impl RunFolder {
-    /// The run folder at `path`.
-    pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self(path.into())
-    }
-
-    /// The folder itself.
-    pub fn path(&self) -> &Path {
-        &self.0
-    }
-
-    /// The checkpoint, from which a run resumes.
-    pub fn checkpoint(&self) -> PathBuf {
-        self.0.join("checkpoint.safetensors")
-    }
-
-    /// The generator's weights at the last checkpoint.
-    pub fn generator(&self) -> PathBuf {
-        self.0.join("generator.safetensors")
-    }
-
-    /// The discriminator's weights at the last checkpoint.
-    pub fn discriminator(&self) -> PathBuf {
-        self.0.join("discriminator.safetensors")
-    }
-
-    /// The generator's moving average at the last checkpoint, if one is kept.
-    pub fn average(&self) -> PathBuf {
-        self.0.join("average.safetensors")
-    }
-
-    /// The generator with the best score, if generators are scored.
-    pub fn best(&self) -> PathBuf {
-        self.0.join("best.safetensors")
-    }
-
-    /// The log.
-    pub fn log(&self) -> PathBuf {
-        self.0.join("log.jsonl")
-    }
-
-    fn selection_plot(&self) -> PathBuf {
-        self.0.join("selection.png")
-    }
-
-    fn preview(&self, step: u64) -> PathBuf {
-        self.0.join(format!("previews/step-{step:07}.png"))
-    }
 }
 
 /// Starts a run, or resumes the one in the folder, and trains to its full length. With a `selection`, the generators at

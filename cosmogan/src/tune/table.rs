@@ -178,10 +178,7 @@ impl Table {
         let cache = Cache::of_user();
         let folder = cache.folder().ok_or_else(|| {
             let problem = cache.probe().unwrap_or_default();
-            let (problem, remedy) = problem.split_once("; ").unwrap_or((&problem, ""));
-            Error::check_failed(format!(
-                "tile configurations cannot be stored: {problem}; {remedy}"
-            ))
+            Error::check_failed(format!("tile configurations cannot be stored: {problem}"))
         })?;
         let plain = |letter: char| letter.is_ascii_alphanumeric().then_some(letter);
         let name: String = gpu

@@ -272,13 +272,8 @@ fn stderr_of(path: &Path) -> Vec<String> {
 
 /// The error of a child process that cannot open the device.
 fn refusal(line: &str, status: ExitStatus) -> Error {
-    let parts = line
-        .split_once(": ")
-        .and_then(|(flag, rest)| Some((flag, rest.split_once("; ")?)));
-    match parts {
-        Some((flag, (problem, remedy))) if status.code() == Some(2) => {
-            Error::usage(flag, problem, remedy)
-        }
+    match line.split_once(": ") {
+        Some((flag, message)) if status.code() == Some(2) => Error::refused(flag, message),
         _ => Error::check_failed(line.to_owned()),
     }
 }

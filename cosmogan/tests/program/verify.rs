@@ -16,6 +16,8 @@ use crate::support::{cosmogan, refused, succeed, text};
 use cosmogan::verify::Outcome;
 use cosmogan_oracle::Case;
 
+/// More than any machine that runs this test has.
+const VAST: &str = "conv2d n=200000 h=1000 w=1000 c=2 k=2 kernel=3x3 stride=1x1 pad=0,0,0,0 seed=1";
 const SUM: &str = "add length=10 seed=1";
 /// Launches the kernel `adam`.
 const ADAM: &str =
@@ -196,6 +198,11 @@ fn flags_that_do_not_fit_are_refused() {
             &["--set", "everything", "hopper"][..],
         ),
         (&["--set", "model", "--case", SUM], &["--set", "--case"]),
+        (
+            &["--case", "add length=7 seed=1 groups=2"],
+            &["--case", "`groups=2` is unknown"],
+        ),
+        (&["--case", VAST], &["--case", "GiB of memory"]),
         (
             &["--set", "random", "--random", "0"],
             &["--random", "no cases"],

@@ -134,6 +134,33 @@ impl Case {
         }
     }
 
+    /// Values of all operands and results, without overflow.
+    pub fn values(&self) -> f64 {
+        let product =
+            |dims: &[usize]| -> f64 { dims.iter().map(|&extent| extent as f64).product() };
+        match self.operator {
+            Operator::Linear(shape) => {
+                product(&[shape.inputs, shape.rows + shape.outputs])
+                    + product(&[shape.outputs, 2 * shape.rows + 1])
+            }
+            Operator::Conv2d(shape) | Operator::ConvTranspose2d(shape) => {
+                let dims = [shape.input_dims(), shape.weight_dims(), shape.output_dims()];
+                2.0 * dims.iter().map(|dims| product(dims)).sum::<f64>()
+            }
+            Operator::BatchNormTraining { rows, channels, .. }
+            | Operator::BatchNormInference { rows, channels, .. } => product(&[4, rows, channels]),
+            Operator::Activation { length, .. } | Operator::BceWithLogits { length, .. } => {
+                product(&[3, length])
+            }
+            Operator::Add { length } => product(&[4, length]),
+            Operator::SquaredNorm { length } => product(&[length]),
+            Operator::Gather(shape) => {
+                product(&shape.map_dims()) + 2.0 * product(&shape.crop_dims())
+            }
+            Operator::Adam { length, .. } => product(&[7, length]),
+        }
+    }
+
     /// Simpler cases of the same operator, to narrow a failure down: each halves one extent.
     pub fn shrink(&self) -> Vec<Self> {
         let mut simpler = Vec::new();

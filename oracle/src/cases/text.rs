@@ -118,14 +118,7 @@ impl FromStr for Case {
         let name = words
             .next()
             .ok_or("the case is empty; write a line such as `relu length=7 seed=1`")?;
-        let fields = Fields(
-            words
-                .map(|word| {
-                    word.split_once('=')
-                        .ok_or(format!("`{word}` is not NAME=VALUE"))
-                })
-                .collect::<Result<_, _>>()?,
-        );
+        let fields = Fields::of(words)?;
         let length = || fields.positive("length");
         let operator = match name {
             "linear" => Operator::Linear(Linear {
@@ -176,17 +169,60 @@ impl FromStr for Case {
             "gather" => Operator::Gather(fields.gather()?),
             _ => return Err(format!("unknown operator `{name}`")),
         };
-        Ok(Self {
+        let case = Self {
             operator,
             seed: fields.get("seed")?,
-        })
+        };
+        fields.expect_no_others(&case.to_string())?;
+        if case.values() > MOST_VALUES {
+            let values = case.values();
+            return Err(format!("its operands and results have {values:.1e} values"));
+        }
+        Ok(case)
     }
 }
+
+/// Most values of a case: their bytes can be counted in 64 bits.
+const MOST_VALUES: f64 = (1_u64 << 48) as f64;
+
+/// Largest extent: products of two fit in 64 bits.
+const LARGEST: usize = (1 << 31) - 1;
 
 /// The NAME=VALUE fields of a line.
 struct Fields<'a>(Vec<(&'a str, &'a str)>);
 
-impl Fields<'_> {
+impl<'a> Fields<'a> {
+    /// Splits words, each NAME=VALUE with a name of its own.
+    fn of(words: impl Iterator<Item = &'a str>) -> Result<Self, String> {
+        let mut fields: Vec<(&str, &str)> = Vec::new();
+        for word in words {
+            let (name, value) = word
+                .split_once('=')
+                .ok_or_else(|| format!("`{word}` is not NAME=VALUE"))?;
+            if let Some((_, first)) = fields.iter().find(|(known, _)| *known == name) {
+                return Err(format!(
+                    "`{name}=` is given twice, as {first} and as {value}"
+                ));
+            }
+            fields.push((name, value));
+        }
+        Ok(Self(fields))
+    }
+
+    /// Refuses fields that `canonical`, the case as it prints, does not have.
+    fn expect_no_others(&self, canonical: &str) -> Result<(), String> {
+        let known = |name: &str| {
+            let mut words = canonical.split_whitespace();
+            words.any(|word| word.split_once('=').is_some_and(|(field, _)| field == name))
+        };
+        match self.0.iter().find(|(name, _)| !known(name)) {
+            Some((name, value)) => Err(format!(
+                "`{name}={value}` is unknown; the operator takes `{canonical}`"
+            )),
+            None => Ok(()),
+        }
+    }
+
     fn text(&self, name: &str) -> Result<&str, String> {
         let field = self.0.iter().find(|(field, _)| *field == name);
         field
@@ -203,6 +239,7 @@ impl Fields<'_> {
     fn positive(&self, name: &str) -> Result<usize, String> {
         match self.get(name)? {
             0 => Err(format!("`{name}` must not be 0")),
+            value if value > LARGEST => Err(format!("`{name}={value}` exceeds {LARGEST}")),
             value => Ok(value),
         }
     }
@@ -214,6 +251,7 @@ impl Fields<'_> {
             .map(|part| part.parse().ok())
             .collect();
         values
+            .filter(|values| values.iter().all(|&value| value <= LARGEST))
             .and_then(|values| values.try_into().ok())
             .ok_or_else(|| format!("`{name}={text}` is not {N} numbers separated by `{separator}`"))
     }

@@ -1,6 +1,5 @@
 //! `simulate --method nbody`: maps from an N-body simulation, whose box is kept on disk.
 
-use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -11,6 +10,7 @@ use crate::data::MapWriter;
 use crate::error::{Error, Result};
 use crate::files::{folder_of, require_space};
 use crate::interrupt;
+use crate::memory;
 use crate::progress::Progress;
 use crate::provenance::{MapRecord, Method};
 use crate::simulate::ConvergencePower;
@@ -100,7 +100,7 @@ pub(super) fn run(arguments: &SimulateArguments) -> Result<()> {
     settings.check_map(side_degrees)?;
     let mut simulated = NBodyBox::open(&folder, &settings)?;
     if !simulated.is_complete()
-        && let Some(memory) = memory()
+        && let Some(memory) = memory::total()
     {
         settings.check_memory(memory)?;
     }
@@ -183,16 +183,6 @@ fn in_chunks<Maps>(
         first = last;
     }
     Ok(true)
-}
-
-/// Total memory of this machine in bytes, if Linux reports it.
-fn memory() -> Option<u64> {
-    let text = fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix("MemTotal:"))?;
-    let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    kilobytes.checked_mul(1024)
 }
 
 fn simulate(simulated: &mut NBodyBox, settings: &BoxSettings, folder: &Path) -> Result<()> {
