@@ -40,10 +40,10 @@ impl Page {
         self.push(&format!("<p>{}</p>\n", escape(text)));
     }
 
-    /// Adds a plot with a numbered caption.
-    pub(super) fn figure(&mut self, svg: &str, caption: &str) {
+    /// Adds a plot, with a name for screen readers and a numbered caption.
+    pub(super) fn figure(&mut self, svg: &str, name: &str, caption: &str) {
         let caption = self.figure_caption(caption);
-        let svg = inline(svg);
+        let svg = inline(svg, name);
         self.push(&format!("<figure>\n{svg}{caption}</figure>\n"));
     }
 
@@ -67,7 +67,7 @@ impl Page {
                  <img alt=\"{name} maps\" src=\"data:image/png;base64,{data}\"></div>\n"
             );
         }
-        let bar = inline(bar);
+        let bar = inline(bar, "Colour scale of κ");
         let caption = self.figure_caption(caption);
         self.push(&format!(
             "<figure class=\"maps\">\n{inner}<div class=\"bar\">{bar}</div>{caption}</figure>\n"
@@ -82,12 +82,12 @@ impl Page {
             false => String::new(),
         };
         let mut html = format!(
-            "<table>\n<caption>{}</caption>\n<thead><tr><th></th>{}",
+            "<div class=\"scroll\">\n<table>\n<caption>{}</caption>\n<thead><tr><td></td>{}",
             escape(table.caption),
             unit("th", "unit")
         );
         for name in table.names {
-            html += &format!("<th>{}</th>", escape(name));
+            html += &format!("<th scope=\"col\">{}</th>", escape(name));
         }
         html += "</tr></thead>\n";
         for (title, rows) in table.sections {
@@ -95,12 +95,16 @@ impl Page {
             if !title.is_empty() {
                 let columns = table.names.len() + 1 + usize::from(has_units);
                 let title = escape(title);
-                html +=
-                    &format!("<tr class=\"title\"><th colspan=\"{columns}\">{title}</th></tr>\n");
+                html += &format!(
+                    "<tr class=\"title\"><th scope=\"rowgroup\" colspan=\"{columns}\">{title}</th></tr>\n"
+                );
             }
             for row in rows {
                 let quantity = escape(&row.quantity);
-                html += &format!("<tr><th>{quantity}</th>{}", unit("td", row.unit));
+                html += &format!(
+                    "<tr><th scope=\"row\">{quantity}</th>{}",
+                    unit("td", row.unit)
+                );
                 for value in &row.values {
                     html += &format!("<td>{}</td>", escape(value));
                 }
@@ -108,7 +112,7 @@ impl Page {
             }
             html += "</tbody>\n";
         }
-        html += "</table>\n";
+        html += "</table>\n</div>\n";
         self.push(&html);
     }
 
@@ -153,10 +157,12 @@ impl Page {
     }
 }
 
-/// Removes the XML namespace, which SVG in HTML does not need.
-/// The page then contains no URL, which shows that it loads nothing.
-fn inline(svg: &str) -> String {
-    svg.replacen(" xmlns=\"http://www.w3.org/2000/svg\"", "", 1)
+/// An SVG element for HTML, with a name for screen readers.
+///
+/// It has no XML namespace, so that the page contains no URL, which shows that it loads nothing.
+fn inline(svg: &str, name: &str) -> String {
+    let label = format!(" role=\"img\" aria-label=\"{}\"", escape(name));
+    svg.replacen(" xmlns=\"http://www.w3.org/2000/svg\"", &label, 1)
 }
 
 /// Escapes `text` for HTML elements and quoted attributes.

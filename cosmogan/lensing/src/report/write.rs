@@ -265,7 +265,8 @@ impl Figures<'_> {
         if !heading.is_empty() {
             self.page.heading(heading);
         }
-        self.page.figure(&plot.svg, caption);
+        let name = capitalised(&name.replace('_', " "));
+        self.page.figure(&plot.svg, &name, caption);
         Ok(())
     }
 }
@@ -323,13 +324,18 @@ fn add_paper_table(page: &mut Page, metrics: &Metrics) {
             });
         }
     }
+    page.heading("Beside the paper");
+    page.paragraph(
+        "How to read the next table: p is how often two samples drawn from the pooled maps differ at least as much as \
+         these do, by a Kolmogorov–Smirnov (KS) and an Anderson–Darling (AD) test. For two samples of one distribution \
+         p is uniform from 0 to 1: one in twenty falls below 0.05, and the column “expected” follows. Large values are \
+         no better than medium ones. The paper's p-values are larger than those of equal samples, so they were not \
+         computed in this way: compare “generated” with the column beside it, which tests real maps against real maps, \
+         and not with the paper's.",
+    );
     page.table(&Table {
-        caption: "Results in the text of Mustafa et al. (2019), and the same statistics here. p: how often two \
-                  samples drawn from the pooled maps differ at least as much as these do, by a Kolmogorov–Smirnov (KS) and \
-                  an Anderson–Darling (AD) test. For samples of one distribution, p is uniform from 0 to 1, which gives \
-                  the last column. The paper's p-values are higher, so they were not computed in this way; only \
-                  the column of real against real maps is a fair baseline. Covariance: between different ℓ bins or \
-                  thresholds, ratio to that of the real maps, with 95 % interval.",
+        caption: "Results in the text of Mustafa et al. (2019), and the same statistics here. Covariance: between \
+                  different ℓ bins or thresholds, ratio to that of the real maps, with 95 % interval.",
         names: &["paper", "generated", &metrics.yardstick, "expected"],
         sections: &sections,
     });
