@@ -1,8 +1,9 @@
 //! Atomic file writes: written under a temporary name, synced, then renamed.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -12,39 +13,79 @@ use cosmogan_base::{Error, Result};
 
 /// A file under construction.
 ///
-/// If dropped before [`AtomicFile::commit`], nothing appears at the final name.
+/// If dropped before [`AtomicFile::commit`], nothing appears at the final name. Devices and pipes are written directly.
 #[derive(Debug)]
 pub struct AtomicFile {
+    /// The final name, as given.
     path: PathBuf,
-    writer: BufWriter<NamedTempFile>,
+    writer: BufWriter<Target>,
+}
+
+/// Where the bytes go.
+#[derive(Debug)]
+enum Target {
+    /// A temporary file beside the final name, which is not a link.
+    Temporary(NamedTempFile, PathBuf),
+    /// A device or a pipe.
+    Direct(File),
+}
+
+impl Write for Target {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Temporary(file, _) => file.write(bytes),
+            Self::Direct(file) => file.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Temporary(file, _) => file.flush(),
+            Self::Direct(file) => file.flush(),
+        }
+    }
 }
 
 impl AtomicFile {
     /// Starts a file that will appear at `path`; missing parent folders are created.
     ///
+    /// A link stays a link: the file appears where it points. Partial files that a killed process left for this name are
+    /// removed.
+    ///
     /// # Errors
     /// If `path` is a folder, or the folder cannot be created or written to.
     pub fn create(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref().to_owned();
-        if path.is_dir() {
+        let kind = fs::metadata(&path).map(|data| data.file_type());
+        if kind.as_ref().is_ok_and(fs::FileType::is_dir) {
             return Err(Error::file(&path, "is a folder", "name a file to write"));
         }
-        let folder = folder_of(&path);
+        let buffered = |target| BufWriter::with_capacity(1 << 20, target);
+        if kind.is_ok_and(|kind| !kind.is_file()) {
+            let file = OpenOptions::new().write(true).open(&path);
+            let file = file.map_err(|error| cannot_write(&path, &error))?;
+            let writer = buffered(Target::Direct(file));
+            return Ok(Self { path, writer });
+        }
+        let target = followed(&path).map_err(|error| cannot_write(&path, &error))?;
+        let folder = folder_of(&target);
         create_folder(folder)?;
-        let stem = path.file_name().unwrap_or_default().to_string_lossy();
+        let stem = target.file_name().unwrap_or_default().to_string_lossy();
         let mut builder = tempfile::Builder::new();
         let prefix = format!(".{stem}.");
-        builder.prefix(&prefix).suffix(".partial");
+        remove_left_over(folder, &prefix);
+        builder.prefix(&prefix).suffix(PARTIAL);
         // Temporary files are private by default; the result gets the usual permissions under the umask.
         #[cfg(unix)]
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
         let file = builder
             .tempfile_in(folder)
             .map_err(|error| cannot_write(&path, &error))?;
-        Ok(Self {
-            path,
-            writer: BufWriter::with_capacity(1 << 20, file),
-        })
+        // Marks the file as in use; where the file system has no locks, nothing is ever removed.
+        let _ = file.as_file().try_lock();
+        drop(stem);
+        let writer = buffered(Target::Temporary(file, target));
+        Ok(Self { path, writer })
     }
 
     /// Syncs the file and renames it to its final name.
@@ -55,16 +96,19 @@ impl AtomicFile {
     /// If the file cannot be written, synced or renamed.
     pub fn commit(self) -> Result<()> {
         let Self { path, writer } = self;
-        let file = writer
+        let written = writer
             .into_inner()
             .map_err(|error| cannot_write(&path, error.error()))?;
+        let Target::Temporary(file, target) = written else {
+            return Ok(());
+        };
         file.as_file()
             .sync_all()
             .map_err(|error| cannot_write(&path, &error))?;
-        file.persist(&path)
+        file.persist(&target)
             .map_err(|error| cannot_write(&path, &error.error))?;
         // The rename is an entry in the folder: without this sync it may be lost in a power failure.
-        if let Ok(folder) = File::open(folder_of(&path)) {
+        if let Ok(folder) = File::open(folder_of(&target)) {
             let _ = folder.sync_all();
         }
         Ok(())
@@ -83,6 +127,74 @@ impl AtomicFile {
         self.writer
             .write_all(bytes)
             .map_err(|error| cannot_write(&self.path, &error))
+    }
+}
+
+/// End of the names of partial files.
+const PARTIAL: &str = ".partial";
+
+/// The name to which a link leads, through any number of links; `path` itself if it is no link.
+fn followed(path: &Path) -> io::Result<PathBuf> {
+    const MOST_LINKS: usize = 40;
+    let mut path = path.to_owned();
+    for _ in 0..MOST_LINKS {
+        match fs::read_link(&path) {
+            Ok(to) => path = folder_of(&path).join(to),
+            // Not a link, or not there.
+            Err(_) => return Ok(path),
+        }
+    }
+    Err(io::Error::other("too many links lead to each other"))
+}
+
+/// Removes partial files that begin with `prefix` and are in use by no process.
+fn remove_left_over(folder: &Path, prefix: &str) {
+    // Between its creation and its lock a file of another process looks unused.
+    const YOUNGEST: Duration = Duration::from_secs(60);
+    let is_old = |path: &Path| {
+        let modified = fs::symlink_metadata(path).and_then(|data| data.modified());
+        modified.is_ok_and(|time| time.elapsed().is_ok_and(|age| age > YOUNGEST))
+    };
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let is_partial = name
+            .to_str()
+            .is_some_and(|name| name.starts_with(prefix) && name.ends_with(PARTIAL));
+        let path = entry.path();
+        if is_partial
+            && entry.file_type().is_ok_and(|kind| kind.is_file())
+            && is_old(&path)
+            && File::open(&path).is_ok_and(|file| file.try_lock().is_ok())
+        {
+            let _ = fs::remove_file(&path);
+        }
+    }
+}
+
+/// Refuses an output that is one of the inputs, under any name.
+///
+/// # Errors
+/// If it is; the error names `flag`.
+pub fn refuse_input<'a>(
+    out: &Path,
+    inputs: impl IntoIterator<Item = &'a Path>,
+    flag: &str,
+) -> Result<()> {
+    let Ok(target) = fs::canonicalize(out) else {
+        return Ok(());
+    };
+    let same = |input: &&Path| fs::canonicalize(input).is_ok_and(|input| input == target);
+    match inputs.into_iter().find(same) {
+        None => Ok(()),
+        Some(input) => Err(Error::usage(
+            flag,
+            format_args!(
+                "{} would overwrite the input {}",
+                out.display(),
+                input.display()
+            ),
+            "name another file",
+        )),
     }
 }
 
@@ -142,7 +254,7 @@ pub fn refuse_foreign(folder: &Path, own: impl Fn(&str) -> bool, flag: &str) -> 
             ));
         }
     };
-    let unfinished = |name: &str| name.starts_with('.') && name.ends_with(".partial");
+    let unfinished = |name: &str| name.starts_with('.') && name.ends_with(PARTIAL);
     let foreign = entries
         .filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned()))
         .find(|name| !own(name) && !unfinished(name));
@@ -161,9 +273,17 @@ pub fn refuse_foreign(folder: &Path, own: impl Fn(&str) -> bool, flag: &str) -> 
 /// Only one process can then write the `thing` in its folder. `flag` is the flag that named the folder.
 ///
 /// # Errors
-/// If the file cannot be created or another process holds the lock.
+/// If the file is a link, cannot be created, or another process holds the lock.
 pub fn lock(path: &Path, thing: &str, flag: &str) -> Result<File> {
-    let file = File::create(path).map_err(|error| cannot_write(path, &error))?;
+    if path.is_symlink() {
+        return Err(Error::file(path, "is a link", "remove it"));
+    }
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(path)
+        .map_err(|error| cannot_write(path, &error))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(Error::file(

@@ -1,10 +1,11 @@
 //! `cosmogan compress`: stores a generator's weights as float16, at half the size.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 
 use crate::error::{Error, Result};
+use crate::files::refuse_input;
 use crate::generator::Generator;
 use crate::help::examples;
 use crate::model::tensor_file::{CONFIG_KEY, TensorFile, refuse_strangers};
@@ -27,23 +28,10 @@ pub(super) struct CompressArguments {
     out: PathBuf,
 }
 
-fn is_one_file(first: &Path, second: &Path) -> bool {
-    match (first.canonicalize(), second.canonicalize()) {
-        (Ok(first), Ok(second)) => first == second,
-        _ => false,
-    }
-}
-
 impl CompressArguments {
     pub(super) fn run(self) -> Result<()> {
         let path = &self.weights;
-        if is_one_file(path, &self.out) {
-            return Err(Error::usage(
-                "--out",
-                "is the file that --weights names, and would lose its precision",
-                "choose another name",
-            ));
-        }
+        refuse_input(&self.out, [path.as_path()], "--out")?;
         // Generate maps first, so that unusable weights are rejected before anything is written.
         let before = Generator::load(path)?.sample(MAPS, 0)?;
         let bytes = read_file(path)?;

@@ -4,8 +4,10 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use crate::data::{MapFile, MapWriter, crops, require_finite};
+use super::maps::{MapFlags, recorded_side};
+use crate::data::{MapFile, MapWriter, crops};
 use crate::error::{Error, Result};
+use crate::files::refuse_input;
 use crate::help::examples;
 use crate::progress::Progress;
 
@@ -31,6 +33,8 @@ pub(super) struct CropArguments {
     /// Random seed of the crop positions
     #[arg(long, default_value_t = 0)]
     seed: u64,
+    #[command(flatten)]
+    files: MapFlags,
 }
 
 impl CropArguments {
@@ -45,19 +49,19 @@ impl CropArguments {
                 return Err(Error::usage(flag, "0", "give 1 or more"));
             }
         }
+        refuse_input(&self.out, self.inputs.iter().map(PathBuf::as_path), "--out")?;
         // All inputs are checked before anything is written.
         let mut maps = 0;
         let mut sides = Vec::new();
         for input in &self.inputs {
-            let file = MapFile::open(input)?;
+            let file = self.files.open(input)?;
             let (rows, _) = self.reduced(input, &file)?;
             maps += file.count();
-            sides.push(
-                file.side_degrees()
-                    .map(|side| side * self.size as f64 / rows as f64),
-            );
+            let remedy = "correct the header, or remove the keyword";
+            let side = recorded_side(input, file.side_degrees(), remedy)?;
+            sides.push(side.map(|side| side * self.size as f64 / rows as f64));
         }
-        let side = common_side(&sides);
+        let side = self.common_side(&sides)?;
         let count = maps
             .checked_mul(self.per_map)
             .filter(|count| {
@@ -76,12 +80,11 @@ impl CropArguments {
         let mut progress = Progress::new("cropping", maps as u64);
         let mut index = 0;
         for input in &self.inputs {
-            let file = MapFile::open(input)?;
+            let file = self.files.open(input)?;
             let (_, columns) = self.reduced(input, &file)?;
             let mut map = vec![0.0; file.height() * file.width()];
             for number in 0..file.count() {
                 file.read(number, &mut map)?;
-                require_finite(&map, input, file.width(), number)?;
                 let small = downsampled(&map, file.width(), self.downsample);
                 for crop in crops(&small, columns, self.size, self.per_map, (self.seed, index)) {
                     writer.push(&crop)?;
@@ -97,6 +100,30 @@ impl CropArguments {
             self.out.display()
         ));
         Ok(())
+    }
+
+    /// Side of a crop in degrees, if the files of all inputs give it.
+    ///
+    /// # Errors
+    /// If two of them differ.
+    fn common_side(&self, sides: &[Option<f64>]) -> Result<Option<f64>> {
+        let known = |(index, side): (usize, &Option<f64>)| Some((index, (*side)?));
+        let mut known = sides.iter().enumerate().filter_map(known);
+        let Some((first, side)) = known.next() else {
+            return Ok(None);
+        };
+        if let Some((other, different)) = known.find(|(_, other)| (other / side - 1.0).abs() > 1e-3)
+        {
+            return Err(Error::file(
+                &self.inputs[other],
+                format!(
+                    "gives crops with a side of {different:.4}°, but {} gives {side:.4}°",
+                    self.inputs[first].display()
+                ),
+                "cut maps of one pixel size; --downsample changes it",
+            ));
+        }
+        Ok(sides.iter().all(Option::is_some).then_some(side))
     }
 
     /// Rows and columns after downsampling.
@@ -130,13 +157,6 @@ impl CropArguments {
     }
 }
 
-/// Side of a crop in degrees, if all inputs agree.
-fn common_side(sides: &[Option<f64>]) -> Option<f64> {
-    let first = sides.first().copied().flatten()?;
-    let agree = |side: &Option<f64>| side.is_some_and(|side| (side / first - 1.0).abs() < 1e-6);
-    sides.iter().all(agree).then_some(first)
-}
-
 /// Averages blocks of `factor`×`factor` pixels.
 fn downsampled(map: &[f32], width: usize, factor: usize) -> Vec<f32> {
     if factor == 1 {
@@ -166,12 +186,5 @@ mod tests {
     fn blocks_are_averaged() {
         let map: Vec<f32> = (0..24).map(|value| value as f32).collect();
         assert_eq!(downsampled(&map, 6, 2), [3.5, 5.5, 7.5, 15.5, 17.5, 19.5]);
-    }
-
-    #[test]
-    fn a_side_is_kept_only_if_all_agree() {
-        assert_eq!(common_side(&[Some(2.0), Some(2.0)]), Some(2.0));
-        assert_eq!(common_side(&[Some(2.0), None]), None);
-        assert_eq!(common_side(&[Some(2.0), Some(2.1)]), None);
     }
 }

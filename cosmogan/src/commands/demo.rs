@@ -108,7 +108,7 @@ impl DemoArguments {
                 },
                 training: Some(curve(&run, trained.selected_step)),
                 figures: vec![
-                    nearest_neighbours(&from_trained, training.path())?,
+                    nearest_neighbours(&from_trained, &training)?,
                     interpolations(&trained.generator, SEED)?,
                 ],
                 origins: BTreeMap::new(),

@@ -9,6 +9,7 @@ use clap::Args;
 use super::figures::{interpolations, nearest_neighbours};
 use super::generate::{Latents, generate};
 use super::maker::{self, MapMaker};
+use super::maps::{MapFlags, side_degrees};
 use super::origins::Origins;
 use crate::data::MapSet;
 use crate::device::DeviceArguments;
@@ -16,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::files::refuse_foreign;
 use crate::help::{ADVANCED, examples};
 use crate::progress::Progress;
-use crate::provenance::{MapRecord, Provenance};
+use crate::provenance::Provenance;
 use crate::report::{self, Comparison, MapFigure, Sample, Stage, Summary, TrainingCurve};
 use crate::stats::Edges;
 use crate::stats::two_sample::Bootstrap;
@@ -56,6 +57,8 @@ pub(super) struct EvaluateArguments {
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     #[command(flatten)]
+    files: MapFlags,
+    #[command(flatten)]
     device: DeviceArguments,
 }
 
@@ -66,19 +69,22 @@ impl EvaluateArguments {
             Some(path) => Edges::read(path)?,
             None => Edges::default(),
         };
-        let real = MapSet::read(&self.real)?;
-        let auxiliary = self.auxiliary.as_deref().map(MapSet::read).transpose()?;
+        let real = self.files.read(&self.real)?;
+        let read = |path| self.files.read(path);
+        let auxiliary = self.auxiliary.as_deref().map(read).transpose()?;
+        let training = self.training.as_deref();
+        let training = training.map(|path| self.files.open(path)).transpose()?;
         let generator = self.generator()?;
         let origins = Origins::read(
             &real,
             auxiliary.as_ref(),
-            self.training.as_deref(),
+            training.as_ref(),
             self.weights.as_deref(),
             self.fake.as_deref(),
         )?;
         origins.require_apart(&self.real)?;
         let generated = match (&self.fake, &generator) {
-            (Some(path), _) => MapSet::read(path)?,
+            (Some(path), _) => self.files.read(path)?,
             (None, Some((path, generator))) => self.generated(path, &**generator, real.count())?,
             (None, None) => {
                 return Err(Error::usage(
@@ -98,8 +104,8 @@ impl EvaluateArguments {
         origins.require_side(side_degrees)?;
         samples.require_comparable(side_degrees)?;
         let mut figures = Vec::new();
-        if let Some(path) = &self.training {
-            figures.push(nearest_neighbours(&generated, path)?);
+        if let Some(training) = &training {
+            figures.push(nearest_neighbours(&generated, training)?);
         }
         if let Some((_, generator)) = &generator {
             figures.push(interpolations(&**generator, self.seed)?);
@@ -165,26 +171,6 @@ impl EvaluateArguments {
     }
 }
 
-/// Returns the side given by the user, or else the one in the file or in the record beside it.
-pub(super) fn side_degrees(flag: Option<f64>, maps: &MapSet) -> Result<f64> {
-    let refused = |problem| {
-        Error::usage(
-            "--side-degrees",
-            problem,
-            "give the side of a map in degrees, e.g. 0.866",
-        )
-    };
-    let recorded = || MapRecord::of(maps.path()).side_degrees;
-    match flag.or(maps.side_degrees()).or_else(recorded) {
-        Some(side) if side.is_finite() && side > 0.0 => Ok(side),
-        Some(side) => Err(refused(format!("{side} is not a positive angle"))),
-        None => Err(refused(format!(
-            "{} does not give the side of its maps",
-            maps.path().display()
-        ))),
-    }
-}
-
 /// Samples of a comparison.
 pub(super) struct Samples<'a> {
     /// Real maps, the reference.
@@ -222,7 +208,8 @@ impl Samples<'_> {
                     "compare square maps of one size; `cosmogan crop` cuts them",
                 ));
             }
-            if let Some(side) = maps.side_degrees()
+            // Where the file's statement cannot be used, the side of the real maps holds.
+            if let Ok(Some(side)) = maps.side_degrees()
                 && (side / side_degrees - 1.0).abs() > 1e-3
             {
                 return Err(Error::file(

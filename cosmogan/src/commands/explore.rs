@@ -9,8 +9,8 @@ use serde::Serialize;
 
 use super::generate::{Latents, generate};
 use super::maker::{self, MapMaker};
+use super::maps::MapFlags;
 use super::output::print_written;
-use crate::data::MapSet;
 use crate::device::{self, DeviceArguments};
 use crate::error::{Error, Result};
 use crate::explore::birthday::DistinctMaps;
@@ -67,6 +67,8 @@ pub(super) struct NearestArguments {
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     #[command(flatten)]
+    files: MapFlags,
+    #[command(flatten)]
     device: DeviceArguments,
 }
 
@@ -83,11 +85,12 @@ impl NearestArguments {
     fn run(self) -> Result<()> {
         let (maps, pixels) = self.generated()?;
         create_folder(&self.out)?;
+        let training = self.files.open(&self.training)?;
         let slices: Vec<&[f32]> = maps.iter().map(Vec::as_slice).collect();
         let range = ColourRange::spanning(&slices);
         let mut entries = Vec::new();
         for metric in [Metric::Pixels, Metric::Spectrum] {
-            let found = matches(&slices, &self.training, pixels, metric)?;
+            let found = matches(&slices, &training, pixels, metric)?;
             let below = found.iter().map(|found| &found.nearest.map[..]);
             let shown: Vec<&[f32]> = slices.iter().copied().chain(below).collect();
             let png = map_grid_png(&shown, pixels, pixels, maps.len(), range)?;
@@ -116,7 +119,7 @@ impl NearestArguments {
 
     fn generated(&self) -> Result<(Vec<Vec<f32>>, usize)> {
         if let Some(path) = &self.fake {
-            let maps = MapSet::read(path)?;
+            let maps = self.files.read(path)?;
             maps.require_varied()?;
             if maps.height() != maps.width() {
                 return Err(Error::file(

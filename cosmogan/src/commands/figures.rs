@@ -1,23 +1,21 @@
 //! Additional report figures: nearest training maps and interpolations.
 
-use std::path::Path;
-
 use super::explore::paths;
 use super::maker::MapMaker;
-use crate::data::MapSet;
+use crate::data::{MapFile, MapSet};
 use crate::error::Result;
 use crate::explore::features::Metric;
 use crate::explore::interpolate::Smoothness;
 use crate::explore::nearest::{Match, matches};
 use crate::report::{MapFigure, Zoom};
 
-/// Shows generated maps above their nearest maps in the file `training`.
+/// Shows generated maps above their nearest maps in `training`.
 ///
 /// The nearest maps are found in power spectrum and in pixels.
 ///
 /// # Errors
 /// If the file cannot be read, has fewer than two maps, or maps of another size.
-pub(super) fn nearest_neighbours(generated: &MapSet, training: &Path) -> Result<MapFigure> {
+pub(super) fn nearest_neighbours(generated: &MapSet, training: &MapFile) -> Result<MapFigure> {
     let pixels = generated.width();
     let columns = Zoom::for_maps(pixels, pixels)
         .columns(pixels)

@@ -12,6 +12,7 @@ mod figures;
 mod generate;
 mod kernels;
 mod maker;
+mod maps;
 mod origins;
 mod output;
 mod profile;

@@ -32,16 +32,15 @@ impl Origins {
     pub(super) fn read(
         real: &MapSet,
         auxiliary: Option<&MapSet>,
-        training: Option<&Path>,
+        training: Option<&MapFile>,
         weights: Option<&Path>,
         fake: Option<&Path>,
     ) -> Result<Self> {
         let of = |maps: &MapSet| {
             Provenance::of(maps.path(), [maps.count(), maps.height(), maps.width()])
         };
-        let of_file = |path: &Path| {
-            let maps = MapFile::open(path)?;
-            Provenance::of(path, [maps.count(), maps.height(), maps.width()])
+        let of_file = |maps: &MapFile| {
+            Provenance::of(maps.path(), [maps.count(), maps.height(), maps.width()])
         };
         // A pipe cannot be read a second time.
         let weights = weights.filter(|path| path.is_file());

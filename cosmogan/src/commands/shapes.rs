@@ -7,8 +7,8 @@ use clap::Args;
 use rayon::prelude::*;
 use serde::Serialize;
 
+use super::maps::{MapFlags, require_side};
 use super::output::print_written;
-use crate::data::MapSet;
 use crate::error::{Error, Result};
 use crate::files::{create_folder, write_atomically, write_json};
 use crate::help::examples;
@@ -34,6 +34,8 @@ pub(super) struct ShapesArguments {
     /// Output folder for shapes.png, shapes.svg and shapes.json
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
+    #[command(flatten)]
+    files: MapFlags,
 }
 
 /// One SAMPLE argument.
@@ -95,7 +97,7 @@ impl ShapesArguments {
         let mut samples: Vec<(String, Vec<Shape>)> = Vec::new();
         let mut rows = Vec::new();
         for input in &self.inputs {
-            let (pixels, shapes) = measure(&estimator, input)?;
+            let (pixels, shapes) = measure(&estimator, input, &self.files)?;
             rows.push(row(input, pixels, &shapes));
             match samples.iter_mut().find(|(name, _)| *name == input.name) {
                 Some((_, all)) => all.extend(shapes),
@@ -121,8 +123,13 @@ impl ShapesArguments {
     }
 }
 
-fn measure(estimator: &ShapeEstimator, input: &Input) -> Result<(usize, Vec<Shape>)> {
-    let maps = MapSet::read(&input.path)?;
+fn measure(
+    estimator: &ShapeEstimator,
+    input: &Input,
+    files: &MapFlags,
+) -> Result<(usize, Vec<Shape>)> {
+    let maps = files.read(&input.path)?;
+    require_side("SAMPLE", input.side_degrees, &maps)?;
     maps.require_finite()?;
     let pixels = maps.width();
     if maps.height() != pixels {

@@ -7,9 +7,9 @@ use clap::Args;
 use rayon::prelude::*;
 use serde::Serialize;
 
-use super::evaluate::side_degrees;
+use super::maps::{MapFlags, side_degrees};
 use super::output::{number_of_maps, print_written};
-use crate::data::{MapSet, NpzWriter};
+use crate::data::NpzWriter;
 use crate::error::{Error, Result};
 use crate::files::write_atomically;
 use crate::help::examples;
@@ -81,6 +81,8 @@ pub(super) struct StatsArguments {
     /// Output file: .npz for NumPy arrays, which are smaller and faster to read, otherwise JSON
     #[arg(long, value_name = "STATS.json|STATS.npz")]
     out: PathBuf,
+    #[command(flatten)]
+    files: MapFlags,
 }
 
 /// JSON output. The field names are a stable interface.
@@ -191,7 +193,7 @@ struct PixelCounts {
 
 impl StatsArguments {
     pub(super) fn run(self) -> Result<()> {
-        let maps = MapSet::read(&self.maps)?;
+        let maps = self.files.read(&self.maps)?;
         let size = maps.width();
         if maps.height() != size {
             return Err(Error::file(
@@ -214,6 +216,8 @@ impl StatsArguments {
                 (low.min(value), high.max(value))
             });
         let (low, high) = (f64::from(low), f64::from(high));
+        // The range is widened slightly so that the last, half-open bin includes the largest pixel.
+        let widened = high + (high - low) * 1e-6;
         let power = PowerSpectrum::new(
             size,
             side,
@@ -224,15 +228,13 @@ impl StatsArguments {
         let absolute = Minkowski::new(
             edges
                 .nu_edges
-                .unwrap_or_else(|| Edges::nu_edges_between(low, high)),
+                .unwrap_or_else(|| Edges::nu_edges_between(low, widened)),
             Thresholds::Absolute,
         )?;
         let scaled = Minkowski::new(
             edges.sigma_edges.unwrap_or_else(Edges::default_sigma_edges),
             Thresholds::Deviations,
         )?;
-        // The range is widened slightly so that the last, half-open bin includes the largest pixel.
-        let widened = high + (high - low) * 1e-6;
         let pixel_bins = PixelBins::new(linear_edges(low, widened, HISTOGRAM_BINS + 1))?;
         let peaks = Peaks::new(absolute.edges().to_vec(), Thresholds::Absolute)?;
 

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use crate::data::{MapFile, Survey};
+use super::maps::MapFlags;
+use crate::data::Survey;
 use crate::device::{DeviceArguments, Switch};
 use crate::error::{Error, Result};
 use crate::help::{ADVANCED, examples};
@@ -55,6 +56,8 @@ pub(super) struct TrainArguments {
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
     #[command(flatten)]
+    files: MapFlags,
+    #[command(flatten)]
     device: DeviceArguments,
     /// Continue the run in --out, bit for bit
     #[arg(long)]
@@ -96,7 +99,7 @@ impl TrainArguments {
         let earlier = self.earlier_run(&folder)?;
         let (model, training) = self.configuration(earlier.as_ref())?;
         let backend = self.device.open()?;
-        let maps = MapFile::open(&self.data)?;
+        let maps = self.files.open(&self.data)?;
         let crops = self.crops.map(|crops| crops as usize);
         let crops = crops.or(earlier.as_ref().and_then(|earlier| earlier.crops));
         maps.require_extents(model.output_size, model.c_dim, crops.is_some())?;
@@ -164,7 +167,7 @@ impl TrainArguments {
                 every: self.select_every,
                 maps: self.select_maps as usize,
             },
-            &MapFile::open(path)?,
+            &self.files.open(path)?,
             run.model.output_size,
             run.seed,
             &folder.best(),

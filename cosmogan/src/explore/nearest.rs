@@ -1,12 +1,10 @@
 //! Nearest neighbours of maps in a file of training maps.
 
-use std::path::Path;
-
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::features::{LogSpectrum, Metric, distance};
-use crate::data::{MapFile, require_finite};
+use crate::data::MapFile;
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 
@@ -41,17 +39,22 @@ struct Query<'a> {
 /// Maps read at a time.
 const BLOCK: usize = 256;
 
-/// Finds the nearest neighbours of `maps` in the file of maps at `path`.
+/// Finds the nearest neighbours of `maps` in a file of maps.
 ///
 /// Each map has `pixels`² values of κ. The file is read twice.
 ///
 /// # Errors
 /// If the file cannot be read, has fewer than two maps, maps of another size, or a pixel that is not finite.
-pub fn matches(maps: &[&[f32]], path: &Path, pixels: usize, metric: Metric) -> Result<Vec<Match>> {
+pub fn matches(
+    maps: &[&[f32]],
+    file: &MapFile,
+    pixels: usize,
+    metric: Metric,
+) -> Result<Vec<Match>> {
     let queries: Vec<Query<'_>> = maps.iter().map(|map| Query { map, except: None }).collect();
     let found = neighbours(
         &queries,
-        path,
+        file,
         pixels,
         metric,
         "maps nearest to generated ones",
@@ -65,7 +68,7 @@ pub fn matches(maps: &[&[f32]], path: &Path, pixels: usize, metric: Metric) -> R
         .collect();
     let yardsticks = neighbours(
         &queries,
-        path,
+        file,
         pixels,
         metric,
         "nearest neighbours of those maps",
@@ -82,12 +85,12 @@ pub fn matches(maps: &[&[f32]], path: &Path, pixels: usize, metric: Metric) -> R
 /// Finds the nearest map for each query, reading the file once. `sought` describes the search in the output.
 fn neighbours(
     queries: &[Query<'_>],
-    path: &Path,
+    file: &MapFile,
     pixels: usize,
     metric: Metric,
     sought: &str,
 ) -> Result<Vec<Neighbour>> {
-    let file = MapFile::open(path)?;
+    let path = file.path();
     if [file.height(), file.width()] != [pixels; 2] {
         return Err(Error::file(
             path,
@@ -114,9 +117,6 @@ fn neighbours(
         let last = (first + BLOCK).min(file.count());
         let values = file.read_maps(first..last)?;
         let maps: Vec<&[f32]> = values.chunks_exact(pixels * pixels).collect();
-        for (index, map) in (first..last).zip(&maps) {
-            require_finite(map, path, pixels, index)?;
-        }
         let rows = features(&maps);
         best.par_iter_mut().enumerate().for_each(|(query, best)| {
             for (offset, row) in rows.iter().enumerate() {

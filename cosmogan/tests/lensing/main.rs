@@ -8,6 +8,7 @@ mod data;
 mod dataset;
 mod evaluate;
 mod explore;
+mod files;
 mod nbody;
 mod physics;
 mod report;

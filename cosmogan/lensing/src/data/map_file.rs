@@ -9,15 +9,17 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use flate2::bufread::MultiGzDecoder;
 use rayon::prelude::*;
 
 use super::crops::Crop;
-use super::layout::{Layout, NumberFormat};
-use super::{fits, npy};
+use super::layout::Layout;
+use super::survey::require_pixels;
+use super::{fits, foreign, npy};
 use cosmogan_base::{Error, Result};
 
-/// First bytes of a ZIP archive with at least one file.
-const ZIP_SIGNATURE: &[u8] = b"PK\x03\x04";
+/// First bytes of a gzip file.
+const GZIP_SIGNATURE: &[u8] = &[0x1f, 0x8b];
 
 /// An open file of maps. Any number of threads can read from it at once.
 #[derive(Debug)]
@@ -30,53 +32,59 @@ pub struct MapFile {
 impl MapFile {
     /// Opens an NPY or FITS file; the format is recognised by its content.
     ///
+    /// A file compressed by gzip is unpacked into an unnamed temporary file.
+    ///
     /// # Errors
-    /// If the file is missing, empty, truncated, in neither format, or contains anything but maps of real numbers.
+    /// If the file is missing, empty, truncated, in neither format, contains anything but maps of real numbers, or is a
+    /// FITS file with several images.
     pub fn open(path: &Path) -> Result<Self> {
+        Self::open_hdu(path, None)
+    }
+
+    /// Opens a file like [`open`](Self::open), and takes the maps of a FITS file from `hdu`: the number of an HDU,
+    /// counted from 0, or the value of its EXTNAME.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), and if the file has no such HDU or is no FITS file.
+    pub fn open_hdu(path: &Path, hdu: Option<&str>) -> Result<Self> {
+        const NAME: &str = "name a .npy or FITS file of maps";
         let unreadable = |error: std::io::Error| {
             Error::file(path, error, "name a readable .npy or FITS file of maps")
         };
         if path.is_dir() {
-            return Err(Error::file(
-                path,
-                "is a folder",
-                "name a .npy or FITS file of maps",
-            ));
+            return Err(Error::file(path, "is a folder", NAME));
         }
-        let opened = File::open(path).map_err(unreadable)?;
+        let mut opened = File::open(path).map_err(unreadable)?;
+        let mut start = start_of(&mut opened).map_err(unreadable)?;
+        if start.starts_with(GZIP_SIGNATURE) {
+            opened = unpacked(opened).map_err(|error| {
+                let problem = format!("cannot be unpacked: {error}");
+                Error::file(path, problem, "unpack it with gunzip, or copy it again")
+            })?;
+            start = start_of(&mut opened).map_err(unreadable)?;
+        }
         let length = opened.metadata().map_err(unreadable)?.len();
         if length == 0 {
-            return Err(Error::file(
-                path,
-                "is empty",
-                "name a .npy or FITS file of maps",
-            ));
+            return Err(Error::file(path, "is empty", NAME));
         }
         let mut file = BufReader::new(&opened);
-        let mut start = Vec::new();
-        (&mut file)
-            .take(fits::SIGNATURE.len() as u64)
-            .read_to_end(&mut start)
-            .map_err(unreadable)?;
-        file.rewind().map_err(unreadable)?;
         let layout = if start.starts_with(npy::SIGNATURE) {
+            if let Some(hdu) = hdu {
+                let problem = format!(
+                    "{} is an NPY file, which has no HDU `{hdu}`",
+                    path.display()
+                );
+                return Err(Error::usage("--hdu", problem, "leave it out"));
+            }
             npy::read_layout(path, &mut file, length)?
-        } else if start == fits::SIGNATURE {
-            fits::read_layout(path, &mut file, length)?
-        } else if start.starts_with(ZIP_SIGNATURE) {
-            return Err(Error::file(
-                path,
-                "is a ZIP archive, as numpy.savez writes, not one array",
-                "save the array of maps with numpy.save",
-            ));
+        } else if start.starts_with(fits::SIGNATURE) {
+            fits::read_layout(path, &mut file, length, hdu)?
         } else {
-            return Err(Error::file(
-                path,
-                "is neither an NPY nor a FITS file",
-                "convert it with NumPy or Astropy",
-            ));
+            let (problem, remedy) = foreign::described(&start);
+            return Err(Error::file(path, problem, remedy));
         };
-        refuse_truncated(path, &layout, length)?;
+        let is_alone = start.starts_with(npy::SIGNATURE);
+        refuse_other_length(path, &layout, length, is_alone)?;
         Ok(Self {
             path: path.to_owned(),
             file: opened,
@@ -104,9 +112,12 @@ impl MapFile {
         self.layout.dims[2]
     }
 
-    /// Side of a map in degrees, if the file gives it (FITS keyword `ANGLE`).
-    pub fn side_degrees(&self) -> Option<f64> {
-        self.layout.side_degrees
+    /// Side of a map in degrees, if the file gives it (FITS keyword `ANGLE`, or the pixel size of its coordinates).
+    ///
+    /// # Errors
+    /// The reason why the statement of the file cannot be used.
+    pub fn side_degrees(&self) -> std::result::Result<Option<f64>, String> {
+        self.layout.side.clone()
     }
 
     /// Reads the pixels of map `index`, row by row.
@@ -149,14 +160,8 @@ impl MapFile {
     /// # Panics
     /// If the range is out of bounds or `values` has another length.
     pub fn read_rows(&self, index: usize, rows: Range<usize>, values: &mut [f32]) -> Result<()> {
-        let Layout {
-            dims: [count, height, width],
-            format: NumberFormat { bytes, big_endian },
-            offset,
-            scale,
-            zero,
-            ..
-        } = self.layout;
+        let [count, height, width] = self.layout.dims;
+        let bytes = self.layout.number.bytes();
         assert!(
             index < count && rows.end <= height,
             "row range out of bounds"
@@ -169,7 +174,7 @@ impl MapFile {
         let first = ((index * height + rows.start) * width * bytes) as u64;
         let mut stored = vec![0; values.len() * bytes];
         self.file
-            .read_exact_at(&mut stored, offset + first)
+            .read_exact_at(&mut stored, self.layout.offset + first)
             .map_err(|error| {
                 let problem = match error.kind() {
                     std::io::ErrorKind::UnexpectedEof => {
@@ -180,33 +185,9 @@ impl MapFile {
                 let remedy = "check the disk, and that nothing writes to the file";
                 Error::file(&self.path, problem, remedy)
             })?;
-        if bytes == 4 {
-            let (chunks, _) = stored.as_chunks::<4>();
-            let plain = scale == 1.0 && zero == 0.0;
-            for (value, chunk) in values.iter_mut().zip(chunks) {
-                let number = if big_endian {
-                    f32::from_be_bytes(*chunk)
-                } else {
-                    f32::from_le_bytes(*chunk)
-                };
-                *value = if plain {
-                    number
-                } else {
-                    (f64::from(number) * scale + zero) as f32
-                };
-            }
-        } else {
-            let (chunks, _) = stored.as_chunks::<8>();
-            for (value, chunk) in values.iter_mut().zip(chunks) {
-                let number = if big_endian {
-                    f64::from_be_bytes(*chunk)
-                } else {
-                    f64::from_le_bytes(*chunk)
-                };
-                *value = (number * scale + zero) as f32;
-            }
-        }
-        Ok(())
+        self.layout.decode(&stored, values);
+        let first = rows.start * width;
+        require_pixels(values, &self.path, width, (index, first))
     }
 
     /// Reads crops of `size`×`size` pixels in parallel and returns them one after the other.
@@ -278,25 +259,50 @@ impl MapFile {
 }
 
 /// Checks that the file is as long as its header requires, before anything is allocated.
-fn refuse_truncated(path: &Path, layout: &Layout, length: u64) -> Result<()> {
+///
+/// If the array `is_alone`, nothing may follow it.
+fn refuse_other_length(path: &Path, layout: &Layout, length: u64, is_alone: bool) -> Result<()> {
+    let bytes = layout.number.bytes() as u64;
     let expected = layout
         .dims
         .iter()
-        .try_fold(layout.format.bytes as u64, |product, &extent| {
-            product.checked_mul(extent as u64)
-        });
+        .try_fold(bytes, |product, &extent| product.checked_mul(extent as u64));
     let found = length.saturating_sub(layout.offset);
+    let needs = expected.map_or("more than any file can hold".to_owned(), |bytes| {
+        format!("{bytes}")
+    });
+    let shape = layout.dims;
     match expected {
+        Some(expected) if is_alone && found > expected => Err(Error::file(
+            path,
+            format!(
+                "has {found} bytes of data, but its header with the shape {shape:?} describes {needs}"
+            ),
+            "save it again: its type or its shape is not that of its numbers",
+        )),
         Some(expected) if expected <= found => Ok(()),
         _ => Err(Error::file(
             path,
             format!(
-                "is truncated: it has {found} bytes of data, but the shape {:?} needs {}",
-                layout.dims,
-                expected.map_or("more than any file can hold".to_owned(), |bytes| bytes
-                    .to_string())
+                "is truncated: it has {found} bytes of data, but the shape {shape:?} needs {needs}"
             ),
             "copy or create the file again",
         )),
     }
+}
+
+/// The first bytes of a file, which is then at its start again.
+fn start_of(file: &mut File) -> std::io::Result<Vec<u8>> {
+    let mut start = Vec::new();
+    file.take(32).read_to_end(&mut start)?;
+    file.rewind()?;
+    Ok(start)
+}
+
+/// Unpacks a gzip file into a temporary file without a name.
+fn unpacked(packed: File) -> std::io::Result<File> {
+    let mut to = tempfile::tempfile()?;
+    std::io::copy(&mut MultiGzDecoder::new(BufReader::new(packed)), &mut to)?;
+    to.rewind()?;
+    Ok(to)
 }

@@ -13,7 +13,7 @@ pub struct MapSet {
     values: Vec<f32>,
     height: usize,
     width: usize,
-    side_degrees: Option<f64>,
+    side: std::result::Result<Option<f64>, String>,
 }
 
 impl MapSet {
@@ -22,13 +22,21 @@ impl MapSet {
     /// # Errors
     /// See [`MapFile::open`] and [`MapFile::read`].
     pub fn read(path: &Path) -> Result<Self> {
-        let file = MapFile::open(path)?;
+        Self::read_hdu(path, None)
+    }
+
+    /// Reads every map of a file, and of an HDU if it is a FITS file.
+    ///
+    /// # Errors
+    /// See [`MapFile::open_hdu`] and [`MapFile::read`].
+    pub fn read_hdu(path: &Path, hdu: Option<&str>) -> Result<Self> {
+        let file = MapFile::open_hdu(path, hdu)?;
         Ok(Self {
             path: path.to_owned(),
             values: file.read_maps(0..file.count())?,
             height: file.height(),
             width: file.width(),
-            side_degrees: file.side_degrees(),
+            side: file.side_degrees(),
         })
     }
 
@@ -40,7 +48,7 @@ impl MapSet {
             values,
             height,
             width,
-            side_degrees: None,
+            side: Ok(None),
         }
     }
 
@@ -65,8 +73,11 @@ impl MapSet {
     }
 
     /// Side of a map in degrees, if the file gives it.
-    pub fn side_degrees(&self) -> Option<f64> {
-        self.side_degrees
+    ///
+    /// # Errors
+    /// See [`MapFile::side_degrees`].
+    pub fn side_degrees(&self) -> std::result::Result<Option<f64>, String> {
+        self.side.clone()
     }
 
     /// Pixels of all maps, map by map, row by row.

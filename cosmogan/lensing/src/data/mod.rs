@@ -2,6 +2,8 @@
 
 mod crops;
 mod fits;
+mod fits_header;
+mod foreign;
 mod layout;
 mod literal;
 mod map_file;

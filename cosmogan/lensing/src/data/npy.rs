@@ -5,7 +5,7 @@
 use std::io::Read;
 use std::path::Path;
 
-use super::layout::{Layout, NumberFormat};
+use super::layout::{Layout, Number};
 use super::literal::{self, Literal};
 use cosmogan_base::{Error, Result};
 
@@ -36,7 +36,7 @@ pub(super) fn read_layout(path: &Path, file: &mut impl Read, length: u64) -> Res
         .map_err(|error| Error::file(path, error, REMEDY))?;
     let header = Header::parse(&prefix).map_err(|problem| Error::file(path, problem, REMEDY))?;
     let dims = dims(path, &header.shape)?;
-    let format = number_format(path, &header.dtype)?;
+    let (number, big_endian) = number(path, &header.dtype)?;
     let axes = dims.iter().filter(|extent| **extent > 1).count();
     if header.fortran_order && axes > 1 {
         return Err(Error::file(
@@ -47,11 +47,13 @@ pub(super) fn read_layout(path: &Path, file: &mut impl Read, length: u64) -> Res
     }
     Ok(Layout {
         dims,
-        format,
+        number,
+        big_endian,
         offset: header.offset,
         scale: 1.0,
         zero: 0.0,
-        side_degrees: None,
+        blank: None,
+        side: Ok(None),
     })
 }
 
@@ -150,11 +152,9 @@ fn dims(path: &Path, shape: &[Option<i64>]) -> Result<[usize; 3]> {
     }
     match extents[..] {
         [height, width] => Ok([1, height, width]),
-        [maps, height, width] | [maps, 1, height, width] => Ok([maps, height, width]),
-        [_, _, _, 1] => refused(
-            format!("{shown}: channels last, but maps are (N, H, W)"),
-            "save maps[..., 0] instead",
-        ),
+        [maps, height, width] | [maps, 1, height, width] | [maps, height, width, 1] => {
+            Ok([maps, height, width])
+        }
         [_, channels, _, _] => refused(
             format!("{shown}: {channels} channels, but maps have one"),
             REMEDY,
@@ -166,7 +166,8 @@ fn dims(path: &Path, shape: &[Option<i64>]) -> Result<[usize; 3]> {
     }
 }
 
-fn number_format(path: &Path, dtype: &Literal) -> Result<NumberFormat> {
+/// Type of the numbers, and whether they are big-endian.
+fn number(path: &Path, dtype: &Literal) -> Result<(Number, bool)> {
     let name = match dtype {
         Literal::Text(name) => name,
         _ => "record",
@@ -179,29 +180,30 @@ fn number_format(path: &Path, dtype: &Literal) -> Result<NumberFormat> {
         _ => (native, name),
     };
     let has_order = code.len() < name.len();
-    let bytes = match code {
-        "f4" | "f" => 4,
-        "f8" | "d" => 8,
-        "float32" | "single" if !has_order => 4,
-        "float64" | "double" | "float" if !has_order => 8,
+    let number = match code {
+        "f2" | "e" => Number::F16,
+        "f4" | "f" => Number::F32,
+        "f8" | "d" => Number::F64,
+        "float16" | "half" if !has_order => Number::F16,
+        "float32" | "single" if !has_order => Number::F32,
+        "float64" | "double" | "float" if !has_order => Number::F64,
         _ => {
             return Err(Error::file(
                 path,
                 format!(
-                    "holds numbers of type {}, not float32 or float64",
+                    "holds numbers of type {}, not float16, float32 or float64",
                     described(name)
                 ),
                 "save maps.astype(\"float32\") instead",
             ));
         }
     };
-    Ok(NumberFormat { bytes, big_endian })
+    Ok((number, big_endian))
 }
 
 /// A NumPy type code, with the name of the type if it is a common one.
 fn described(code: &str) -> String {
     let name = match code.trim_start_matches(['<', '>', '=', '|']) {
-        "f2" | "e" => "float16",
         "f16" | "g" => "longdouble",
         "i1" => "int8",
         "i2" => "int16",

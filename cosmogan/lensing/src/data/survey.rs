@@ -51,27 +51,64 @@ impl Survey {
     }
 }
 
-/// Checks that all pixels of map `index` of the file at `path` are finite.
+/// Largest magnitude of a pixel. No convergence is as large; numbers that stand for missing pixels are.
+const LARGEST: f32 = 1000.0;
+/// The number that HEALPix stores for a pixel without a value.
+const UNSEEN: f32 = -1.6375e30;
+/// Smaller numbers that stand for missing pixels.
+const MISSING: [f32; 5] = [-99.0, 99.0, -999.0, 999.0, -999.25];
+
+/// Checks that all pixels of map `index` of the file at `path` could be values of a convergence.
 /// Rows have `width` pixels.
 ///
 /// # Errors
-/// If a pixel is NaN or infinite; the error names the first.
+/// If a pixel is NaN, infinite, or a number that stands for a missing pixel; the error names the first.
 pub fn require_finite(map: &[f32], path: &Path, width: usize, index: usize) -> Result<()> {
-    // No branch per value, so that the usual case costs almost nothing.
-    if map.iter().fold(true, |all, value| all & value.is_finite()) {
+    require_pixels(map, path, width, (index, 0))
+}
+
+/// Checks pixels of map `index` from number `first` on, like [`require_finite`].
+pub(super) fn require_pixels(
+    pixels: &[f32],
+    path: &Path,
+    width: usize,
+    (index, first): (usize, usize),
+) -> Result<()> {
+    // No branch per value, so that the usual case costs almost nothing. NaN is not below anything.
+    let smallest = MISSING[0].abs();
+    if pixels
+        .iter()
+        .fold(true, |all, value| all & (value.abs() < smallest))
+    {
         return Ok(());
     }
-    let pixel = map.iter().position(|value| !value.is_finite());
-    let pixel = pixel.unwrap_or_default();
+    let is_missing =
+        |value: &f32| value.is_nan() || value.abs() > LARGEST || MISSING.contains(value);
+    let Some(at) = pixels.iter().position(is_missing) else {
+        return Ok(());
+    };
+    let (value, pixel) = (pixels[at], first + at);
+    let origin = if value == UNSEEN {
+        " (HEALPix's UNSEEN)"
+    } else if value == -9999.0 || MISSING.contains(&value) {
+        ", which stands for a missing pixel"
+    } else if value.is_finite() {
+        ", which no convergence has"
+    } else {
+        ""
+    };
+    let value = match value.abs() {
+        size if size.is_finite() && size >= 1e6 => format!("{value:e}"),
+        _ => format!("{value}"),
+    };
     Err(Error::file(
         path,
         format!(
-            "map {index} has the value {} at row {}, column {}",
-            map[pixel],
+            "map {index} has the value {value}{origin} at row {}, column {}",
             pixel / width,
             pixel % width
         ),
-        "mask or remove values that are not finite",
+        "fill in or cut out missing pixels, or leave out the map",
     ))
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::fits;
+use super::{fits, fits_header};
 use crate::files::AtomicFile;
 use cosmogan_base::{Error, Result};
 
@@ -89,7 +89,7 @@ impl MapWriter {
         }
         if self.format == Format::Fits {
             let bytes = self.written * self.map_length * size_of::<f32>();
-            let padding = bytes.next_multiple_of(fits::BLOCK) - bytes;
+            let padding = bytes.next_multiple_of(fits_header::BLOCK) - bytes;
             self.file.append(&vec![0; padding])?;
         }
         self.file.commit()

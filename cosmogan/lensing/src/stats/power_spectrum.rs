@@ -95,9 +95,13 @@ impl PowerSpectrum {
     /// Returns equally spaced edges from the fundamental mode to the Nyquist mode.
     ///
     /// They make the paper's 248 bins, or fewer on small maps: no bin is narrower than half the fundamental mode, so
-    /// that none is empty.
+    /// that none is empty for maps of an even number of pixels.
+    ///
+    /// Multiples of half the fundamental mode would coincide with the modes on the axes, whose bins would then depend on
+    /// the rounding of the side. All edges are therefore larger by a factor of 1 + 2⁻³⁰: far more than a rounding error,
+    /// and less than the distance between two modes of any map that fits in memory.
     pub fn default_edges(pixels: usize, side_degrees: f64) -> Vec<f64> {
-        let fundamental = 360.0 / side_degrees;
+        let fundamental = 360.0 / side_degrees * (1.0 + f64::powi(2.0, -30));
         let modes = (pixels / 2).max(2);
         super::linear_edges(
             fundamental,
@@ -248,4 +252,70 @@ impl fmt::Debug for PowerSpectrum {
 fn bin_below(edges: &[f64], ell: f64) -> Option<usize> {
     let above = edges.partition_point(|&edge| edge < ell);
     (above > 0 && above < edges.len()).then(|| above - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The side only scales ℓ: the modes of a bin are those of integer arithmetic, 4(i² + j²) against k², for any side.
+    #[test]
+    fn default_bins_hold_the_same_modes_for_every_side() {
+        let sides = [
+            0.433,
+            0.866,
+            1.0,
+            1.95,
+            3.4641016151377544,
+            3.5,
+            4.0,
+            4.1,
+            5.0,
+            10.0,
+        ];
+        for pixels in (4..=250).step_by(2) {
+            let expected: Vec<u32> = (0..=pixels / 2)
+                .flat_map(|column| {
+                    (0..=pixels / 2).map(move |row| 4 * (row * row + column * column))
+                })
+                .map(|square| {
+                    // Edge k is at k / 2 fundamental modes, from k = 2 to k = pixels.
+                    let below = (2..=pixels).take_while(|k| k * k < square).count();
+                    let bins = pixels - 2;
+                    match below {
+                        0 => bins,
+                        below if below > bins => bins,
+                        below => below - 1,
+                    }
+                })
+                .map(|bin| bin as u32)
+                .collect();
+            for side in sides {
+                let edges = PowerSpectrum::default_edges(pixels, side);
+                let spectrum = PowerSpectrum::new(pixels, side, edges).expect("ascending edges");
+                assert_eq!(spectrum.bins, expected, "{pixels} pixels, {side}°");
+                assert!(spectrum.modes().iter().all(|&count| count > 0));
+            }
+        }
+    }
+
+    #[test]
+    fn the_spectrum_over_the_squared_side_does_not_depend_on_the_side() {
+        let pixels = 128;
+        let map: Vec<f32> = (0..pixels * pixels)
+            .map(|index| ((index * 7919) % 1009) as f32 / 1009.0 - 0.5)
+            .collect();
+        let measured = |side: f64| -> Vec<f64> {
+            let edges = PowerSpectrum::default_edges(pixels, side);
+            let spectrum = PowerSpectrum::new(pixels, side, edges).expect("ascending edges");
+            let power = spectrum.measure(&map);
+            power.iter().map(|power| power / side.powi(2)).collect()
+        };
+        let expected = measured(4.0);
+        for side in [0.433, 0.866, 3.4641016151377544, 3.5] {
+            for (found, expected) in measured(side).iter().zip(&expected) {
+                assert!((found / expected - 1.0).abs() < 1e-12, "{side}°");
+            }
+        }
+    }
 }
