@@ -7,6 +7,10 @@
 //! generator alone, for other programs, is `cosmogan_generator`. Both are re-exported here.
 #![forbid(unsafe_code)]
 
+// First, because its macros hold for all modules below.
+#[macro_use]
+pub mod terminal;
+
 pub mod commands;
 pub mod device;
 pub mod error;

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::error::{Error as UsageError, ErrorKind};
 use cosmogan::commands::Cli;
+use cosmogan::terminal;
 
 fn main() -> ExitCode {
     let cli = match Cli::read(std::env::args_os()) {
@@ -16,14 +17,22 @@ fn main() -> ExitCode {
             answer.exit()
         }
         Err(error) => {
-            eprintln!("cosmogan: {}", in_one_line(&error));
+            terminal::message(format_args!("cosmogan: {}", in_one_line(&error)));
             return ExitCode::from(2);
         }
     };
     match cli.run() {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => match terminal::failure() {
+            None => ExitCode::SUCCESS,
+            Some(error) => {
+                terminal::message(format_args!(
+                    "cosmogan: stdout: cannot write: {error}; check where it leads"
+                ));
+                ExitCode::FAILURE
+            }
+        },
         Err(error) => {
-            eprintln!("cosmogan: {error}");
+            terminal::message(format_args!("cosmogan: {error}"));
             ExitCode::from(error.exit_status())
         }
     }

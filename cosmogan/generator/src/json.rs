@@ -1,6 +1,6 @@
 //! Parsing of JSON from untrusted files.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use tinyjson::JsonValue;
 
@@ -34,6 +34,39 @@ fn is_too_deep(text: &str) -> bool {
     false
 }
 
+/// A key that an object in `text` has twice, as it stands in the text.
+///
+/// `text` is valid JSON.
+pub(super) fn repeated_key(text: &str) -> Option<&str> {
+    let mut objects: Vec<HashSet<&str>> = Vec::new();
+    let mut rest = text;
+    while let Some(at) = rest.find(['"', '{', '}']) {
+        let (found, after) = (rest.as_bytes()[at], &rest[at + 1..]);
+        rest = after;
+        match found {
+            b'{' => objects.push(HashSet::new()),
+            b'}' => {
+                objects.pop();
+            }
+            _ => {
+                let mut escaped = false;
+                let end = after.find(|letter| {
+                    let ends = letter == '"' && !escaped;
+                    escaped = letter == '\\' && !escaped;
+                    ends
+                })?;
+                let word = &after[..end];
+                rest = &after[end + 1..];
+                let is_key = rest.trim_start().starts_with(':');
+                if is_key && !objects.last_mut()?.insert(word) {
+                    return Some(word);
+                }
+            }
+        }
+    }
+    None
+}
+
 /// The value as a whole number, if it is one and not negative.
 pub(super) fn whole(value: &JsonValue) -> Option<usize> {
     // 2⁵³: below it, doubles represent every whole number exactly.
@@ -52,5 +85,21 @@ mod tests {
         assert!(object(&"{\"a\":".repeat(1_000_000)).is_none());
         assert!(object("{\"a\": \"[[[\\\"[[\"}").is_some());
         assert!(object("[1]").is_none());
+    }
+
+    #[test]
+    fn keys_count_within_their_object() {
+        assert_eq!(
+            repeated_key(r#"{"a": {"b": 1}, "c": {"b": "b"}, "d": ["b", "b"]}"#),
+            None
+        );
+        assert_eq!(
+            repeated_key(r#"{"a": {"b": 1, "c": 2, "b" : 3}}"#),
+            Some("b")
+        );
+        assert_eq!(
+            repeated_key(r#"{"a\"": 1, "a\\": 2, "x": "{", "a\"": 4}"#),
+            Some(r#"a\""#)
+        );
     }
 }

@@ -48,6 +48,9 @@ impl<'a> TensorFile<'a> {
                 "name a file written by `cosmogan train` or by safetensors",
             )
         };
+        if let Some((problem, remedy)) = foreign(bytes) {
+            return Err(Error::file(path, problem, remedy));
+        }
         let (length, rest) = bytes
             .split_first_chunk::<8>()
             .ok_or_else(|| refused("it is shorter than eight bytes"))?;
@@ -59,6 +62,10 @@ impl<'a> TensorFile<'a> {
         let header = std::str::from_utf8(header).map_err(|_| refused("its header is not UTF-8"))?;
         let entries =
             json::object(header).ok_or_else(|| refused("its header is not a JSON object"))?;
+        if let Some(key) = json::repeated_key(header) {
+            let key = key.escape_debug();
+            return Err(refused(&format!("its header has the key `{key}` twice")));
+        }
         let mut tensors = HashMap::new();
         let mut metadata = HashMap::new();
         for (name, entry) in entries {
@@ -74,11 +81,14 @@ impl<'a> TensorFile<'a> {
             }
             let tensor = tensor(&entry, values.len()).ok_or_else(|| {
                 refused(&format!(
-                    "tensor `{name}` is malformed or lies outside the file"
+                    "tensor `{}` is malformed or lies outside the file",
+                    name.escape_debug()
                 ))
             })?;
             tensors.insert(name, tensor);
         }
+        require_each_byte_once(&tensors, values.len()).map_err(|problem| refused(&problem))?;
+        strip_prefix(&mut tensors);
         let mut values = Cow::Borrowed(values);
         if tensors.values().any(Tensor::is_half) {
             values = Cow::Owned(widen(&values, tensors.values_mut()));
@@ -279,6 +289,73 @@ impl<'a> TensorFile<'a> {
             z_dim,
             c_dim,
         })
+    }
+}
+
+/// What a file is that is often taken for weights, and the remedy.
+fn foreign(bytes: &[u8]) -> Option<(&'static str, &'static str)> {
+    const SAVE: &str =
+        "load it in Python, and save its state_dict with safetensors.torch.save_file";
+    match bytes {
+        [b'P', b'K', 3, 4, ..] | [0x80, 2..=5, ..] => Some((
+            "is a file of torch.save (.pth, .pt), not a safetensors file",
+            SAVE,
+        )),
+        [0x89, b'H', b'D', b'F', ..] => Some(("is an HDF5 file, not a safetensors file", SAVE)),
+        [b'<', ..] => Some((
+            "is a web page, perhaps an error message of a download",
+            "download the file again",
+        )),
+        _ if bytes.starts_with(b"version https://git-lfs") => Some((
+            "is a pointer of Git LFS, not the file itself",
+            "fetch the file with git lfs pull",
+        )),
+        _ => None,
+    }
+}
+
+/// Checks that the tensors cover all values, each byte once, as the format requires.
+///
+/// # Errors
+/// The first tensor that shares bytes with another one or follows a gap, or the bytes that belong to none.
+fn require_each_byte_once(
+    tensors: &HashMap<String, Tensor>,
+    available: usize,
+) -> std::result::Result<(), String> {
+    let mut ranges: Vec<_> = tensors
+        .iter()
+        .map(|(name, tensor)| (tensor.bytes.start, tensor.bytes.end, name))
+        .collect();
+    ranges.sort_unstable();
+    let mut next = 0;
+    for (start, end, name) in ranges {
+        if start != next {
+            let how = match start < next {
+                true => "shares bytes with another one",
+                false => "follows bytes that belong to none",
+            };
+            return Err(format!("tensor `{}` {how}", name.escape_debug()));
+        }
+        next = end;
+    }
+    match available - next {
+        0 => Ok(()),
+        left => Err(format!("{left} bytes at its end belong to no tensor")),
+    }
+}
+
+/// Removes a prefix that wrappers of PyTorch put before every name, such as `module.`, `_orig_mod.` and `generator.`.
+fn strip_prefix(tensors: &mut HashMap<String, Tensor>) {
+    const PREFIXES: [&str; 4] = ["module.", "_orig_mod.", "generator.", "discriminator."];
+    while let Some(prefix) = PREFIXES
+        .into_iter()
+        .find(|prefix| !tensors.is_empty() && tensors.keys().all(|name| name.starts_with(prefix)))
+    {
+        let all = std::mem::take(tensors);
+        tensors.extend(
+            all.into_iter()
+                .map(|(name, tensor)| (name[prefix.len()..].to_owned(), tensor)),
+        );
     }
 }
 

@@ -1,7 +1,6 @@
 //! `cosmogan demo`: a complete run in a few minutes, from simulated maps to a report.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -182,20 +181,12 @@ fn trained(
     };
     // A demonstration always starts from the beginning. Only files of an earlier demonstration are removed.
     let checkpoint = run.checkpoint();
-    if checkpoint.exists() {
-        if checkpoint::identity(&checkpoint)? != identity {
-            return Err(Error::file(
-                run.path(),
-                "contains another run",
-                "choose an empty folder for --out",
-            ));
-        }
-        for file in [checkpoint, run.log(), run.best()] {
-            if file.exists() {
-                fs::remove_file(&file)
-                    .map_err(|error| Error::file(&file, error, "choose another --out"))?;
-            }
-        }
+    if checkpoint.exists() && checkpoint::identity(&checkpoint)? != identity {
+        return Err(Error::file(
+            run.path(),
+            "contains another run",
+            "choose an empty folder for --out",
+        ));
     }
     let steps_per_epoch = (maps.count() / Preset::Tiny.training().batch) as u64;
     let selection = SelectionOptions {
@@ -213,6 +204,7 @@ fn trained(
         log_every: 10,
         preview_every: 250,
         may_record: true,
+        overwrite: true,
         time_limit: Some(TIME_LIMIT),
     };
     let trainer = run::train(&options, maps, Some(selection), backend)?;

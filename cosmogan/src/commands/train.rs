@@ -59,6 +59,9 @@ pub(super) struct TrainArguments {
     files: MapFlags,
     #[command(flatten)]
     device: DeviceArguments,
+    /// Remove the files of an earlier run in --out
+    #[arg(long, conflicts_with = "resume", help_heading = ADVANCED)]
+    overwrite: bool,
     /// Continue the run in --out, bit for bit
     #[arg(long)]
     resume: bool,
@@ -150,6 +153,7 @@ impl TrainArguments {
             preview_every: self.preview_every,
             may_record: self.graphs == Switch::On,
             time_limit: None,
+            overwrite: self.overwrite,
         };
         let selection = match &self.select {
             None => None,
@@ -200,12 +204,22 @@ impl TrainArguments {
     /// The run to resume, if there is one. Without --resume, an existing run is an error.
     fn earlier_run(&self, folder: &RunFolder) -> Result<Option<RunIdentity>> {
         let path = folder.checkpoint();
+        if self.overwrite {
+            return Ok(None);
+        }
+        if let Some(file) = folder.left_over() {
+            return Err(Error::file(
+                file,
+                "is left over from a run without a checkpoint",
+                "choose another --out, or add --overwrite to remove the files of that run",
+            ));
+        }
         match (path.exists(), self.resume) {
             (true, true) => Ok(Some(checkpoint::identity(&path)?)),
             (true, false) => Err(Error::file(
                 folder.path(),
                 "already holds a run",
-                "add --resume to continue it, or choose another --out",
+                "add --resume to continue it, --overwrite to remove it, or choose another --out",
             )),
             (false, true) => {
                 eprintln!(

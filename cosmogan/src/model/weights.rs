@@ -141,6 +141,27 @@ impl Storage {
     }
 }
 
+/// Checks values before they take the place of those in the file at `path`.
+///
+/// # Errors
+/// If one is not finite: every program refuses to read such weights.
+pub(crate) fn require_finite(path: &Path, name: &str, values: &[f32]) -> Result<()> {
+    // No branch per value, so that the loop vectorises.
+    if values
+        .iter()
+        .fold(true, |all, value| all & value.is_finite())
+    {
+        return Ok(());
+    }
+    let value = values.iter().find(|value| !value.is_finite());
+    let value = value.copied().unwrap_or(f32::NAN);
+    Err(Error::file(
+        path,
+        format!("not written: tensor `{name}` holds {value}, so the training diverged"),
+        "the file that is there is intact; start again with a lower learning_rate in --config",
+    ))
+}
+
 /// Writes float32 tensors (name, extents, values) to a safetensors file.
 ///
 /// # Errors
@@ -159,7 +180,7 @@ pub fn write_tensors<'a>(
 /// equal bytes.
 ///
 /// # Errors
-/// If the file cannot be written.
+/// If a value is not finite or the file cannot be written.
 pub fn write_stored<'a>(
     path: &Path,
     storage: Storage,
@@ -170,10 +191,11 @@ pub fn write_stored<'a>(
     let owned: Vec<_> = tensors
         .into_iter()
         .map(|(name, dims, values)| {
+            require_finite(path, &name, values)?;
             let stored = storage.of(&dims, values);
-            (name, dims, stored)
+            Ok((name, dims, stored))
         })
-        .collect();
+        .collect::<Result<_>>()?;
     let bytes = owned
         .iter()
         .map(|(name, dims, (dtype, bytes))| {

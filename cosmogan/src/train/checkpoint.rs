@@ -4,6 +4,7 @@
 //! one is kept, the generator's moving average (`average.*`), in the layouts of weight files. Random numbers need no
 //! state: they are functions of the seed and the step.
 
+use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -17,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::model::network::{Network, download, upload};
 use crate::model::preset::TrainingConfig;
 use crate::model::tensor_file::TensorFile;
-use crate::model::weights::{DATA_ENTRY, read_file, write_tensors};
+use crate::model::weights::{DATA_ENTRY, read_file, require_finite, write_tensors};
 use crate::model::{ModelConfig, NetworkKind, TensorSpecification};
 use crate::provenance::Provenance;
 use crate::train::DataPrecision;
@@ -107,11 +108,11 @@ struct Metadata {
     version: String,
 }
 
-/// Writes a checkpoint atomically.
+/// Writes a checkpoint atomically. The one that it replaces stays at `previous`.
 ///
 /// # Errors
-/// If the file cannot be written.
-pub fn save(path: &Path, trainer: &Trainer, identity: &RunIdentity) -> Result<()> {
+/// If the training has diverged, or the file cannot be written; then both files stay as they are.
+pub fn save(path: &Path, previous: &Path, trainer: &Trainer, identity: &RunIdentity) -> Result<()> {
     let mut tensors: Vec<(String, Vec<usize>, Vec<f32>)> = Vec::new();
     for (network, moments) in parts(trainer) {
         let prefix = network.kind().name();
@@ -145,10 +146,23 @@ pub fn save(path: &Path, trainer: &Trainer, identity: &RunIdentity) -> Result<()
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };
     let metadata = serde_json::to_string(&metadata).expect("plain data has a JSON form");
+    for (name, _, values) in &tensors {
+        require_finite(path, name, values)?;
+    }
+    keep_previous(path, previous);
     let tensors = tensors
         .iter()
         .map(|(name, dims, values)| (name.clone(), dims.clone(), values.as_slice()));
     write_tensors(path, tensors, (KEY, metadata))
+}
+
+/// Gives the checkpoint a second name, under which it remains when the next one takes its place.
+fn keep_previous(checkpoint: &Path, previous: &Path) {
+    if checkpoint.exists() {
+        let _ = fs::remove_file(previous);
+        // On a file system without links only the last checkpoint is kept.
+        let _ = fs::hard_link(checkpoint, previous);
+    }
 }
 
 /// Reads the identity of the run that a checkpoint belongs to.

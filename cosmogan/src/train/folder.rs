@@ -1,6 +1,11 @@
 //! Files of a training run.
 
+use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+use crate::files::{self, create_folder};
 
 /// Paths of the files in a run folder.
 #[derive(Clone, Debug)]
@@ -45,6 +50,63 @@ impl RunFolder {
     /// The log.
     pub fn log(&self) -> PathBuf {
         self.0.join("log.jsonl")
+    }
+
+    /// The checkpoint before the last one.
+    pub(super) fn previous_checkpoint(&self) -> PathBuf {
+        self.0.join("checkpoint-previous.safetensors")
+    }
+
+    /// Locks the folder, so that no other process writes to it while the returned handle is open.
+    ///
+    /// # Errors
+    /// If another process holds the lock, or the folder cannot be written.
+    pub(super) fn lock(&self) -> Result<File> {
+        create_folder(&self.0)?;
+        Ok(files::lock(&self.0.join("lock"), "run", "--out")?)
+    }
+
+    /// A file of a run that the folder holds although it holds no checkpoint.
+    pub fn left_over(&self) -> Option<PathBuf> {
+        let files = [
+            self.generator(),
+            self.discriminator(),
+            self.average(),
+            self.best(),
+            self.log(),
+        ];
+        let found = files.into_iter().find(|file| file.exists());
+        found.filter(|_| !self.checkpoint().exists())
+    }
+
+    /// Removes the files of a run.
+    ///
+    /// # Errors
+    /// If one cannot be removed.
+    pub fn clear(&self) -> Result<()> {
+        // The checkpoint last: until then the folder is that of a run.
+        for file in [
+            self.generator(),
+            self.discriminator(),
+            self.average(),
+            self.best(),
+            self.log(),
+            self.selection_plot(),
+            self.previous_checkpoint(),
+            self.checkpoint(),
+        ] {
+            match fs::remove_file(&file) {
+                Err(error) if error.kind() != ErrorKind::NotFound => {
+                    return Err(Error::file(
+                        file,
+                        error,
+                        "remove it, or choose another --out",
+                    ));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn selection_plot(&self) -> PathBuf {

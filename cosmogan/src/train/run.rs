@@ -20,7 +20,7 @@ use super::selection::Selection;
 use super::step::{RealMaps, StepInputs, StepReport, Trainer};
 use crate::data::{Crop, MapFile};
 use crate::error::{Error, Result};
-use crate::files::{create_folder, write_atomically};
+use crate::files::write_atomically;
 use crate::interrupt;
 use crate::model::latents::normals;
 use crate::model::network::Network;
@@ -67,6 +67,8 @@ pub struct RunOptions {
     pub may_record: bool,
     /// Time after which the run stops, as if its length had been reached.
     pub time_limit: Option<Duration>,
+    /// Whether the files of an earlier run in the folder are removed first.
+    pub overwrite: bool,
 }
 
 /// Starts a run, or resumes the one in the folder, and trains to its full length. With a `selection`, the generators at
@@ -84,7 +86,10 @@ pub fn train(
     let identity = &options.identity;
     let batches = Batches::new(maps, identity)?;
     let folder = RunFolder::new(&options.folder);
-    create_folder(folder.path())?;
+    let _lock = folder.lock()?;
+    if options.overwrite {
+        folder.clear()?;
+    }
     let mut trainer = if folder.checkpoint().exists() {
         refuse_other_run(&folder.checkpoint(), identity)?;
         checkpoint::load(&folder.checkpoint(), backend)?
@@ -448,7 +453,8 @@ impl Run<'_> {
     fn save(&mut self) -> Result<()> {
         self.measure_average()?;
         let folder = &self.folder;
-        checkpoint::save(&folder.checkpoint(), &self.trainer, &self.options.identity)?;
+        let (path, previous) = (folder.checkpoint(), folder.previous_checkpoint());
+        checkpoint::save(&path, &previous, &self.trainer, &self.options.identity)?;
         let entries = || self.options.identity.entries();
         let save = |network: &Network, path: PathBuf| weights::save_with(network, &path, entries());
         save(self.trainer.generator(), folder.generator())?;
