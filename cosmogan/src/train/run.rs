@@ -450,8 +450,36 @@ impl Run<'_> {
         )?)
     }
 
+    /// Checks that the generators make maps: finite weights may still be so large that sums overflow.
+    fn require_finite_maps(&self) -> Result<()> {
+        let average = self.averaged.as_ref().map(|(_, network)| network);
+        for network in [Some(self.trainer.generator()), average]
+            .into_iter()
+            .flatten()
+        {
+            let seed = self.options.identity.seed;
+            let latents: Vec<f32> =
+                normals(seed, Purpose::PreviewLatents, 0, network.config().z_dim).collect();
+            if generate(network, &latents)?
+                .iter()
+                .any(|pixel| !pixel.is_finite())
+            {
+                return Err(Error::file(
+                    self.folder.path(),
+                    format!(
+                        "training diverged at or before step {}: the generator's maps are not finite",
+                        self.trainer.steps_done()
+                    ),
+                    "the last checkpoint is intact; start again with a lower learning_rate in --config",
+                ));
+            }
+        }
+        Ok(())
+    }
+
     fn save(&mut self) -> Result<()> {
         self.measure_average()?;
+        self.require_finite_maps()?;
         let folder = &self.folder;
         let (path, previous) = (folder.checkpoint(), folder.previous_checkpoint());
         checkpoint::save(&path, &previous, &self.trainer, &self.options.identity)?;

@@ -12,6 +12,7 @@ mod kernels;
 mod output;
 mod pages;
 mod profile;
+mod protection;
 mod provenance;
 mod reference;
 mod selection;
