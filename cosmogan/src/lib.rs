@@ -18,7 +18,6 @@ pub mod explore;
 mod help;
 pub mod interrupt;
 pub mod kernels;
-mod memory;
 pub mod model;
 pub mod profile;
 pub mod progress;

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod error;
+pub mod memory;
 pub mod rng;
 
 pub use error::{Error, Result};

@@ -3,7 +3,8 @@
  * Maps are square, convergence in row-major order, one after the other. Functions that can fail return a status. If it
  * is not COSMOGAN_OK and `error` is not NULL, `error` receives one line that says what is wrong and what to do,
  * truncated to `error_size` bytes including the terminating NUL. There is no global state: any number of generators may
- * exist, and any number of threads may use one of them at once, as long as none frees it.
+ * exist, and any number of threads may use one of them at once, as long as none frees it. After fork() a child may use the
+ * generators of its parent, also if other threads of the parent were inside a call (Python's multiprocessing does this).
  *
  * Maps have the same bits on all CPUs with the same instruction set. By default a generator uses the best instruction
  * set of the CPU; the environment variable COSMOGAN_INSTRUCTIONS, set to avx512, avx2 or portable before a generator is

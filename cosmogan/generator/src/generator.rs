@@ -164,12 +164,24 @@ impl Generator {
     /// Fills `maps` with the maps of a seed, from map `first` on.
     ///
     /// # Errors
-    /// If the length of `maps` is not a whole number of maps, or the weights are so large that sums overflow.
+    /// If the length of `maps` is not a whole number of maps, `first` plus their number exceeds 2⁶⁴ − 1, or the weights are
+    /// so large that sums overflow.
     pub fn sample_into(&self, first: u64, seed: u64, maps: &mut [f32]) -> Result<()> {
         /// Latent vectors drawn at a time.
         const BATCH: usize = 1024;
         self.require_whole_maps(maps.len())?;
         let map = self.size().pow(2);
+        let count = (maps.len() / map) as u64;
+        if first.checked_add(count).is_none() {
+            return Err(Error::usage(
+                "first",
+                format!(
+                    "{count} maps from map {first} on end beyond map {}",
+                    u64::MAX
+                ),
+                "choose smaller numbers",
+            ));
+        }
         let mut next = first;
         for maps in maps.chunks_mut(BATCH * map) {
             let last = next + (maps.len() / map) as u64;

@@ -114,6 +114,17 @@ impl AtomicFile {
         Ok(())
     }
 
+    /// Checks that the disk has room for `bytes` bytes.
+    ///
+    /// # Errors
+    /// If it has not.
+    pub fn require_space(&self, bytes: u64) -> Result<()> {
+        match self.writer.get_ref() {
+            Target::Temporary(_, target) => require_space(&[(folder_of(target), bytes)]),
+            Target::Direct(_) => Ok(()),
+        }
+    }
+
     /// Final path of the file.
     pub fn path(&self) -> &Path {
         &self.path

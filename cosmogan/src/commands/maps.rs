@@ -15,7 +15,7 @@ const SAME: f64 = 1e-3;
 /// How files of maps are read, for all commands that read any.
 #[derive(Clone, Debug, Args)]
 pub(super) struct MapFlags {
-    /// HDU of FITS files with several images: its EXTNAME, or its number from 0
+    /// FITS image to read, if there are several: its EXTNAME or HDU number
     #[arg(long, value_name = "NAME|N", help_heading = ADVANCED)]
     hdu: Option<String>,
 }

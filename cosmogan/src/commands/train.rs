@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use cosmogan_base::memory;
 
 use super::maps::MapFlags;
 use crate::data::Survey;
@@ -11,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::help::{ADVANCED, examples};
 use crate::interrupt;
 use crate::model::preset::{TrainingConfig, with_overrides};
-use crate::model::{ModelConfig, Preset};
+use crate::model::{ModelConfig, NetworkKind, Preset, tensors};
 use crate::train::DataPrecision;
 use crate::train::checkpoint::{self, DataIdentity, RunIdentity};
 use crate::train::folder::RunFolder;
@@ -101,6 +102,20 @@ impl TrainArguments {
         let folder = RunFolder::new(&self.out);
         let earlier = self.earlier_run(&folder)?;
         let (model, training) = self.configuration(earlier.as_ref())?;
+        // The parameters, their gradients, two moments, and a copy in host memory.
+        let parameters: f64 = [NetworkKind::Generator, NetworkKind::Discriminator]
+            .into_iter()
+            .flat_map(|kind| tensors(kind, &model))
+            .map(|tensor| {
+                tensor
+                    .file_dims
+                    .iter()
+                    .map(|&extent| extent as f64)
+                    .product::<f64>()
+            })
+            .sum();
+        let bytes = 5.0 * size_of::<f32>() as f64 * parameters;
+        memory::expect_room("--config", "this model needs at least", bytes)?;
         let backend = self.device.open()?;
         let maps = self.files.open(&self.data)?;
         let crops = self.crops.map(|crops| crops as usize);
@@ -109,7 +124,6 @@ impl TrainArguments {
         let survey = Survey::of(&maps)?;
         let known = earlier.as_ref().map(|earlier| earlier.data_precision);
         let data_precision = self.data_precision.or(known).unwrap_or_default();
-        data_precision.require_range(&survey)?;
         if survey.beyond_one > 0 {
             eprintln!(
                 "warning: {} of {} maps have a pixel outside [-1, 1], which the generator's tanh cannot reach",

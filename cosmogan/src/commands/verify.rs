@@ -10,11 +10,11 @@ use crate::device::{Device, DeviceArguments};
 use crate::error::{Error, Result};
 use crate::help::{ADVANCED, examples};
 use crate::interrupt;
-use crate::memory;
 use crate::model::Preset;
 use crate::progress::Progress;
 use crate::verify::isolation::Isolation;
 use crate::verify::{Record, end_with_parent, model_cases, print_table, reference, session};
+use cosmogan_base::memory;
 
 /// Elements of each output that are compared at most: the oracle's plain loops would take minutes for all.
 const SAMPLE: usize = 400;

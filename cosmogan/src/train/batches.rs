@@ -1,6 +1,7 @@
 //! The inputs of each step: a function of the seed and the step only, so that a resumed run continues as if it had
 //! never stopped.
 
+use cosmogan_base::memory;
 use rand::RngExt;
 use rand::seq::SliceRandom;
 
@@ -37,6 +38,12 @@ impl<'a> Batches<'a> {
     /// # Errors
     /// If an epoch has fewer maps than one batch.
     pub fn new(maps: &'a MapFile, run: &'a RunIdentity) -> Result<Self> {
+        let crops = maps.count() as f64 * run.crops.unwrap_or(1) as f64;
+        memory::expect_room(
+            "--crops",
+            "the order of the crops of an epoch needs",
+            crops * size_of::<usize>() as f64,
+        )?;
         let batches = Self {
             maps,
             run,

@@ -4,9 +4,6 @@ use clap::ValueEnum;
 use half::f16;
 use serde::{Deserialize, Serialize};
 
-use crate::data::Survey;
-use crate::error::{Error, Result};
-
 /// Precision to which training maps are rounded once, before training starts.
 ///
 /// It determines the results of a run bit for bit; where the maps are kept (on the host or the device) does not.
@@ -26,25 +23,6 @@ impl DataPrecision {
     /// Whether values are kept in single precision, that is, unchanged.
     pub(crate) fn is_single(&self) -> bool {
         *self == Self::F32
-    }
-
-    /// Checks that all values are in the range of the format.
-    ///
-    /// # Errors
-    /// If a value is out of range; the error names the flag and the largest value.
-    pub fn require_range(self, survey: &Survey) -> Result<()> {
-        if self.is_single() || survey.largest <= f16::MAX.to_f32() {
-            return Ok(());
-        }
-        Err(Error::usage(
-            "--data-precision",
-            format!(
-                "the maps have a value of {}, beyond the half-precision limit of {}",
-                survey.largest,
-                f16::MAX
-            ),
-            "omit the flag",
-        ))
     }
 
     /// Rounds values to the nearest representable one, ties to even.

@@ -452,6 +452,9 @@ impl Run<'_> {
 
     /// Checks that the generators make maps: finite weights may still be so large that sums overflow.
     fn require_finite_maps(&self) -> Result<()> {
+        if self.trainer.steps_done() == 0 {
+            return Ok(());
+        }
         let average = self.averaged.as_ref().map(|(_, network)| network);
         for network in [Some(self.trainer.generator()), average]
             .into_iter()

@@ -123,3 +123,18 @@ fn what_is_taken_for_weights_is_named() {
         expect_refused(&path, &["g.pth", needle]);
     }
 }
+
+#[test]
+fn numbers_of_maps_end_at_two_to_the_64() {
+    let folder = tempfile::tempdir().unwrap();
+    let (header, values) = parts();
+    let generator = Generator::load(file(folder.path(), &text(&header), &values)).unwrap();
+    let map = generator.size().pow(2);
+    let mut maps = vec![0.0; 2 * map];
+    let last = u64::MAX - 2;
+    generator.sample_into(last, 0, &mut maps).unwrap();
+    for first in [u64::MAX - 1, u64::MAX] {
+        let error = generator.sample_into(first, 0, &mut maps).unwrap_err();
+        assert!(error.to_string().contains("first"), "{error}");
+    }
+}

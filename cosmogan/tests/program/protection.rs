@@ -102,7 +102,7 @@ fn nothing_that_diverged_takes_the_place_of_a_sound_checkpoint() {
         let train = training(&config, &data, &run);
         refused(&[&train[..], &["--steps", "40"]].concat(), 1, &["diverged"]);
         // What is left makes maps.
-        let maps = folder.path().join("maps.npy");
+        let maps = folder.path().join("generated.npy");
         let generator = run.join("generator.safetensors");
         let generate = ["generate", "--weights", text(&generator), "--count", "1"];
         succeed(&[&generate[..], &["--out", text(&maps), "--force"]].concat());

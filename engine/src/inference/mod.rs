@@ -23,6 +23,7 @@ mod stack;
 mod team;
 mod watch;
 mod winograd;
+mod workspaces;
 
 pub use crate::simd::InstructionSet;
 pub use stack::{Description, FileValues, Layer, Method, Stack};

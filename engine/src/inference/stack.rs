@@ -1,9 +1,6 @@
 //! A generator with packed weights: latent vectors in, maps out.
 #![allow(unsafe_code)]
 
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
-
 use super::dense::{Dense, DenseKernel};
 use super::direct::{Direct, DirectKernel};
 use super::image::Extents;
@@ -11,6 +8,7 @@ use super::single::{Single, SingleKernel};
 use super::team::{self, Worker};
 use super::watch::{Unwatched, Watch};
 use super::winograd::{self, ProductKernel, WindowKernel, Winograd};
+use super::workspaces::{Workspace, Workspaces};
 use crate::simd::InstructionSet;
 use crate::simd::memory::{Aligned, Shared};
 use crate::simd::phases::KERNEL;
@@ -89,21 +87,13 @@ pub struct Stack {
     groups: Vec<usize>,
     convolutions: Vec<Convolution>,
     single: Single,
-    benches: Benches,
+    workspaces: Workspaces,
 }
 
 /// Latent vectors that pass the first layers together, so that weights are read once for all of them.
 const GROUP: usize = 8;
 /// Most values of transformed windows that are kept for their GEMMs: 10 MB fit a third-level cache.
 const WINDOWS: usize = 2_500_000;
-
-/// Working memory of one call.
-#[derive(Debug, Default)]
-struct Bench {
-    images: Vec<Aligned>,
-    windows: Aligned,
-    scratch: Vec<Aligned>,
-}
 
 impl Stack {
     /// Packs weights for an instruction set, on `threads` threads.
@@ -193,7 +183,7 @@ impl Stack {
             groups,
             convolutions,
             single,
-            benches: Benches::default(),
+            workspaces: Workspaces::new(),
         }
     }
 
@@ -250,12 +240,12 @@ impl Stack {
         let count = latents.len() / self.latent;
         assert!(latents.len() == count * self.latent && maps.len() == count * map);
         let threads = threads.max(1);
-        let mut turn = self.benches.take(threads, || self.bench(threads));
-        let Bench {
+        let mut turn = self.workspaces.take(threads, || self.workspace(threads));
+        let Workspace {
             images,
             windows,
             scratch,
-        } = &mut turn.bench;
+        } = &mut turn.workspace;
         let shared = Memory {
             images: images
                 .iter_mut()
@@ -280,7 +270,7 @@ impl Stack {
         });
     }
 
-    fn bench(&self, threads: usize) -> Bench {
+    fn workspace(&self, threads: usize) -> Workspace {
         let images = self.images.iter().zip(&self.groups);
         let windows = self.convolutions.iter().zip(&self.groups[1..]);
         let windows = windows.map(|(convolution, &group)| match convolution {
@@ -288,7 +278,7 @@ impl Stack {
             Convolution::Winograd(layer) => layer.windows(group),
         });
         let scratch = self.single.scratch().max(winograd::SCRATCH);
-        Bench {
+        Workspace {
             images: images
                 .map(|(extents, &group)| extents.allocate(group))
                 .collect(),
@@ -440,69 +430,5 @@ impl Pass<'_, '_> {
                 output,
             });
         });
-    }
-}
-
-/// Working memory, kept from one call to the next.
-#[derive(Debug, Default)]
-struct Benches {
-    state: Mutex<State>,
-    returned: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    idle: Vec<Bench>,
-    in_use: usize,
-}
-
-/// Working memory in use; it is returned when the call ends, also by a panic.
-struct Turn<'a> {
-    benches: &'a Benches,
-    bench: Bench,
-}
-
-impl Benches {
-    /// Waits for a turn; creates working memory if none for enough threads is idle.
-    fn take(&self, threads: usize, make: impl FnOnce() -> Bench) -> Turn<'_> {
-        let cores = thread::available_parallelism().map_or(1, usize::from);
-        let most = (cores / threads).max(1);
-        let mut state = self.lock();
-        while state.in_use >= most {
-            state = self
-                .returned
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
-        }
-        state.in_use += 1;
-        let mut idle = state.idle.iter();
-        let fitting = idle.position(|bench| bench.scratch.len() >= threads);
-        let bench = fitting.map(|index| state.idle.swap_remove(index));
-        if bench.is_none() {
-            // Idle memory for fewer threads would only waste space.
-            state.idle.clear();
-        }
-        drop(state);
-        Turn {
-            benches: self,
-            bench: bench.unwrap_or_else(make),
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Drop for Turn<'_> {
-    fn drop(&mut self) {
-        let bench = std::mem::take(&mut self.bench);
-        let mut state = self.benches.lock();
-        state.in_use -= 1;
-        state.idle.push(bench);
-        drop(state);
-        // Wakes a single waiter: if all were woken, most of them would find that another one was faster. A call that
-        // waits for more threads than are free is woken again when the last call has ended.
-        self.benches.returned.notify_one();
     }
 }

@@ -11,7 +11,7 @@ pub(super) const SIGNATURE: &[u8] = b"SIMPLE  =";
 
 const REMEDY: &str = "name a FITS file with an image of maps";
 /// Largest side of a map to which the flat-sky approximation could apply, in degrees.
-const LARGEST_SIDE: f64 = 45.0;
+const LARGEST_SIDE: f64 = 90.0;
 /// Relative difference up to which two statements of a side agree.
 const SAME: f64 = 0.01;
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::map_file::MapFile;
 use super::survey::{require_finite, require_varied};
-use cosmogan_base::Result;
+use cosmogan_base::{Result, memory};
 
 /// Maps of one size held in memory.
 #[derive(Clone, Debug)]
@@ -31,11 +31,14 @@ impl MapSet {
     /// See [`MapFile::open_hdu`] and [`MapFile::read`].
     pub fn read_hdu(path: &Path, hdu: Option<&str>) -> Result<Self> {
         let file = MapFile::open_hdu(path, hdu)?;
+        let [count, height, width] = [file.count(), file.height(), file.width()];
+        let pixels = count as f64 * height as f64 * width as f64;
+        memory::expect_room_for_file(path, pixels * size_of::<f32>() as f64)?;
         Ok(Self {
             path: path.to_owned(),
-            values: file.read_maps(0..file.count())?,
-            height: file.height(),
-            width: file.width(),
+            values: file.read_maps(0..count)?,
+            height,
+            width,
             side: file.side_degrees(),
         })
     }

@@ -56,7 +56,7 @@ const LARGEST: f32 = 1000.0;
 /// The number that HEALPix stores for a pixel without a value.
 const UNSEEN: f32 = -1.6375e30;
 /// Smaller numbers that stand for missing pixels.
-const MISSING: [f32; 5] = [-99.0, 99.0, -999.0, 999.0, -999.25];
+const MISSING: [f32; 4] = [-99.0, -999.0, 999.0, -999.25];
 
 /// Checks that all pixels of map `index` of the file at `path` could be values of a convergence.
 /// Rows have `width` pixels.

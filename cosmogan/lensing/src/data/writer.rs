@@ -49,7 +49,9 @@ impl MapWriter {
                 ));
             }
         };
+        let bytes = count as f64 * height as f64 * width as f64 * size_of::<f32>() as f64;
         let mut file = AtomicFile::create(path)?;
+        file.require_space(bytes as u64)?;
         file.append(&match format {
             Format::Npy => npy_header("<f4", &[count, height, width]),
             Format::Fits => fits::header(count, height, width, side_degrees),

@@ -10,12 +10,12 @@ use crate::data::MapWriter;
 use crate::error::{Error, Result};
 use crate::files::{folder_of, require_space};
 use crate::interrupt;
-use crate::memory;
 use crate::progress::Progress;
 use crate::provenance::{MapRecord, Method};
 use crate::simulate::ConvergencePower;
 use crate::simulate::nbody::{BoxSettings, NBodyBox};
 use crate::stats::{Moments, PowerSpectrum, logarithmic_edges};
+use cosmogan_base::memory;
 
 /// Number of ℓ bins of the printed spectrum.
 const BINS: usize = 14;
