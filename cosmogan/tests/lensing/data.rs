@@ -353,8 +353,8 @@ fn what_is_not_maps_is_refused_in_one_line() {
             image(&[
                 "BITPIX  =                  -32",
                 "NAXIS   =                    2",
-                "NAXIS1  =           4000000000",
-                "NAXIS2  =           4000000000",
+                "NAXIS1  =            400000000",
+                "NAXIS2  =            400000000",
             ]),
             "truncated",
         ),
