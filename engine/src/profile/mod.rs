@@ -13,7 +13,7 @@
 //! use std::sync::Arc;
 //!
 //! use cosmogan_engine::Shape;
-//! use cosmogan_engine::backend::Backend;
+//! use cosmogan_engine::backend::{Backend, Op};
 //! use cosmogan_engine::backend::cpu::CpuBackend;
 //! use cosmogan_engine::profile::Profiled;
 //!
@@ -22,7 +22,7 @@
 //! let a = backend.upload(Shape::from([2, 8, 8, 3]), &[1.0; 384])?;
 //! let mut sum = backend.empty(a.shape().clone())?;
 //! backend.start();
-//! backend.add(&a, &a, &mut sum)?;
+//! backend.run(Op::Add { a: &a, b: &a, y: &mut sum })?;
 //! let samples = backend.finish()?;
 //! assert_eq!(samples[0].operator.to_string(), "add 384");
 //! assert_eq!(samples[0].work.bytes, 3.0 * 4.0 * 384.0);
