@@ -77,6 +77,27 @@ fn read(folder: &Path, name: &str) -> String {
     fs::read_to_string(folder.join(name)).unwrap()
 }
 
+/// Every picture has a name of its own, every table a caption, and every header cell says what it heads.
+fn require_accessible(html: &str) {
+    let named: Vec<&str> = [" alt=\"", " aria-label=\""]
+        .iter()
+        .flat_map(|attribute| html.split(attribute).skip(1))
+        .map(|rest| rest.split_once('"').unwrap().0)
+        .collect();
+    let pictures = html.matches("<img").count() + html.matches("<svg").count();
+    assert_eq!(named.len(), pictures);
+    for (index, name) in named.iter().enumerate() {
+        assert!(name.len() > 5 && !named[..index].contains(name), "{name}");
+    }
+    let tables = html.matches("<table").count();
+    assert_eq!(tables, html.matches("<caption").count());
+    // `<thead` begins with `<th`, too.
+    let headers = html.matches("<th").count() - html.matches("<thead").count();
+    assert_eq!(headers, html.matches("<th scope=").count());
+    let explained = html.find("p is uniform from 0 to 1").unwrap();
+    assert!(explained < html.find("KS: p &gt; 0.95").unwrap());
+}
+
 #[test]
 fn a_report_is_complete_and_needs_nothing_else() {
     let (real, generated, untrained) = (maps(40, 0.5, 1), maps(30, 0.45, 2), maps(20, 1e-3, 3));
@@ -121,6 +142,7 @@ fn a_report_is_complete_and_needs_nothing_else() {
     }
     assert_eq!(html.matches("<figure").count(), 9);
     assert_eq!(html.matches("<svg").count(), 7);
+    require_accessible(&html);
     assert!(html.contains("<h1>Test &lt;of&gt; &quot;the&quot; report &amp; more</h1>"));
     assert!(html.contains("cosmogan &lt;evaluate&gt; &#39;x&#39;"));
     assert!(html.contains("because a loss is not finite: 1."));

@@ -44,7 +44,10 @@ impl Page {
     pub(super) fn figure(&mut self, svg: &str, name: &str, caption: &str) {
         let caption = self.figure_caption(caption);
         let svg = inline(svg, name);
-        self.push(&format!("<figure>\n{svg}{caption}</figure>\n"));
+        // A focus stop, so that a keyboard can scroll what is wider than the screen.
+        self.push(&format!(
+            "<figure>\n<div class=\"plot\" tabindex=\"0\">{svg}</div>\n{caption}</figure>\n"
+        ));
     }
 
     /// Adds an image with a numbered caption.
@@ -77,15 +80,13 @@ impl Page {
     pub(super) fn table(&mut self, table: &Table<'_>) {
         let rows = || table.sections.iter().flat_map(|(_, rows)| rows);
         let has_units = rows().any(|row| !row.unit.is_empty());
-        let unit = |tag: &str, text: &str| match has_units {
-            true => format!("<{tag} class=\"unit\">{}</{tag}>", escape(text)),
-            false => String::new(),
-        };
         let mut html = format!(
-            "<div class=\"scroll\">\n<table>\n<caption>{}</caption>\n<thead><tr><td></td>{}",
-            escape(table.caption),
-            unit("th", "unit")
+            "<div class=\"scroll\" tabindex=\"0\">\n<table>\n<caption>{}</caption>\n<thead><tr><td></td>",
+            escape(table.caption)
         );
+        if has_units {
+            html += "<th scope=\"col\" class=\"unit\">unit</th>";
+        }
         for name in table.names {
             html += &format!("<th scope=\"col\">{}</th>", escape(name));
         }
@@ -101,10 +102,10 @@ impl Page {
             }
             for row in rows {
                 let quantity = escape(&row.quantity);
-                html += &format!(
-                    "<tr><th scope=\"row\">{quantity}</th>{}",
-                    unit("td", row.unit)
-                );
+                html += &format!("<tr><th scope=\"row\">{quantity}</th>");
+                if has_units {
+                    html += &format!("<td class=\"unit\">{}</td>", escape(row.unit));
+                }
                 for value in &row.values {
                     html += &format!("<td>{}</td>", escape(value));
                 }

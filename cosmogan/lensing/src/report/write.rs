@@ -84,7 +84,7 @@ fn write(comparison: &Comparison<'_>, metrics: &Metrics, folder: &Path) -> Resul
     };
     figures.add(
         "Pixel values",
-        "pixel_histogram",
+        ("pixel_histogram", "Histogram of pixel values"),
         &metrics.histograms.plot()?,
         &format!(
             "Probability density of κ in {HISTOGRAM_BINS} bins, and its ratio to that of the real maps. \
@@ -93,7 +93,7 @@ fn write(comparison: &Comparison<'_>, metrics: &Metrics, folder: &Path) -> Resul
     )?;
     figures.add(
         "Power spectrum",
-        "power_spectrum",
+        ("power_spectrum", "Power spectra"),
         &metrics.spectra.plot()?,
         &format!(
             "Power spectra in {} ℓ bins. Lines: mean over maps. Bands: ± one standard deviation over maps. Lower \
@@ -104,14 +104,14 @@ fn write(comparison: &Comparison<'_>, metrics: &Metrics, folder: &Path) -> Resul
     )?;
     figures.add(
         "",
-        "modes",
+        ("modes", "Distributions of the power in three ℓ bins"),
         &metrics.modes.plot()?,
         "Distribution over maps of the power in three equidistant ℓ bins.",
     )?;
     add_correlations(figures.page, metrics, folder)?;
     figures.add(
         "Minkowski functionals and peaks",
-        "functionals",
+        ("functionals", "Minkowski functionals and peak counts"),
         &metrics.functionals.plot()?,
         "Minkowski functionals (area, perimeter and genus of excursion sets) and peak counts by height. Lines: \
          mean over maps. Bands: ± one standard deviation over maps. Lengths are in pixels; derivatives wrap around \
@@ -119,7 +119,10 @@ fn write(comparison: &Comparison<'_>, metrics: &Metrics, folder: &Path) -> Resul
     )?;
     figures.add(
         "",
-        "thresholds",
+        (
+            "thresholds",
+            "Distributions of the functionals at three thresholds",
+        ),
         &metrics.thresholds.plot()?,
         "Distribution over maps of the functionals at three equidistant thresholds.",
     )?;
@@ -133,7 +136,12 @@ fn write(comparison: &Comparison<'_>, metrics: &Metrics, folder: &Path) -> Resul
     }
     if let Some(training) = &comparison.training {
         let caption = training_caption(training);
-        figures.add("Training", "training", &training.plot()?, &caption)?;
+        figures.add(
+            "Training",
+            ("training", "Losses during training"),
+            &training.plot()?,
+            &caption,
+        )?;
     }
     page.heading("Provenance");
     page.pairs(&metrics.provenance);
@@ -243,7 +251,7 @@ fn add_correlations(page: &mut Page, metrics: &Metrics, folder: &Path) -> Result
     page.heading("Correlations between ℓ bins");
     page.picture(
         &png,
-        "correlation matrices",
+        "Correlation matrices of ℓ bins",
         "Correlation matrices of the power spectra over maps, and their differences, with the difference between two \
          samples of real maps as a baseline. Values outside a colour bar have the colour of its end.",
     );
@@ -257,16 +265,21 @@ struct Figures<'a> {
 }
 
 impl Figures<'_> {
-    /// Adds a plot, under a heading unless it is empty.
-    fn add(&mut self, heading: &str, name: &str, plot: &Plot, caption: &str) -> Result<()> {
-        let file = |ending: &str| self.folder.join(format!("{name}.{ending}"));
+    /// Adds a plot, under a heading unless it is empty. `name` is for screen readers.
+    fn add(
+        &mut self,
+        heading: &str,
+        (file_name, name): (&str, &str),
+        plot: &Plot,
+        caption: &str,
+    ) -> Result<()> {
+        let file = |ending: &str| self.folder.join(format!("{file_name}.{ending}"));
         write_atomically(file("svg"), plot.svg.as_bytes())?;
         write_atomically(file("png"), &plot.png)?;
         if !heading.is_empty() {
             self.page.heading(heading);
         }
-        let name = capitalised(&name.replace('_', " "));
-        self.page.figure(&plot.svg, &name, caption);
+        self.page.figure(&plot.svg, name, caption);
         Ok(())
     }
 }
