@@ -69,8 +69,8 @@ impl EvaluateArguments {
             Some(path) => Edges::read(path)?,
             None => Edges::default(),
         };
-        let real = self.files.read(&self.real)?;
-        let read = |path| self.files.read(path);
+        let real = self.read(&self.real)?;
+        let read = |path| self.read(path);
         let auxiliary = self.auxiliary.as_deref().map(read).transpose()?;
         let training = self.training.as_deref();
         let training = training.map(|path| self.files.open(path)).transpose()?;
@@ -84,7 +84,7 @@ impl EvaluateArguments {
         )?;
         origins.require_apart(&self.real)?;
         let generated = match (&self.fake, &generator) {
-            (Some(path), _) => self.files.read(path)?,
+            (Some(path), _) => self.read(path)?,
             (None, Some((path, generator))) => self.generated(path, &**generator, real.count())?,
             (None, None) => {
                 return Err(Error::usage(
@@ -127,6 +127,16 @@ impl EvaluateArguments {
         println!("{summary}");
         println!("\nReport: {}", self.out.join("report.html").display());
         Ok(())
+    }
+
+    /// Reads a file of maps; shows the progress.
+    fn read(&self, path: &Path) -> Result<MapSet> {
+        let count = self.files.open(path)?.count() as u64;
+        let mut progress = Progress::new("reading", count);
+        let maps = self.files.read(path)?;
+        progress.advance(count, "");
+        progress.finish(path.display());
+        Ok(maps)
     }
 
     fn generator(&self) -> Result<Option<(&Path, Box<dyn MapMaker>)>> {
@@ -279,6 +289,7 @@ pub(super) fn compare(
             let job = match work.stage {
                 Stage::Measuring => "measuring",
                 Stage::Resampling => "resampling",
+                Stage::Drawing => "drawing",
             };
             (work.stage, Progress::new(job, work.total))
         };

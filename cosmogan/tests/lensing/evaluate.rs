@@ -25,7 +25,7 @@ fn nearest_training_maps_and_interpolations_are_shown() {
     .concat();
     let output = succeed(&evaluate);
     let shown = String::from_utf8(output.stderr).unwrap();
-    for job in ["measuring", "resampling"] {
+    for job in ["reading", "measuring", "resampling", "drawing"] {
         let mut lines = shown.lines();
         let line = lines.find_map(|line| line.strip_prefix(job)).expect(job);
         let counts = line.split_whitespace().next().unwrap();

@@ -77,6 +77,8 @@ pub enum Stage {
     Measuring,
     /// Resampling; the unit of work is one quantity of one resample.
     Resampling,
+    /// Drawing; the unit of work is a figure.
+    Drawing,
 }
 
 /// Progress of a comparison.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::colour::ColourRange;
 use super::compare::HISTOGRAM_BINS;
-use super::comparison::{Comparison, Work};
+use super::comparison::{Comparison, Stage, Work};
 use super::html::{Page, Table};
 use super::metrics::Metrics;
 use super::picture::{Zoom, bare_map_grid_png, map_grid_png};
@@ -12,6 +12,9 @@ use super::plots::{self, Matrices, MatrixPanel, Plot, ScaleBar, TrainingCurve};
 use super::summary::{DISTANCES_TITLE, Row, Summary};
 use crate::files::{create_folder, write_atomically};
 use cosmogan_base::{Error, Result};
+
+/// Figures of every report: maps, correlations and five plots.
+const FIGURES: u64 = 7;
 
 /// Whether a report writes a file of this name.
 pub fn is_own_file(name: &str) -> bool {
@@ -60,15 +63,28 @@ impl Comparison<'_> {
         observe: &(dyn Fn(Work) + Sync),
     ) -> Result<Summary> {
         let metrics = self.measure(observe)?;
-        write(self, &metrics, folder.as_ref())?;
+        write(self, &metrics, folder.as_ref(), observe)?;
         Ok(metrics.summary)
     }
 }
 
 /// Draws and writes everything.
 /// The page is written last, so that its presence means that the report is complete.
-fn write(comparison: &Comparison<'_>, metrics: &Metrics, folder: &Path) -> Result<()> {
+fn write(
+    comparison: &Comparison<'_>,
+    metrics: &Metrics,
+    folder: &Path,
+    observe: &dyn Fn(Work),
+) -> Result<()> {
     create_folder(folder)?;
+    let more = comparison.figures.len() + usize::from(comparison.training.is_some());
+    let drawn = || {
+        observe(Work {
+            stage: Stage::Drawing,
+            units: 1,
+            total: FIGURES + more as u64,
+        });
+    };
     let mut page = Page::new(&comparison.title);
     page.paragraph(&introduction(comparison, &metrics.summary));
     page.paragraph(&metrics.summary.verdict());
@@ -78,9 +94,11 @@ fn write(comparison: &Comparison<'_>, metrics: &Metrics, folder: &Path) -> Resul
     let range = ColourRange::spanning(&comparison.real.maps);
     page.heading("Maps");
     add_maps(&mut page, comparison, range, folder)?;
+    drawn();
     let mut figures = Figures {
         page: &mut page,
         folder,
+        drawn: &drawn,
     };
     figures.add(
         "Pixel values",
@@ -109,6 +127,7 @@ fn write(comparison: &Comparison<'_>, metrics: &Metrics, folder: &Path) -> Resul
         "Distribution over maps of the power in three equidistant ℓ bins.",
     )?;
     add_correlations(figures.page, metrics, folder)?;
+    drawn();
     figures.add(
         "Minkowski functionals and peaks",
         ("functionals", "Minkowski functionals and peak counts"),
@@ -133,6 +152,7 @@ fn write(comparison: &Comparison<'_>, metrics: &Metrics, folder: &Path) -> Resul
         write_atomically(folder.join(format!("{}.png", figure.file_name)), &png)?;
         figures.page.heading(&figure.heading);
         figures.page.picture(&png, &figure.heading, &figure.caption);
+        drawn();
     }
     if let Some(training) = &comparison.training {
         let caption = training_caption(training);
@@ -262,6 +282,8 @@ fn add_correlations(page: &mut Page, metrics: &Metrics, folder: &Path) -> Result
 struct Figures<'a> {
     page: &'a mut Page,
     folder: &'a Path,
+    /// Called after each plot.
+    drawn: &'a dyn Fn(),
 }
 
 impl Figures<'_> {
@@ -280,6 +302,7 @@ impl Figures<'_> {
             self.page.heading(heading);
         }
         self.page.figure(&plot.svg, name, caption);
+        (self.drawn)();
         Ok(())
     }
 }
