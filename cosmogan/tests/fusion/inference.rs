@@ -8,23 +8,12 @@
 use std::sync::Arc;
 
 use crate::launchers::{BF16, Faulty, WorkModel, device, simt};
+use crate::{SAME, SETTINGS, STRIDE, WINDOW};
 use cosmogan::model::{Mode, Network, NetworkKind, Preset, discriminator, sampler};
 use cosmogan_conformance::{arithmetic, check};
 use cosmogan_engine::backend::launch::LaunchBackend;
 use cosmogan_engine::backend::{Backend, Precision};
-use cosmogan_engine::ops::BatchNormSettings;
-use cosmogan_engine::{Padding, Result, Shape, Tape, Tensor, Variable};
-
-const SAME: Padding = Padding {
-    begin: [1, 1],
-    end: [2, 2],
-};
-const WINDOW: usize = 5;
-const STRIDE: [usize; 2] = [2, 2];
-const SETTINGS: BatchNormSettings = BatchNormSettings {
-    epsilon: 1e-5,
-    slope: 0.2,
-};
+use cosmogan_engine::{Result, Shape, Tape, Tensor, Variable};
 
 /// A hidden layer at inference: a plain or transposed convolution from `from` to `to` channels and its normalisation.
 #[derive(Clone, Copy, Debug)]

@@ -7,7 +7,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::support::{refused, small_run, succeed, text, write_noise, write_npy};
+use crate::support::{refused, small_networks, small_run, succeed, text, write_noise, write_npy};
 
 #[test]
 fn training_data() {
@@ -206,19 +206,7 @@ fn training_settings() {
 fn weights_and_latents() {
     let folder = tempfile::tempdir().unwrap();
     let (config, data) = small_run(folder.path(), 8);
-    let run_folder = folder.path().join("run");
-    succeed(&[
-        "train",
-        "--config",
-        text(&config),
-        "--data",
-        text(&data),
-        "--out",
-        text(&run_folder),
-        "--steps",
-        "1",
-    ]);
-    let good = run_folder.join("generator.safetensors");
+    let [good, discriminator] = small_networks(folder.path(), &config, &data);
     let out = folder.path().join("out.npy");
     let generate = |weights: &Path, more: &[&str], status, needles: &[&str]| {
         let base = ["generate", "--weights", text(weights), "--out", text(&out)];
@@ -228,14 +216,13 @@ fn weights_and_latents() {
     generate(&good, &["--count", "0"], 2, &["--count"]);
     generate(&good, &["--count", "1", "--batch", "0"], 2, &["--batch"]);
     generate(&folder.path().join("none"), &["--count", "1"], 1, &["none"]);
-    let discriminator = run_folder.join("discriminator.safetensors");
     generate(
         &discriminator,
         &["--count", "1"],
         1,
         &["discriminator.safetensors"],
     );
-    let checkpoint = run_folder.join("checkpoint.safetensors");
+    let checkpoint = folder.path().join("run/checkpoint.safetensors");
     generate(
         &checkpoint,
         &["--count", "1"],
@@ -316,19 +303,9 @@ fn a_demonstration_overwrites_nobodys_files() {
     fs::remove_file(&thesis).unwrap();
     // A run of the same name that does not belong to a demonstration.
     let (config, data) = small_run(folder.path(), 8);
-    let run_folder = folder.path().join("elsewhere/run");
-    succeed(&[
-        "train",
-        "--config",
-        text(&config),
-        "--data",
-        text(&data),
-        "--out",
-        text(&run_folder),
-        "--steps",
-        "1",
-    ]);
     let elsewhere = folder.path().join("elsewhere");
+    small_networks(&elsewhere, &config, &data);
+    let run_folder = elsewhere.join("run");
     let before = fs::read(run_folder.join("checkpoint.safetensors")).unwrap();
     refused(&["demo", "--out", text(&elsewhere)], 1, &["another run"]);
     assert_eq!(

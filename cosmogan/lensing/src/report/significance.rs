@@ -87,67 +87,44 @@ pub struct PaperRow {
     pub expected: String,
 }
 
-/// Selects the p-value of one of the two tests.
-type Which = fn(&TwoSampleTest) -> f64;
-
-/// The paper's counts for one statistic and one test.
+/// A statistic that is tested bin by bin, with the paper's counts for both tests.
 struct PaperCounts {
-    quantity: &'static str,
-    test: &'static str,
-    which: Which,
+    statistic: &'static str,
     of: fn(&Tests) -> &[TwoSampleTest],
-    /// Pairs of a p-value and the paper's count above it.
-    above: &'static [(f64, &'static str)],
+    /// For each of [`P_VALUES`]: pairs of a p-value and the paper's count above it.
+    above: [&'static [(f64, &'static str)]; 2],
     smallest: &'static str,
 }
 
-const PAPER: [PaperCounts; 6] = [
+/// Selects the p-value of one of the two tests.
+type Which = fn(&TwoSampleTest) -> f64;
+
+/// Name and p-value of the two tests of a statistic.
+const P_VALUES: [(&str, Which); 2] = [("KS", |test| test.ks.p), ("AD", |test| test.ad.p)];
+
+const PAPER: [PaperCounts; 3] = [
     PaperCounts {
-        quantity: "Power spectrum, mode by mode",
-        test: "KS",
-        which: |test| test.ks.p,
+        statistic: "Power spectrum, mode by mode",
         of: |tests| &tests.power,
-        above: &[(0.99, "236 of 248"), (0.95, "246 of 248")],
+        above: [
+            &[(0.99, "236 of 248"), (0.95, "246 of 248")],
+            &[(0.99, "205 of 248"), (0.95, "231 of 248")],
+        ],
         smallest: "> 0.8",
     },
     PaperCounts {
-        quantity: "Power spectrum, mode by mode",
-        test: "AD",
-        which: |test| test.ad.p,
-        of: |tests| &tests.power,
-        above: &[(0.99, "205 of 248"), (0.95, "231 of 248")],
-        smallest: "> 0.8",
-    },
-    PaperCounts {
-        quantity: "Minkowski functionals, threshold by threshold",
-        test: "KS",
-        which: |test| test.ks.p,
+        statistic: "Minkowski functionals, threshold by threshold",
         of: |tests| &tests.functionals,
-        above: &[(0.95, "40 of 57"), (0.9, "47 of 57")],
+        above: [
+            &[(0.95, "40 of 57"), (0.9, "47 of 57")],
+            &[(0.95, "32 of 57"), (0.9, "38 of 57")],
+        ],
         smallest: "> 0.6",
     },
     PaperCounts {
-        quantity: "Minkowski functionals, threshold by threshold",
-        test: "AD",
-        which: |test| test.ad.p,
-        of: |tests| &tests.functionals,
-        above: &[(0.95, "32 of 57"), (0.9, "38 of 57")],
-        smallest: "> 0.6",
-    },
-    PaperCounts {
-        quantity: "Peak counts, threshold by threshold",
-        test: "KS",
-        which: |test| test.ks.p,
+        statistic: "Peak counts, threshold by threshold",
         of: |tests| &tests.peaks,
-        above: &[],
-        smallest: "",
-    },
-    PaperCounts {
-        quantity: "Peak counts, threshold by threshold",
-        test: "AD",
-        which: |test| test.ad.p,
-        of: |tests| &tests.peaks,
-        above: &[],
+        above: [&[], &[]],
         smallest: "",
     },
 ];
@@ -181,29 +158,29 @@ pub(super) fn paper_rows(generated: &Tests, yardstick: Option<&Tests>) -> Vec<Pa
         &|tests| p_value(tests.pixels.p),
     );
     for counts in PAPER {
-        let all =
-            |tests: &Tests| -> Vec<f64> { (counts.of)(tests).iter().map(counts.which).collect() };
-        let levels = counts.above.iter().copied().chain([(LEVEL, "")]);
-        for (limit, paper) in levels {
+        for ((test, p), above) in P_VALUES.into_iter().zip(counts.above) {
+            let all = |tests: &Tests| -> Vec<f64> { (counts.of)(tests).iter().map(p).collect() };
+            for (limit, paper) in above.iter().copied().chain([(LEVEL, "")]) {
+                add(
+                    counts.statistic,
+                    format!("{test}: p > {limit}"),
+                    paper,
+                    format!("{:.0} %", 100.0 * (1.0 - limit)),
+                    &|tests| {
+                        let all = all(tests);
+                        let above = all.iter().filter(|p| **p > limit).count();
+                        format!("{above} of {}", all.len())
+                    },
+                );
+            }
             add(
-                counts.quantity,
-                format!("{}: p > {limit}", counts.test),
-                paper,
-                format!("{:.0} %", 100.0 * (1.0 - limit)),
-                &|tests| {
-                    let all = all(tests);
-                    let above = all.iter().filter(|p| **p > limit).count();
-                    format!("{above} of {}", all.len())
-                },
+                counts.statistic,
+                format!("{test}: smallest p"),
+                counts.smallest,
+                String::new(),
+                &|tests| p_value(all(tests).into_iter().fold(1.0, f64::min)),
             );
         }
-        add(
-            counts.quantity,
-            format!("{}: smallest p", counts.test),
-            counts.smallest,
-            String::new(),
-            &|tests| p_value(all(tests).into_iter().fold(1.0, f64::min)),
-        );
     }
     rows
 }
