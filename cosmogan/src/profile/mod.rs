@@ -11,6 +11,7 @@ mod ceilings;
 mod compare;
 mod conditions;
 mod dump;
+mod job;
 mod measure;
 mod outputs;
 mod plot;

@@ -8,6 +8,7 @@ pub mod folder;
 pub mod log;
 mod losses;
 mod map_scale;
+mod other_run;
 mod resident;
 pub mod run;
 pub mod selection;

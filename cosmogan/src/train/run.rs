@@ -4,7 +4,7 @@
 //! `discriminator.safetensors` (for PyTorch and `cosmogan generate`), `log.jsonl` and `previews/`; if an average is
 //! kept, also `average.safetensors`; if generators are scored, also `best.safetensors` and `selection.png`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,7 @@ use super::checkpoint::{self, RunIdentity};
 use super::folder::RunFolder;
 use super::log::{self, Log, LogLine, is_sound, mean_probability};
 use super::map_scale::MapScale;
+use super::other_run::refuse_other_run;
 use super::selection::Selection;
 use super::step::{RealMaps, StepInputs, StepReport, Trainer};
 use crate::data::{Crop, MapFile};
@@ -24,7 +25,6 @@ use crate::files::write_atomically;
 use crate::interrupt;
 use crate::model::latents::normals;
 use crate::model::network::Network;
-use crate::model::preset::TrainingConfig;
 use crate::model::sampler::generate;
 use crate::model::{NetworkKind, weights};
 use crate::progress::Progress;
@@ -157,66 +157,6 @@ pub fn train(
     run.save()?;
     run.finish_steps()?;
     Ok(run.trainer)
-}
-
-/// Rejects a checkpoint of another run than the requested one; the error names the first difference.
-fn refuse_other_run(path: &Path, asked: &RunIdentity) -> Result<()> {
-    let mut found = checkpoint::identity(path)?;
-    // The number of epochs is not part of a run's identity.
-    found.training.epochs = asked.training.epochs;
-    let difference = if found.model != asked.model {
-        format!(
-            "is of the model {}, but {} is requested",
-            found.model.to_json(),
-            asked.model.to_json()
-        )
-    } else if found.training != asked.training {
-        format!(
-            "was trained with {}, but {} is requested",
-            settings(&found.training, &asked.training),
-            settings(&asked.training, &found.training)
-        )
-    } else if found.seed != asked.seed {
-        format!("has seed {}, but {} is requested", found.seed, asked.seed)
-    } else if found.data != asked.data {
-        format!(
-            "was trained on {} maps with hash {}, but --data has {} with hash {}",
-            found.data.count, found.data.fingerprint, asked.data.count, asked.data.fingerprint
-        )
-    } else if found.crops != asked.crops {
-        let crops = |crops: Option<usize>| match crops {
-            None => "whole maps".to_owned(),
-            Some(crops) => format!("{crops} crops of each map"),
-        };
-        format!(
-            "was trained on {}, but {} are requested",
-            crops(found.crops),
-            crops(asked.crops)
-        )
-    } else if found.data_precision != asked.data_precision {
-        format!(
-            "was trained on maps in {:?}, but {:?} is requested",
-            found.data_precision, asked.data_precision
-        )
-    } else {
-        return Ok(());
-    };
-    Err(Error::file(
-        path,
-        difference,
-        "resume with the settings and data of that run, or choose another --out",
-    ))
-}
-
-/// The settings of `mine` that differ from `other`.
-fn settings(mine: &TrainingConfig, other: &TrainingConfig) -> String {
-    let [mine, other] = [mine, other].map(|training| serde_json::json!(training));
-    let mine = mine.as_object().into_iter().flatten();
-    let differing = mine.filter(|(key, value)| other[key.as_str()] != **value);
-    let named: Vec<String> = differing
-        .map(|(key, value)| format!("{key} {value}"))
-        .collect();
-    named.join(", ")
 }
 
 struct Run<'a> {

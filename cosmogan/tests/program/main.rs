@@ -18,4 +18,5 @@ mod reference;
 mod selection;
 mod training;
 mod tune;
+mod tuning_table;
 mod verify;
