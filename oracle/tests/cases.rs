@@ -72,7 +72,13 @@ fn nonsense_is_refused_with_a_reason() {
         ("conv3d n=1 seed=0", "conv3d"),
         ("relu length=0 seed=0", "length"),
         ("relu length=x seed=0", "length=x"),
-        ("relu length=4", "seed"),
+        ("relu seed=4", "length"),
+        ("batch_norm_training rows=2 channels=3 seed=4", "slope"),
+        ("copy length=4", "no case"),
+        (
+            "relu n=99999999 h=99999999 w=99999999 c=1",
+            "too many values",
+        ),
         ("relu length 4", "length"),
         (
             "gather n=1 h=4 w=4 c=1 crops=1 rows=5 columns=1 seed=0",

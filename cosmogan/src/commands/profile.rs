@@ -17,6 +17,8 @@ use crate::profile::{
     Alone, Form, Measured, Outputs, Profile, Settings, Single, Target, Verified, Workload, compare,
     dump, measure, mismatch, table, verify, words,
 };
+use crate::verify::BYTES_PER_VALUE;
+use cosmogan_base::memory;
 
 /// Time every operator or kernel and compare it with the limits of the device
 #[derive(Debug, Args)]
@@ -60,7 +62,7 @@ pub(super) struct ProfileArguments {
     /// Measure one operator, e.g. dgrad, or on a GPU one kernel, e.g. conv_dgrad_tiled
     #[arg(long, value_name = "NAME", conflicts_with_all = ["what", "preset", "config", "batch"])]
     kernel: Option<String>,
-    /// Extents for --kernel; without them, the command lists those it needs
+    /// Extents for --kernel, or a case of verify; left out, the command lists them
     #[arg(long, value_name = "EXTENTS", requires = "kernel")]
     shape: Option<String>,
     /// Write the kernels, or --kernel, as ptx, cubin or sass instead; needs NVRTC, no GPU
@@ -170,13 +172,21 @@ impl ProfileArguments {
     ) -> Result<Measured> {
         let shape = self.shape.as_deref().unwrap_or_default();
         let single = Single::parse(name, shape, device.launches())?;
+        let cases: Vec<_> = single.case().into_iter().collect();
+        // For a GPU, at most three operands are made one after the other in the memory of this machine.
+        let at_once = if device.launches() { 3.0 } else { 1.0 };
+        let mut bytes = single.operator.work().bytes / at_once;
+        if self.verifies(device) {
+            let needed = cases.iter().map(|case| BYTES_PER_VALUE * case.values());
+            bytes = needed.fold(bytes, f64::max);
+        }
+        memory::expect_room("--shape", "this operator needs", bytes)?;
         let settings = Settings {
             subject: format!("{name} {}", single.operator.extents),
             only: single.kernel,
             ..self.settings()
         };
         self.refuse_other(old, &settings.begin(device))?;
-        let cases: Vec<_> = single.case().into_iter().collect();
         let verified = if cases.is_empty() {
             None
         } else {
@@ -208,9 +218,13 @@ impl ProfileArguments {
         }
     }
 
+    fn verifies(&self, device: &Profiled) -> bool {
+        !self.no_verify && device.has_clock()
+    }
+
     /// Checks the operators that will be timed; `None` if nothing is timed or with `--no-verify`.
     fn verified(&self, cases: &[Case], device: &Arc<Profiled>) -> Result<Option<Verified>> {
-        if self.no_verify || !device.has_clock() {
+        if !self.verifies(device) {
             return Ok(None);
         }
         let backend: Arc<dyn Backend> = Arc::clone(device) as Arc<dyn Backend>;

@@ -13,7 +13,9 @@ use crate::interrupt;
 use crate::model::Preset;
 use crate::progress::Progress;
 use crate::verify::isolation::Isolation;
-use crate::verify::{Record, end_with_parent, model_cases, print_table, reference, session};
+use crate::verify::{
+    BYTES_PER_VALUE, Record, end_with_parent, model_cases, print_table, reference, session,
+};
 use cosmogan_base::memory;
 
 /// Elements of each output that are compared at most: the oracle's plain loops would take minutes for all.
@@ -71,7 +73,7 @@ pub(super) struct VerifyArguments {
     /// Seed of the model's operands and of the random cases
     #[arg(long, default_value_t = 0, conflicts_with = "reference")]
     seed: u64,
-    /// Check this case only, as printed in the table; may be given several times
+    /// Check a case that verify or profile printed; may be given several times
     #[arg(long, value_name = "LINE", conflicts_with = "reference")]
     case: Vec<String>,
     /// Print the cases instead of running them
@@ -217,11 +219,11 @@ impl VerifyArguments {
                     Error::usage(
                         "--case",
                         problem,
-                        "paste a line of the table, from the operator's name to the seed",
+                        "paste a case as verify or profile prints it, from the operator's name on",
                     )
                 })?;
-                // Values in double precision for the oracle, and in single precision here and on the device.
-                memory::expect_room("--case", "this case needs", 16.0 * case.values())?;
+                let bytes = BYTES_PER_VALUE * case.values();
+                memory::expect_room("--case", "this case needs", bytes)?;
                 Ok(case)
             };
             return self.case.iter().map(parse).collect();

@@ -11,7 +11,6 @@ use cosmogan_oracle::Case;
 use super::job::{self, Job};
 use super::workload::Workload;
 use crate::error::{Error, Result};
-use crate::model::config::LEAKY_SLOPE;
 
 /// An operator, optionally restricted to one of its kernels.
 #[derive(Clone, Copy, Debug)]
@@ -74,46 +73,8 @@ impl Single {
     ///
     /// Returns `None` for padding as wide as the window, which the oracle does not support, and for a copy.
     pub fn case(&self) -> Option<Case> {
-        let extents = self.operator.extents;
-        let line = match (self.operator.kind, extents) {
-            (Kind::Fprop | Kind::Dgrad | Kind::Wgrad, _) => format!("conv2d {extents}"),
-            (Kind::Linear | Kind::LinearDgrad | Kind::LinearWgrad, _) => {
-                format!("linear {extents}")
-            }
-            // The smallest layer that has a bias.
-            (Kind::BiasGradient, _) => {
-                let [rows, channels] = matrix(extents);
-                format!("linear rows={rows} inputs=1 outputs={channels}")
-            }
-            (Kind::BatchStatistics | Kind::Normalise | Kind::NormaliseGradient, _) => {
-                let [rows, channels] = matrix(extents);
-                format!("batch_norm_training rows={rows} channels={channels} slope={LEAKY_SLOPE}")
-            }
-            (Kind::UpdateRunning, _) => format!(
-                "batch_norm_training rows=2 channels={} slope={LEAKY_SLOPE}",
-                length(extents)
-            ),
-            (Kind::Relu | Kind::ReluGradient, _) => format!("relu length={}", length(extents)),
-            (Kind::LeakyRelu | Kind::LeakyReluGradient, _) => {
-                format!("leaky_relu length={}", length(extents))
-            }
-            (Kind::Tanh | Kind::TanhGradient, _) => format!("tanh length={}", length(extents)),
-            (Kind::BceWithLogits | Kind::BceWithLogitsGradient, _) => {
-                format!("bce_with_logits length={} target=1", length(extents))
-            }
-            (Kind::Adam, _) => format!(
-                "adam length={} rate=0.0002 beta1=0.5 beta2=0.999 epsilon=0.00000001 step=1000",
-                length(extents)
-            ),
-            (Kind::Copy, _) => return None,
-            (Kind::Add, _) => format!("add length={}", length(extents)),
-            (Kind::SquaredNorm, _) => format!("squared_norm length={}", length(extents)),
-            (Kind::Gather, _) => {
-                let [n, h, w, c] = dims(extents)[..].try_into().ok()?;
-                format!("gather n={n} h={h} w={w} c={c} crops={n} rows={h} columns={w}")
-            }
-        };
-        format!("{line} seed=1").parse().ok()
+        let Operator { kind, extents } = self.operator;
+        format!("{} {extents}", kind.name()).parse().ok()
     }
 
     /// Creates a workload with its own operands; each pass waits for the device.
@@ -182,17 +143,6 @@ fn dims(extents: Extents) -> Vec<usize> {
         // GEMMs have operands of different extents.
         Extents::Convolution(_) | Extents::Linear { .. } => Vec::new(),
     }
-}
-
-/// Rows and channels of an operator over channels.
-fn matrix(extents: Extents) -> [usize; 2] {
-    let dims = dims(extents);
-    let channels = dims.last().copied().unwrap_or(1);
-    [dims.iter().product::<usize>() / channels.max(1), channels]
-}
-
-fn length(extents: Extents) -> usize {
-    dims(extents).iter().product()
 }
 
 #[cfg(test)]

@@ -17,6 +17,9 @@ use cosmogan_oracle::cases::Model;
 
 use crate::model::ModelConfig;
 
+/// Memory for a value of a case: in double precision for the oracle, and in single precision here and on the device.
+pub(crate) const BYTES_PER_VALUE: f64 = 16.0;
+
 /// Cases of every operator of a model at its own shapes, for a batch of `batch` maps.
 pub fn model_cases(config: &ModelConfig, batch: usize, seed: u64) -> Vec<Case> {
     let model = Model {

@@ -382,6 +382,8 @@ fn bad_input_is_refused_before_the_work_begins() {
         &["--shape", "`k=` is missing", "n=8 h=64"],
     );
     kernel("adam", "n=2", &["--shape", "`length=` is missing"]);
+    let vast = "n=200000 h=1000 w=1000 c=8";
+    kernel("relu", vast, &["--shape", "GiB of memory"]);
     kernel("linear", "8 64", &["--shape", "`8` is not NAME=VALUE"]);
     refused(&["profile", "--shape", "n=2"], 2, &["--kernel"]);
     refused(&["profile", "step", "--kernel", "add"], 2, &["--kernel"]);

@@ -98,7 +98,7 @@ impl Operator {
         Self::of_kind(name.parse()?, shape)
     }
 
-    /// Parses the extents of an operator of this kind.
+    /// Parses the extents of an operator of this kind, or a whole case of `cosmogan verify` that contains it.
     ///
     /// # Errors
     /// If `shape` does not fit the operator; the message contains an example.
@@ -109,22 +109,99 @@ impl Operator {
     }
 }
 
+impl Kind {
+    /// Names of the cases of `cosmogan verify` that contain this operator and are called otherwise.
+    fn cases(self) -> &'static [&'static str] {
+        match self {
+            Self::Fprop | Self::Dgrad | Self::Wgrad => &["conv2d", "conv_transpose2d"],
+            Self::LinearDgrad | Self::LinearWgrad | Self::BiasGradient => &["linear"],
+            Self::Normalise => &["batch_norm_training", "batch_norm_inference"],
+            Self::BatchStatistics | Self::NormaliseGradient | Self::UpdateRunning => {
+                &["batch_norm_training"]
+            }
+            Self::ReluGradient => &["relu"],
+            Self::LeakyReluGradient => &["leaky_relu"],
+            Self::TanhGradient => &["tanh"],
+            Self::BceWithLogitsGradient => &["bce_with_logits"],
+            _ => &[],
+        }
+    }
+
+    /// Fields of a case that do not change what is computed, only with which values.
+    fn settings(self) -> &'static [&'static str] {
+        match self {
+            Self::BatchStatistics
+            | Self::Normalise
+            | Self::NormaliseGradient
+            | Self::UpdateRunning => &["seed", "slope"],
+            Self::BceWithLogits | Self::BceWithLogitsGradient => &["seed", "target"],
+            Self::Adam => &["seed", "rate", "beta1", "beta2", "epsilon", "step"],
+            _ => &["seed"],
+        }
+    }
+}
+
+/// Most values of the operands: their numbers can be multiplied by small factors in 64 bits.
+const MOST_VALUES: f64 = (1_u64 << 48) as f64;
+
+impl Extents {
+    /// Values of the operands, without overflow.
+    fn values(self) -> f64 {
+        let product =
+            |extents: &[usize]| -> f64 { extents.iter().map(|&extent| extent as f64).product() };
+        match self {
+            Self::Convolution(geometry) => [
+                geometry.input_dims(),
+                geometry.weight_dims(),
+                geometry.output_dims(),
+            ]
+            .iter()
+            .map(|dims| product(dims))
+            .sum(),
+            Self::Linear {
+                rows,
+                inputs,
+                outputs,
+            } => product(&[rows, inputs]) + product(&[rows, outputs]) + product(&[inputs, outputs]),
+            Self::Images {
+                batch,
+                size: [height, width],
+                channels,
+            } => product(&[batch, height, width, channels]),
+            Self::Matrix { rows, channels } => product(&[rows, channels]),
+            Self::Values { length, .. } => length as f64,
+        }
+    }
+}
+
+/// Reads extents, or a whole case of `cosmogan verify` that contains the operator.
 fn extents(kind: Kind, shape: &str) -> Result<Extents, String> {
+    let (case, shape) = match shape.trim_start().split_once(char::is_whitespace) {
+        Some((name, fields)) if !name.contains('=') && fields.contains('=') => (name, fields),
+        _ => (kind.name(), shape),
+    };
+    if case != kind.name() && !kind.cases().contains(&case) {
+        return Err(format!("`{case}` does not contain this operator"));
+    }
     let mut fields = Fields::split(shape)?;
     let extents = match kind {
         Kind::Fprop | Kind::Dgrad | Kind::Wgrad => {
             let [top, left, bottom, right] = fields.list("pad", ',', [1, 1, 2, 2])?;
-            let geometry = ConvGeometry::from_input(
-                fields.positive("n")?,
-                [fields.positive("h")?, fields.positive("w")?],
-                [fields.positive("c")?, fields.positive("k")?],
-                fields.list("kernel", 'x', [5, 5])?,
-                fields.list("stride", 'x', [2, 2])?,
-                Padding {
-                    begin: [top, left],
-                    end: [bottom, right],
-                },
-            );
+            let padding = Padding {
+                begin: [top, left],
+                end: [bottom, right],
+            };
+            let batch = fields.positive("n")?;
+            let size = [fields.positive("h")?, fields.positive("w")?];
+            let [from, to] = [fields.positive("c")?, fields.positive("k")?];
+            let kernel = fields.list("kernel", 'x', [5, 5])?;
+            let stride = fields.list("stride", 'x', [2, 2])?;
+            // The input of a transposed convolution is y.
+            let geometry = if case == "conv_transpose2d" {
+                ConvGeometry::from_output(batch, size, [to, from], kernel, stride, padding)
+            } else {
+                ConvGeometry::from_input(batch, size, [from, to], kernel, stride, padding)
+            };
             Extents::Convolution(geometry.map_err(|error| error.to_string())?)
         }
         Kind::Linear | Kind::LinearDgrad | Kind::LinearWgrad => Extents::Linear {
@@ -132,14 +209,55 @@ fn extents(kind: Kind, shape: &str) -> Result<Extents, String> {
             inputs: fields.positive("inputs")?,
             outputs: fields.positive("outputs")?,
         },
+        Kind::BiasGradient if case == "linear" => {
+            fields.positive("inputs")?;
+            Extents::Matrix {
+                rows: fields.positive("rows")?,
+                channels: fields.positive("outputs")?,
+            }
+        }
+        Kind::UpdateRunning if case == "batch_norm_training" => {
+            fields.positive("rows")?;
+            Extents::Values {
+                tensors: 1,
+                length: fields.positive("channels")?,
+            }
+        }
+        Kind::SquaredNorm | Kind::Adam if fields.has("tensors") => Extents::Values {
+            tensors: fields.positive("tensors")?,
+            length: fields.positive("length")?,
+        },
+        Kind::Gather if fields.has("crops") => {
+            // The time of a gather depends on the crops, not on the maps that they are cut from.
+            for map in ["n", "h", "w"] {
+                fields.positive(map)?;
+            }
+            Extents::Images {
+                batch: fields.positive("crops")?,
+                size: [fields.positive("rows")?, fields.positive("columns")?],
+                channels: fields.positive("c")?,
+            }
+        }
         Kind::Add
         | Kind::UpdateRunning
         | Kind::BceWithLogits
         | Kind::BceWithLogitsGradient
         | Kind::SquaredNorm
-        | Kind::Adam => Extents::Values {
-            tensors: 1,
-            length: fields.positive("length")?,
+        | Kind::Adam => fields.values()?,
+        // Sums and normalisation need channels.
+        Kind::BiasGradient
+        | Kind::BatchStatistics
+        | Kind::Normalise
+        | Kind::NormaliseGradient
+        | Kind::Gather
+            if fields.has("length") =>
+        {
+            return Err("`length=` does not say how many channels there are".to_owned());
+        }
+        _ if fields.has("length") => fields.values()?,
+        _ if fields.has("channels") => Extents::Matrix {
+            rows: fields.positive("rows")?,
+            channels: fields.positive("channels")?,
         },
         _ => Extents::Images {
             batch: fields.positive("n")?,
@@ -147,9 +265,19 @@ fn extents(kind: Kind, shape: &str) -> Result<Extents, String> {
             channels: fields.positive("c")?,
         },
     };
-    match fields.0.first() {
-        None => Ok(extents),
-        Some((name, _)) => Err(format!("`{name}=` is not an extent of this operator")),
+    for name in kind.settings() {
+        if let Some(value) = fields.take(name)
+            && value.parse::<f64>().is_err()
+        {
+            return Err(format!("`{name}={value}` is not a number"));
+        }
+    }
+    if let Some((name, _)) = fields.0.first() {
+        return Err(format!("`{name}=` is not an extent of this operator"));
+    }
+    match extents.values() {
+        values if values > MOST_VALUES => Err(format!("its operands have {values:.1e} values")),
+        _ => Ok(extents),
     }
 }
 
@@ -166,6 +294,17 @@ impl<'a> Fields<'a> {
             })
             .collect::<Result<_, _>>()
             .map(Self)
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|(field, _)| *field == name)
+    }
+
+    fn values(&mut self) -> Result<Extents, String> {
+        Ok(Extents::Values {
+            tensors: 1,
+            length: self.positive("length")?,
+        })
     }
 
     fn take(&mut self, name: &str) -> Option<&'a str> {
@@ -252,6 +391,11 @@ mod tests {
                 "adam",
                 "length=1 n=2",
                 "`n=` is not an extent of this operator",
+            ),
+            (
+                "relu",
+                "n=2147483647 h=2147483647 w=2147483647 c=2147483647",
+                "values; relu takes",
             ),
         ] {
             let problem = Operator::parse(name, shape).unwrap_err();

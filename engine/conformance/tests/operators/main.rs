@@ -7,3 +7,4 @@ mod conformance;
 mod hidden_layer;
 mod parts;
 mod precision;
+mod text;
