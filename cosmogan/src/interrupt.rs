@@ -5,6 +5,8 @@
 use std::process;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::threads;
+
 static REQUESTED: AtomicBool = AtomicBool::new(false);
 
 /// Exit status that shells report for a program stopped by Ctrl-C.
@@ -18,6 +20,10 @@ pub fn listen() {
         }
         eprintln!("stopping after this step; press Ctrl-C again to stop at once");
     };
+    // The handler needs a thread of its own. Without one, Ctrl-C ends the program at once.
+    if !threads::are_available() {
+        return;
+    }
     // A second handler in the same process is rejected; the first one remains in place.
     let _ = ctrlc::set_handler(handler);
 }

@@ -21,6 +21,7 @@ pub mod kernels;
 pub mod model;
 pub mod profile;
 pub mod progress;
+pub mod threads;
 pub mod train;
 pub mod tune;
 pub mod verify;

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::error::{Error as UsageError, ErrorKind};
 use cosmogan::commands::Cli;
-use cosmogan::terminal;
+use cosmogan::{terminal, threads};
 
 fn main() -> ExitCode {
     let cli = match Cli::read(std::env::args_os()) {
@@ -21,6 +21,8 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    threads::prepare();
+    report_file_size_limits();
     match cli.run() {
         Ok(()) => match terminal::failure() {
             None => ExitCode::SUCCESS,
@@ -38,6 +40,18 @@ fn main() -> ExitCode {
     }
 }
 
+/// Lets a write beyond the file-size limit (`ulimit -f`) fail rather than end the program by a signal.
+fn report_file_size_limits() {
+    #[cfg(unix)]
+    {
+        use nix::sys::signal::{SigSet, Signal};
+        let mut signals = SigSet::empty();
+        signals.add(Signal::SIGXFSZ);
+        // Blocked, it is never delivered, and the write returns an error.
+        let _ = signals.thread_block();
+    }
+}
+
 /// The error and clap's hints in one line, without the usage text.
 fn in_one_line(error: &UsageError) -> String {
     let text = error.to_string();
@@ -47,6 +61,19 @@ fn in_one_line(error: &UsageError) -> String {
         .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"))
         .filter(|line| !line.is_empty())
         .collect();
-    let line = lines.join(" ");
+    let mut line = lines.join(" ");
+    for (technical, plain) in [
+        (
+            "invalid digit found in string",
+            "give a whole number from 0 on",
+        ),
+        (
+            "number too large to fit in target type",
+            "the number is too large",
+        ),
+        ("invalid float literal", "give a number"),
+    ] {
+        line = line.replace(technical, plain);
+    }
     format!("{}; see --help", line.trim_start_matches("error: "))
 }

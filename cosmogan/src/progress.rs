@@ -5,7 +5,10 @@ use std::io::{IsTerminal, stderr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use cosmogan_base::printable;
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
+
+use crate::threads;
 
 /// Minimum interval between plain lines, so that log files stay readable.
 const LINE_INTERVAL: Duration = Duration::from_secs(10);
@@ -46,7 +49,9 @@ impl Progress {
             .progress_chars("=> ");
             let bar = ProgressBar::new(total).with_style(style);
             bar.set_prefix(job.clone());
-            bar.enable_steady_tick(Duration::from_millis(250));
+            if threads::are_available() {
+                bar.enable_steady_tick(Duration::from_millis(250));
+            }
             bar
         });
         let now = Instant::now();
@@ -80,7 +85,7 @@ impl Progress {
                 let end = left.and_then(|left| Instant::now().checked_add(left));
                 *self.end.lock().unwrap_or_else(PoisonError::into_inner) = end;
                 bar.inc(units);
-                bar.set_message(remark.to_string());
+                bar.set_message(printable(&remark.to_string(), "").into_owned());
             }
             None if self.last_line.elapsed() >= LINE_INTERVAL => {
                 self.last_line = Instant::now();

@@ -7,6 +7,8 @@ use std::fmt::Arguments;
 use std::io::{self, ErrorKind, Write, stderr, stdout};
 use std::sync::OnceLock;
 
+use cosmogan_base::printable;
+
 /// Prints text to stdout.
 macro_rules! print {
     ($($text:tt)*) => {
@@ -33,7 +35,9 @@ static FAILURE: OnceLock<io::Error> = OnceLock::new();
 
 /// Prints results to stdout.
 pub(crate) fn result(text: Arguments<'_>) {
-    if let Err(error) = stdout().lock().write_fmt(text)
+    let text = text.to_string();
+    let text = printable(&text, "\n\t\r");
+    if let Err(error) = stdout().lock().write_all(text.as_bytes())
         && error.kind() != ErrorKind::BrokenPipe
     {
         let _ = FAILURE.set(error);
@@ -43,7 +47,10 @@ pub(crate) fn result(text: Arguments<'_>) {
 /// Prints a message or a line of progress to stderr.
 pub fn message(line: Arguments<'_>) {
     // There is no other place to report an error.
-    let _ = writeln!(stderr().lock(), "{line}");
+    let line = format!("{line}\n");
+    let _ = stderr()
+        .lock()
+        .write_all(printable(&line, "\n\t").as_bytes());
 }
 
 /// The reason why results on stdout were lost, such as a full disk; not a reader that had enough.

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 
 use cosmogan_engine::backend::cpu::CpuBackend;
-use cosmogan_engine::backend::{Activation, Backend, Op};
+use cosmogan_engine::backend::{Activation, Arithmetic, Backend, Op};
 use cosmogan_engine::ops::BatchNormSettings;
 use cosmogan_engine::{Error, Padding, Result, Shape, Tape, Tensor};
 
@@ -34,6 +34,9 @@ impl Witness {
 impl Backend for Witness {
     fn description(&self) -> String {
         "witness".to_owned()
+    }
+    fn arithmetic(&self) -> Arithmetic {
+        self.cpu.arithmetic()
     }
     fn run(&self, op: Op<'_>) -> Result<()> {
         match op {

@@ -2,11 +2,31 @@
 //!
 //! Each error is one line that names the file or flag and the remedy.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 /// Result type of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
+
+/// Returns `text` with its control characters escaped, except those in `kept`.
+///
+/// Names from files and folders must not move the cursor of a terminal or break a line.
+pub fn printable<'a>(text: &'a str, kept: &str) -> Cow<'a, str> {
+    let is_escaped = |character: char| character.is_control() && !kept.contains(character);
+    if !text.chars().any(is_escaped) {
+        return text.into();
+    }
+    let mut escaped = String::with_capacity(text.len() + 8);
+    for character in text.chars() {
+        if is_escaped(character) {
+            escaped.extend(character.escape_default());
+        } else {
+            escaped.push(character);
+        }
+    }
+    escaped.into()
+}
 
 /// An error: one line for the user and an [exit status](Error::exit_status) for the shell.
 #[derive(Debug)]
@@ -35,16 +55,17 @@ pub enum Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
+        let line = match self {
             Self::File {
                 path,
                 problem,
                 remedy,
-            } => write!(formatter, "{}: {problem}; {remedy}", path.display()),
-            Self::Usage { flag, message } => write!(formatter, "{flag}: {message}"),
-            Self::CheckFailed(what) => formatter.write_str(what),
-            Self::Interrupted(what) => write!(formatter, "interrupted; {what}"),
-        }
+            } => format!("{}: {problem}; {remedy}", path.display()),
+            Self::Usage { flag, message } => format!("{flag}: {message}"),
+            Self::CheckFailed(what) => what.clone(),
+            Self::Interrupted(what) => format!("interrupted; {what}"),
+        };
+        formatter.write_str(&printable(&line, ""))
     }
 }
 
@@ -94,5 +115,20 @@ impl Error {
             Self::Interrupted(_) => 130,
             _ => 1,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_cannot_control_a_terminal() {
+        let error = Error::file("a\u{1b}[2J\nb\u{9b}.npy", "is empty\r", "name another");
+        assert_eq!(
+            error.to_string(),
+            "a\\u{1b}[2J\\nb\\u{9b}.npy: is empty\\r; name another"
+        );
+        assert_eq!(printable("σ₈ 1\n2\t3\u{7}", "\n\t"), "σ₈ 1\n2\t3\\u{7}");
     }
 }

@@ -5,4 +5,4 @@ mod error;
 pub mod memory;
 pub mod rng;
 
-pub use error::{Error, Result};
+pub use error::{Error, Result, printable};

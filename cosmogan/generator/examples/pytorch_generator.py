@@ -1,22 +1,21 @@
-"""The generator as a PyTorch module, and weights of the usual DCGAN geometry turned into weights of this program.
+"""The generator as a PyTorch module.
 
     python3 pytorch_generator.py WEIGHTS.safetensors MAPS.npy          # 16 maps from weights of this program
-    python3 pytorch_generator.py --convert THEIRS.safetensors OURS.safetensors
 
 Needs torch, safetensors and numpy.
 
 A 5×5 transposed convolution of stride 2 doubles an image of n pixels to 2n + 3 values, of which 2n are kept. This program,
 like TensorFlow's "SAME", drops one at the beginning and two at the end. The usual module in PyTorch,
 `ConvTranspose2d(..., 5, stride=2, padding=2, output_padding=1)`, drops two at the beginning and one at the end: the mirror
-image. Both have the same names and shapes, so either loads the other's weights without complaint and makes other maps. A
-generator with mirrored kernels and a mirrored first layer makes the mirrored maps; `convert` turns one into the other.
+image. Both have the same names and shapes, so either loads the other's weights without complaint and makes other maps.
+`cosmogan import --padding 2` mirrors the weights of the usual module for this one.
 """
 
 import sys
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 
 
@@ -49,26 +48,7 @@ class Generator(nn.Module):
         return torch.tanh(values)
 
 
-def convert(tensors):
-    """Weights of the usual geometry as weights of this program, which then makes the same maps turned by 180 degrees."""
-    channels = tensors["bn0.weight"].numel()
-    side = int((tensors["fc.bias"].numel() // channels) ** 0.5)
-    mirrored = {}
-    for name, tensor in tensors.items():
-        if name.startswith("fc."):
-            images = tensor.reshape(channels, side, side, -1)
-            mirrored[name] = images.flip(1, 2).reshape(tensor.shape).contiguous()
-        elif tensor.ndim == 4:
-            mirrored[name] = tensor.flip(2, 3).contiguous()
-        else:
-            mirrored[name] = tensor
-    return mirrored
-
-
 def main(arguments):
-    if arguments[:1] == ["--convert"]:
-        save_file(convert(load_file(arguments[1])), arguments[2])
-        return
     model = Generator(load_file(arguments[0])).eval()
     with torch.no_grad():
         maps = model(torch.randn(16, model.fc.in_features))

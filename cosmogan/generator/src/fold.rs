@@ -26,7 +26,7 @@ pub(super) fn description<'a>(
         let [inputs, outputs] = [channels[layer - 1], channels[layer]];
         let dims = [inputs, outputs, KERNEL, KERNEL];
         let weight = file.expect_in_place(&format!("deconv{layer}.weight"), &dims)?;
-        let bias = file.expect(&format!("deconv{layer}.bias"), &[outputs])?;
+        let bias = file.ineffective_bias(&format!("deconv{layer}.bias"), outputs)?;
         hidden.push(Normalisation::read(file, layer, outputs)?.fold(weight, &bias));
     }
     let layer = config.layers;

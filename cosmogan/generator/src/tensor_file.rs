@@ -10,7 +10,7 @@ use tinyjson::JsonValue;
 
 use crate::config::ModelConfig;
 use crate::json;
-use crate::specification::{NetworkKind, tensors};
+use crate::specification::{NetworkKind, Role, TensorSpecification, tensors};
 use cosmogan_base::{Error, Result};
 
 /// Metadata key of the configuration.
@@ -143,6 +143,42 @@ impl<'a> TensorFile<'a> {
         Ok(Some((tensor.dims.clone(), values)))
     }
 
+    /// Values of a tensor of a network. A missing bias in front of a batch normalisation, which has no effect, is zero.
+    ///
+    /// # Errors
+    /// As [`expect`](Self::expect).
+    pub fn parameter(&self, tensor: &TensorSpecification) -> Result<Vec<f64>> {
+        match (tensor.role, &tensor.file_dims[..]) {
+            (Role::IneffectiveBias, &[channels]) => self.ineffective_bias(&tensor.name, channels),
+            (_, dims) => self.expect(&tensor.name, dims),
+        }
+    }
+
+    /// Values of a bias in front of a batch normalisation; zeros if the file has none.
+    ///
+    /// # Errors
+    /// As [`expect`](Self::expect).
+    pub(crate) fn ineffective_bias(&self, name: &str, channels: usize) -> Result<Vec<f64>> {
+        match self.tensors.contains_key(name) {
+            true => self.expect(name, &[channels]),
+            false => Ok(vec![0.0; channels]),
+        }
+    }
+
+    /// The same tensors under the names that `name` gives them.
+    #[must_use]
+    pub fn renamed(mut self, name: impl Fn(&str) -> String) -> Self {
+        let tensors = self.tensors.drain();
+        self.tensors = tensors.map(|(old, tensor)| (name(&old), tensor)).collect();
+        self
+    }
+
+    /// Extents and bytes of the tensor `name`; float16 is widened to float32.
+    pub fn stored(&self, name: &str) -> Option<(&[usize], &[u8])> {
+        let tensor = self.tensors.get(name)?;
+        Some((&tensor.dims, &self.values[tensor.bytes.clone()]))
+    }
+
     /// Values of the tensor `name`, which must exist with extents `dims`.
     ///
     /// # Errors
@@ -232,7 +268,10 @@ impl<'a> TensorFile<'a> {
                         "this is not a {}: its tensors do not determine a model",
                         kind.name()
                     ),
-                    REMEDY,
+                    match self.tensors.keys().any(|name| name.starts_with("main.")) {
+                        true => "convert it with `cosmogan import`",
+                        false => REMEDY,
+                    },
                 )
             })?,
         };

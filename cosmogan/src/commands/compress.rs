@@ -42,7 +42,7 @@ impl CompressArguments {
         let mut values = Vec::new();
         for tensor in tensors(kind, &config) {
             let narrowed: Vec<f32> = file
-                .expect(&tensor.name, &tensor.file_dims)?
+                .parameter(&tensor)?
                 .into_iter()
                 .map(|value| value as f32)
                 .collect();

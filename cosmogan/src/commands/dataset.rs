@@ -47,7 +47,7 @@ pub(super) struct DatasetArguments {
     #[arg(long, default_value_t = 1024)]
     pixels: usize,
     /// Side of a map in degrees
-    #[arg(long, default_value_t = 12_f64.sqrt(), allow_negative_numbers = true)]
+    #[arg(long, default_value_t = 12_f64.sqrt())]
     side_degrees: f64,
     /// Pixels on a side of a crop
     #[arg(long, default_value_t = 256)]

@@ -30,7 +30,7 @@ use crate::train::checkpoint::{self, DataIdentity, RunIdentity};
 use crate::train::folder::RunFolder;
 use crate::train::log;
 use crate::train::run::{self, Length, RunOptions};
-use crate::train::{Selected, Selection, SelectionOptions};
+use crate::train::{Changes, Selected, Selection, SelectionOptions};
 
 const SEED: u64 = 1;
 const TRAINING_MAPS: usize = 4000;
@@ -181,7 +181,7 @@ fn trained(
     };
     // A demonstration always starts from the beginning. Only files of an earlier demonstration are removed.
     let checkpoint = run.checkpoint();
-    if checkpoint.exists() && checkpoint::identity(&checkpoint)? != identity {
+    if checkpoint.exists() && checkpoint::record(&checkpoint)?.identity != identity {
         return Err(Error::file(
             run.path(),
             "contains another run",
@@ -205,6 +205,7 @@ fn trained(
         preview_every: 250,
         may_record: true,
         overwrite: true,
+        accepted: Changes::default(),
         time_limit: Some(TIME_LIMIT),
     };
     let trainer = run::train(&options, maps, Some(selection), backend)?;

@@ -51,7 +51,7 @@ pub(super) struct EvaluateArguments {
     #[arg(long, value_name = "EDGES.json", help_heading = ADVANCED)]
     edges: Option<PathBuf>,
     /// Side of a map in degrees [default: as recorded with the real maps]
-    #[arg(long, value_name = "DEGREES", allow_negative_numbers = true)]
+    #[arg(long, value_name = "DEGREES")]
     side_degrees: Option<f64>,
     /// Output folder for report.html, metrics.json, images and plots
     #[arg(long, value_name = "DIR")]

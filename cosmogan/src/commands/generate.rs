@@ -57,7 +57,11 @@ impl GenerateArguments {
         }
         confirm_overwrite(&self.out, self.force)?;
         let generator = match &self.weights {
-            Some(path) => maker::load(path, self.device.launched()?)?,
+            Some(path) => {
+                let generator = maker::load(path, self.device.launched()?)?;
+                maker::note_geometry(path);
+                generator
+            }
             None => maker::shipped(self.device)?,
         };
         let latents = self.latents_source(&*generator)?;

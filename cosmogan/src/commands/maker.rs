@@ -9,6 +9,7 @@ use crate::device::DeviceArguments;
 use crate::error::{Error, Result};
 use crate::generator::{Generator, Options};
 use crate::model::network::Network;
+use crate::model::tensor_file::{CONFIG_KEY, TensorFile};
 use crate::model::weights::DATA_ENTRY;
 use crate::model::{ModelConfig, NetworkKind, sampler, weights};
 use crate::provenance::Provenance;
@@ -71,6 +72,25 @@ pub(super) fn load(path: &Path, launched: Option<Arc<dyn Backend>>) -> Result<Bo
             format!("this generator makes {channels} channels"),
             "maps have one channel; use weights with c_dim 1",
         )),
+    }
+}
+
+/// Says which geometry is assumed for weights of another program, whose files do not say it.
+pub(super) fn note_geometry(path: &Path) {
+    // A pipe cannot be read a second time.
+    let named = |bytes: Vec<u8>| {
+        Some(
+            TensorFile::parse(path, &bytes)
+                .ok()?
+                .metadata(CONFIG_KEY)
+                .is_some(),
+        )
+    };
+    if path.is_file() && weights::read_file(path).ok().and_then(named) == Some(false) {
+        eprintln!(
+            "{}: read as weights of ConvTranspose2d(padding=1); for padding=2, output_padding=1, first use `cosmogan import`",
+            path.display()
+        );
     }
 }
 

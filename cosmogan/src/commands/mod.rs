@@ -10,6 +10,7 @@ mod evaluate;
 mod explore;
 mod figures;
 mod generate;
+mod import;
 mod kernels;
 mod maker;
 mod maps;
@@ -52,6 +53,7 @@ enum Command {
     Dataset(dataset::DatasetArguments),
     Train(train::TrainArguments),
     Compress(compress::CompressArguments),
+    Import(import::ImportArguments),
     Generate(generate::GenerateArguments),
     Stats(stats::StatsArguments),
     Evaluate(evaluate::EvaluateArguments),
@@ -66,6 +68,16 @@ enum Command {
     Completions(completions::CompletionsArguments),
 }
 
+/// The command and its subcommands, in which a negative number is a value and not an unknown flag.
+fn with_negative_numbers(command: clap::Command) -> clap::Command {
+    command
+        .mut_args(|argument| match argument.get_action().takes_values() {
+            true => argument.allow_negative_numbers(true),
+            false => argument,
+        })
+        .mut_subcommands(with_negative_numbers)
+}
+
 impl Cli {
     /// Parses a command line, which starts with the name of the program.
     ///
@@ -77,7 +89,8 @@ impl Cli {
         arguments: impl IntoIterator<Item = OsString>,
     ) -> std::result::Result<Self, clap::Error> {
         let arguments: Vec<OsString> = arguments.into_iter().collect();
-        let mut command = Self::command();
+        // -1 is a value, so that each flag says what it allows.
+        let mut command = with_negative_numbers(Self::command());
         if arguments.iter().any(|argument| argument == "-h") {
             command = with_short_help(command);
         }
@@ -97,6 +110,7 @@ impl Cli {
             Command::Dataset(arguments) => arguments.run(),
             Command::Train(arguments) => arguments.run(),
             Command::Compress(arguments) => arguments.run(),
+            Command::Import(arguments) => arguments.run(),
             Command::Generate(arguments) => arguments.run(),
             Command::Stats(arguments) => arguments.run(),
             Command::Evaluate(arguments) => arguments.run(),

@@ -24,12 +24,7 @@ pub(super) struct ShapesArguments {
     #[arg(required = true, value_name = "SAMPLE", value_parser = parse)]
     inputs: Vec<Input>,
     /// Standard deviation of the Gaussian smoothing kernel in arcminutes
-    #[arg(
-        long,
-        default_value_t = 2.0,
-        value_name = "ARCMIN",
-        allow_negative_numbers = true
-    )]
+    #[arg(long, default_value_t = 2.0, value_name = "ARCMIN")]
     smoothing: f64,
     /// Output folder for shapes.png, shapes.svg and shapes.json
     #[arg(long, value_name = "DIR")]

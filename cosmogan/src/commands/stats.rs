@@ -73,7 +73,7 @@ pub(super) struct StatsArguments {
     #[arg(value_name = "MAPS")]
     maps: PathBuf,
     /// Side of a map in degrees [default: as recorded with the maps]
-    #[arg(long, value_name = "DEGREES", allow_negative_numbers = true)]
+    #[arg(long, value_name = "DEGREES")]
     side_degrees: Option<f64>,
     /// JSON file with any of l_edges, nu_edges and sigma_edges (lists of bin edges)
     #[arg(long, value_name = "EDGES.json")]

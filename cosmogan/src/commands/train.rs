@@ -17,7 +17,7 @@ use crate::train::DataPrecision;
 use crate::train::checkpoint::{self, DataIdentity, RunIdentity};
 use crate::train::folder::RunFolder;
 use crate::train::run::{self, Length, RunOptions};
-use crate::train::{Selection, SelectionOptions};
+use crate::train::{Changes, Selection, SelectionOptions};
 
 /// Train a generator on convergence maps
 #[derive(Debug, Args)]
@@ -51,7 +51,7 @@ pub(super) struct TrainArguments {
     #[arg(long, value_name = "N")]
     batch: Option<usize>,
     /// Decay of average.safetensors, the generator's moving average [default: paper 0, else 0.99]
-    #[arg(long, value_name = "DECAY", allow_negative_numbers = true, help_heading = ADVANCED)]
+    #[arg(long, value_name = "DECAY", help_heading = ADVANCED)]
     average: Option<f64>,
     /// Seed of weights, shuffling, crops, latents and label flips [default: 0]
     #[arg(long, value_name = "N")]
@@ -63,9 +63,9 @@ pub(super) struct TrainArguments {
     /// Remove the files of an earlier run in --out
     #[arg(long, conflicts_with = "resume", help_heading = ADVANCED)]
     overwrite: bool,
-    /// Continue the run in --out, bit for bit
-    #[arg(long)]
-    resume: bool,
+    /// Continue the run in --out [=device,precision,version: despite a change]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "", value_name = "CHANGES")]
+    resume: Option<Changes>,
     /// Steps between lines of log.jsonl
     #[arg(long, default_value_t = 1, value_name = "STEPS", help_heading = ADVANCED)]
     log_every: u64,
@@ -168,6 +168,7 @@ impl TrainArguments {
             may_record: self.graphs == Switch::On,
             time_limit: None,
             overwrite: self.overwrite,
+            accepted: self.resume.clone().unwrap_or_default(),
         };
         let selection = match &self.select {
             None => None,
@@ -228,8 +229,8 @@ impl TrainArguments {
                 "choose another --out, or add --overwrite to remove the files of that run",
             ));
         }
-        match (path.exists(), self.resume) {
-            (true, true) => Ok(Some(checkpoint::identity(&path)?)),
+        match (path.exists(), self.resume.is_some()) {
+            (true, true) => Ok(Some(checkpoint::record(&path)?.identity)),
             (true, false) => Err(Error::file(
                 folder.path(),
                 "already holds a run",

@@ -10,7 +10,7 @@ pub mod weights;
 
 pub(crate) use cosmogan_generator::specification::tensors;
 pub use cosmogan_generator::{
-    ModelConfig, NetworkKind, Role, TensorSpecification, config, latents, tensor_file,
+    ModelConfig, NetworkKind, Role, TensorSpecification, config, latents, layout, tensor_file,
 };
 pub use network::{Mode, Network};
 pub use preset::Preset;

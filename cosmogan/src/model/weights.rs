@@ -51,7 +51,7 @@ pub fn from_bytes(
     let config = file.config(kind)?;
     refuse_strangers(&file, kind, &config)?;
     Network::from_file_values(kind, config, backend, |tensor| {
-        let values = file.expect(&tensor.name, &tensor.file_dims)?;
+        let values = file.parameter(tensor)?;
         Ok(values.into_iter().map(|value| value as f32).collect())
     })
 }

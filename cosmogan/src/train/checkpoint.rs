@@ -12,9 +12,11 @@ use cosmogan_engine::backend::Backend;
 use serde::{Deserialize, Serialize};
 
 use super::average::Average;
+use super::segment::Segment;
 use super::step::{Moments, Trainer};
 use crate::data::{MapFile, Survey};
 use crate::error::{Error, Result};
+use crate::files::sha256;
 use crate::model::network::{Network, download, upload};
 use crate::model::preset::TrainingConfig;
 use crate::model::tensor_file::TensorFile;
@@ -24,6 +26,8 @@ use crate::provenance::Provenance;
 use crate::train::DataPrecision;
 
 const KEY: &str = "cosmogan.checkpoint";
+/// Format version; changes whenever the meaning of a field or tensor changes.
+const FORMAT: &str = "cosmogan checkpoint 2";
 const FIRST: &str = "adam_first";
 const SECOND: &str = "adam_second";
 const AVERAGE: &str = "average";
@@ -48,15 +52,30 @@ pub struct RunIdentity {
 }
 
 impl RunIdentity {
-    /// The entries in the configuration of its weights that describe the training maps.
+    /// Name of the run, equal for equal runs: the first 16 digits of the SHA-256 of everything that determines it.
+    pub fn name(&self) -> String {
+        let mut plain = self.clone();
+        // Neither belongs to the identity.
+        plain.training.epochs = 0;
+        plain.data.provenance = None;
+        let mut name = sha256(to_json(&plain).as_bytes());
+        name.truncate(16);
+        name
+    }
+
+    /// The entries in the configuration of its weights: the run and its training maps.
     pub(crate) fn entries(&self) -> impl Iterator<Item = (&'static str, serde_json::Value)> {
+        let name = [("run", serde_json::json!(self.name()))];
         let provenance = self.data.provenance.as_ref();
         let provenance = provenance.map(|known| (DATA_ENTRY, serde_json::json!(known)));
         let crops = self.crops.map(|crops| ("crops", crops.into()));
         let precision = self.data_precision;
         let rounded =
             (!precision.is_single()).then(|| ("data_precision", serde_json::json!(precision)));
-        provenance.into_iter().chain(crops).chain(rounded)
+        name.into_iter()
+            .chain(provenance)
+            .chain(crops)
+            .chain(rounded)
     }
 }
 
@@ -101,18 +120,58 @@ impl DataIdentity {
     }
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Metadata {
+    format: String,
     identity: RunIdentity,
     steps_done: u64,
-    version: String,
+    segments: Vec<Segment>,
+    /// [`Metadata::seal`] of everything else.
+    sha256: String,
+}
+
+impl Metadata {
+    /// SHA-256 of these entries and of all tensors (name, extents, SHA-256 of the values), in hexadecimal.
+    fn seal(&self, tensors: impl Iterator<Item = String>) -> String {
+        let unsealed = Self {
+            sha256: String::new(),
+            ..self.clone()
+        };
+        let mut lines: Vec<String> = tensors.collect();
+        lines.sort_unstable();
+        lines.push(to_json(&unsealed));
+        sha256(lines.join("\n").as_bytes())
+    }
+}
+
+/// The line of a tensor in a seal.
+fn sealed(name: &str, dims: &[usize], values: &[u8]) -> String {
+    format!("{name} {dims:?} {}", sha256(values))
+}
+
+fn to_json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).expect("plain data has a JSON form")
+}
+
+/// What a checkpoint says about its run.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Record {
+    /// What determines the run.
+    pub identity: RunIdentity,
+    /// How its steps were computed.
+    pub segments: Vec<Segment>,
 }
 
 /// Writes a checkpoint atomically. The one that it replaces stays at `previous`.
 ///
 /// # Errors
 /// If the training has diverged, or the file cannot be written; then both files stay as they are.
-pub fn save(path: &Path, previous: &Path, trainer: &Trainer, identity: &RunIdentity) -> Result<()> {
+pub fn save(
+    path: &Path,
+    previous: &Path,
+    trainer: &Trainer,
+    Record { identity, segments }: &Record,
+) -> Result<()> {
     let mut tensors: Vec<(String, Vec<usize>, Vec<f32>)> = Vec::new();
     for (network, moments) in parts(trainer) {
         let prefix = network.kind().name();
@@ -140,20 +199,28 @@ pub fn save(path: &Path, previous: &Path, trainer: &Trainer, identity: &RunIdent
             tensors.push((name, tensor.file_dims.clone(), values));
         }
     }
-    let metadata = Metadata {
-        identity: identity.clone(),
-        steps_done: trainer.steps_done(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-    };
-    let metadata = serde_json::to_string(&metadata).expect("plain data has a JSON form");
     for (name, _, values) in &tensors {
         require_finite(path, name, values)?;
     }
+    let mut metadata = Metadata {
+        format: FORMAT.to_owned(),
+        identity: identity.clone(),
+        steps_done: trainer.steps_done(),
+        segments: segments.clone(),
+        sha256: String::new(),
+    };
+    metadata.sha256 = metadata.seal(tensors.iter().map(|(name, dims, values)| {
+        let bytes: Vec<u8> = values
+            .iter()
+            .flat_map(|value| value.to_le_bytes())
+            .collect();
+        sealed(name, dims, &bytes)
+    }));
     keep_previous(path, previous);
     let tensors = tensors
         .iter()
         .map(|(name, dims, values)| (name.clone(), dims.clone(), values.as_slice()));
-    write_tensors(path, tensors, (KEY, metadata))
+    write_tensors(path, tensors, (KEY, to_json(&metadata)))
 }
 
 /// Gives the checkpoint a second name, under which it remains when the next one takes its place.
@@ -165,13 +232,17 @@ fn keep_previous(checkpoint: &Path, previous: &Path) {
     }
 }
 
-/// Reads the identity of the run that a checkpoint belongs to.
+/// Reads what a checkpoint says about its run.
 ///
 /// # Errors
-/// If the file cannot be read or is not a checkpoint.
-pub fn identity(path: &Path) -> Result<RunIdentity> {
+/// If the file cannot be read, is not a checkpoint, or is damaged.
+pub fn record(path: &Path) -> Result<Record> {
     let bytes = read_file(path)?;
-    Ok(metadata(&TensorFile::parse(path, &bytes)?, path)?.identity)
+    let metadata = metadata(&TensorFile::parse(path, &bytes)?, path)?;
+    Ok(Record {
+        identity: metadata.identity,
+        segments: metadata.segments,
+    })
 }
 
 /// Restores both networks, their optimisers and the moving average.
@@ -249,8 +320,35 @@ fn metadata(file: &TensorFile<'_>, path: &Path) -> Result<Metadata> {
     let json = file.metadata(KEY).ok_or_else(|| {
         refused("not a checkpoint: its metadata does not describe a run".to_owned())
     })?;
-    let metadata: Metadata = serde_json::from_str(json)
-        .map_err(|error| refused(format!("its description of the run is damaged: {error}")))?;
+    let damaged = |problem: String| {
+        let previous = "checkpoint-previous.safetensors";
+        Error::file(
+            path,
+            format!("is damaged: {problem}"),
+            format!("copy {previous} of the same folder over it, or start again with --overwrite"),
+        )
+    };
+    let json: serde_json::Value =
+        serde_json::from_str(json).map_err(|error| damaged(error.to_string()))?;
+    if json["format"] != FORMAT {
+        let format = json["format"].as_str().unwrap_or("cosmogan checkpoint 1");
+        return Err(refused(format!(
+            "has the format `{}`, but this program reads `{FORMAT}`",
+            format.escape_debug()
+        )));
+    }
+    let metadata: Metadata =
+        serde_json::from_value(json).map_err(|error| damaged(error.to_string()))?;
+    let names = file.names();
+    let tensors = names.iter().filter_map(|name| {
+        let (dims, values) = file.stored(name)?;
+        Some(sealed(name, dims, values))
+    });
+    if metadata.seal(tensors) != metadata.sha256 {
+        return Err(damaged(
+            "its SHA-256 differs from the one it holds".to_owned(),
+        ));
+    }
     let identity = &metadata.identity;
     match identity
         .model

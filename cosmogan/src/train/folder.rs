@@ -52,6 +52,11 @@ impl RunFolder {
         self.0.join("log.jsonl")
     }
 
+    /// The description of the run.
+    pub fn description(&self) -> PathBuf {
+        self.0.join("run.json")
+    }
+
     /// The checkpoint before the last one.
     pub(super) fn previous_checkpoint(&self) -> PathBuf {
         self.0.join("checkpoint-previous.safetensors")
@@ -74,6 +79,7 @@ impl RunFolder {
             self.average(),
             self.best(),
             self.log(),
+            self.description(),
         ];
         let found = files.into_iter().find(|file| file.exists());
         found.filter(|_| !self.checkpoint().exists())
@@ -91,6 +97,7 @@ impl RunFolder {
             self.average(),
             self.best(),
             self.log(),
+            self.description(),
             self.selection_plot(),
             self.previous_checkpoint(),
             self.checkpoint(),

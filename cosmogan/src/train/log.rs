@@ -13,6 +13,9 @@ use crate::files::{cannot_write, write_atomically};
 /// One line of the log.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LogLine {
+    /// [`RunIdentity::name`](super::checkpoint::RunIdentity::name) of the run.
+    #[serde(default)]
+    pub run: String,
     /// Number of steps done, including this one.
     pub step: u64,
     /// Current pass over the data, counted from 1.
@@ -67,14 +70,15 @@ pub struct Log {
 }
 
 impl Log {
-    /// Opens the log at `path` and deletes the lines after step `last_step`, because these steps will be repeated.
+    /// Opens the log of `run` at `path` and deletes the lines after step `last_step`, because these steps will be
+    /// repeated, and those of other runs.
     ///
     /// # Errors
     /// If the file cannot be read or written.
-    pub fn open(path: &Path, last_step: u64) -> Result<Self> {
+    pub fn open(path: &Path, run: &str, last_step: u64) -> Result<Self> {
         let kept: String = read(path)
             .into_iter()
-            .filter(|line| line.step <= last_step)
+            .filter(|line| line.step <= last_step && line.run == run)
             .map(|line| to_json(&line))
             .collect();
         write_atomically(path, kept.as_bytes())?;

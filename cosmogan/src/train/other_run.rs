@@ -2,16 +2,19 @@
 
 use std::path::Path;
 
-use super::checkpoint::{self, RunIdentity};
+use super::checkpoint::RunIdentity;
 use crate::error::{Error, Result};
 use crate::model::preset::TrainingConfig;
 
-/// Rejects a checkpoint of another run than the requested one.
+/// Rejects the checkpoint at `path` if its run, `found`, is another one than the requested one.
 ///
 /// # Errors
-/// If the runs differ; the error names the first difference. If the checkpoint cannot be read.
-pub(super) fn refuse_other_run(path: &Path, asked: &RunIdentity) -> Result<()> {
-    let mut found = checkpoint::identity(path)?;
+/// If the runs differ; the error names the first difference.
+pub(super) fn refuse_other_run(
+    path: &Path,
+    mut found: RunIdentity,
+    asked: &RunIdentity,
+) -> Result<()> {
     // The number of epochs is not part of a run's identity.
     found.training.epochs = asked.training.epochs;
     let difference = if found.model != asked.model {

@@ -1,27 +1,29 @@
 //! A training run: steps, log, previews, checkpoints, and a clean stop at any moment.
 //!
 //! The run folder holds `checkpoint.safetensors` (the complete state), `generator.safetensors` and
-//! `discriminator.safetensors` (for PyTorch and `cosmogan generate`), `log.jsonl` and `previews/`; if an average is
-//! kept, also `average.safetensors`; if generators are scored, also `best.safetensors` and `selection.png`.
+//! `discriminator.safetensors` (for PyTorch and `cosmogan generate`), `run.json` (what determines the run, and the
+//! versions, devices and precisions it was computed with), `log.jsonl` and `previews/`; if an average is kept, also `average.safetensors`; if generators are scored, also `best.safetensors` and `selection.png`.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cosmogan_engine::backend::Backend;
+use serde::Serialize;
 
 use super::average::Average;
 use super::batches::Batches;
-use super::checkpoint::{self, RunIdentity};
+use super::checkpoint::{self, Record, RunIdentity};
 use super::folder::RunFolder;
 use super::log::{self, Log, LogLine, is_sound, mean_probability};
 use super::map_scale::MapScale;
 use super::other_run::refuse_other_run;
+use super::segment::{self, Changes, Segment};
 use super::selection::Selection;
 use super::step::{RealMaps, StepInputs, StepReport, Trainer};
 use crate::data::{Crop, MapFile};
 use crate::error::{Error, Result};
-use crate::files::write_atomically;
+use crate::files::{write_atomically, write_json};
 use crate::interrupt;
 use crate::model::latents::normals;
 use crate::model::network::Network;
@@ -69,6 +71,8 @@ pub struct RunOptions {
     pub time_limit: Option<Duration>,
     /// Whether the files of an earlier run in the folder are removed first.
     pub overwrite: bool,
+    /// Changes with which an earlier run may be resumed.
+    pub accepted: Changes,
 }
 
 /// Starts a run, or resumes the one in the folder, and trains to its full length. With a `selection`, the generators at
@@ -90,8 +94,11 @@ pub fn train(
     if options.overwrite {
         folder.clear()?;
     }
+    let mut segments = Vec::new();
     let mut trainer = if folder.checkpoint().exists() {
-        refuse_other_run(&folder.checkpoint(), identity)?;
+        let found = checkpoint::record(&folder.checkpoint())?;
+        refuse_other_run(&folder.checkpoint(), found.identity, identity)?;
+        segments = found.segments;
         checkpoint::load(&folder.checkpoint(), backend)?
     } else {
         let network = |kind| {
@@ -109,6 +116,8 @@ pub fn train(
             decay => trainer.with_average(Average::new(network(NetworkKind::Generator)?, decay)),
         }
     };
+    let next = Segment::starting(trainer.steps_done(), &**backend);
+    let segments = segment::continued(segments, next, &options.accepted, &folder.checkpoint())?;
     if !options.may_record {
         trainer = trainer.without_recording();
     }
@@ -123,7 +132,8 @@ pub fn train(
             maps.path().display()
         );
     }
-    let log = Log::open(&folder.log(), trainer.steps_done())?;
+    let name = identity.name();
+    let log = Log::open(&folder.log(), &name, trainer.steps_done())?;
     let total = match options.length {
         Length::Steps(steps) => steps,
         Length::Epochs(epochs) => epochs.saturating_mul(batches.steps_per_epoch()),
@@ -143,6 +153,11 @@ pub fn train(
     let sample: Vec<&[f32]> = sample.chunks_exact(size * size).collect();
     let mut run = Run {
         options,
+        name,
+        record: Record {
+            identity: identity.clone(),
+            segments,
+        },
         folder,
         trainer,
         data_is_kept,
@@ -155,12 +170,16 @@ pub fn train(
         last_checkpoint: Instant::now(),
     };
     run.save()?;
+    run.describe()?;
     run.finish_steps()?;
     Ok(run.trainer)
 }
 
 struct Run<'a> {
     options: &'a RunOptions,
+    /// [`RunIdentity::name`].
+    name: String,
+    record: Record,
     folder: RunFolder,
     trainer: Trainer,
     /// Whether the trainer keeps the maps on the device, so that steps pass only the positions of crops.
@@ -348,6 +367,7 @@ impl Run<'_> {
     ) -> LogLine {
         let maps = (done - last_step) * self.options.identity.training.batch as u64;
         LogLine {
+            run: self.name.clone(),
             step: done,
             epoch: (done - 1) / self.batches.steps_per_epoch() + 1,
             d_loss_real: report.d_loss_real.into(),
@@ -420,12 +440,27 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// Writes `run.json`: what determines the run, and how its steps are computed.
+    fn describe(&self) -> Result<()> {
+        #[derive(Serialize)]
+        struct Description<'a> {
+            run: &'a str,
+            #[serde(flatten)]
+            record: &'a Record,
+        }
+        let description = Description {
+            run: &self.name,
+            record: &self.record,
+        };
+        Ok(write_json(self.folder.description(), &description)?)
+    }
+
     fn save(&mut self) -> Result<()> {
         self.measure_average()?;
         self.require_finite_maps()?;
         let folder = &self.folder;
         let (path, previous) = (folder.checkpoint(), folder.previous_checkpoint());
-        checkpoint::save(&path, &previous, &self.trainer, &self.options.identity)?;
+        checkpoint::save(&path, &previous, &self.trainer, &self.record)?;
         let entries = || self.options.identity.entries();
         let save = |network: &Network, path: PathBuf| weights::save_with(network, &path, entries());
         save(self.trainer.generator(), folder.generator())?;

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use cosmogan::Generator;
 use serde_json::{Map, Value, json};
 
+use crate::support::succeed;
+
 /// A small generator, as its header and its values.
 fn parts() -> (Map<String, Value>, Vec<u8>) {
     let path =
@@ -102,6 +104,195 @@ fn names_with_the_prefix_of_a_wrapper() {
             .collect();
         let generator = Generator::load(file(folder.path(), &text(&wrapped), &values)).unwrap();
         assert_eq!(generator.sample(1, 0).unwrap(), expected);
+    }
+}
+
+#[test]
+fn a_bias_without_effect_may_be_missing() {
+    let folder = tempfile::tempdir().unwrap();
+    let (header, values) = parts();
+    let mut zero = values.clone();
+    let [start, end] = offsets(&header["deconv1.bias"]);
+    zero[start..end].fill(0);
+    let expected = Generator::load(file(folder.path(), &text(&header), &zero)).unwrap();
+    let (kept, kept_values) = without(&header, &values, "deconv1.bias");
+    let generator = Generator::load(file(folder.path(), &text(&kept), &kept_values)).unwrap();
+    assert_eq!(
+        generator.sample(1, 0).unwrap(),
+        expected.sample(1, 0).unwrap()
+    );
+    // Others have an effect.
+    for name in ["fc.bias", "deconv4.bias", "bn1.bias"] {
+        let (kept, values) = without(&header, &values, name);
+        expect_refused(
+            &file(folder.path(), &text(&kept), &values),
+            &[name, "missing"],
+        );
+    }
+}
+
+/// The file without one tensor.
+fn without(
+    header: &Map<String, Value>,
+    values: &[u8],
+    name: &str,
+) -> (Map<String, Value>, Vec<u8>) {
+    let [start, end] = offsets(&header[name]);
+    let mut kept = header.clone();
+    kept.remove(name);
+    let (before, after) = (&values[..start], &values[end..]);
+    for (_, tensor) in kept.iter_mut().filter(|(name, _)| *name != "__metadata__") {
+        if offsets(tensor)[0] >= end {
+            let offsets = offsets(tensor).map(|offset| offset - (end - start));
+            tensor["data_offsets"] = json!(offsets);
+        }
+    }
+    (kept, [before, after].concat())
+}
+
+fn offsets(tensor: &Value) -> [usize; 2] {
+    [0, 1].map(|end| tensor["data_offsets"][end].as_u64().unwrap() as usize)
+}
+
+/// The maps of a module whose transposed convolutions keep the values from `dropped` on, in float64.
+fn maps_by_definition(
+    header: &Map<String, Value>,
+    values: &[u8],
+    latent: &[f32],
+    dropped: usize,
+) -> Vec<f64> {
+    let tensor = |name: &str| -> Vec<f64> {
+        let [start, end] = offsets(&header[name]);
+        let (floats, _) = values[start..end].as_chunks();
+        let floats = floats
+            .iter()
+            .map(|bytes| f64::from(f32::from_le_bytes(*bytes)));
+        floats.collect()
+    };
+    let (weight, bias) = (tensor("fc.weight"), tensor("fc.bias"));
+    let mut features: Vec<f64> = weight
+        .chunks_exact(latent.len())
+        .zip(&bias)
+        .map(|(row, bias)| {
+            let products = row.iter().zip(latent);
+            bias + products
+                .map(|(weight, z)| weight * f64::from(*z))
+                .sum::<f64>()
+        })
+        .collect();
+    for layer in 0.. {
+        let last = header.get(&format!("deconv{}.weight", layer + 1)).is_none();
+        if last {
+            return features.into_iter().map(f64::tanh).collect();
+        }
+        let [scale, shift, mean, variance] = ["weight", "bias", "running_mean", "running_var"]
+            .map(|name| tensor(&format!("bn{layer}.{name}")));
+        let channels = mean.len();
+        let pixels = features.len() / channels;
+        for (index, value) in features.iter_mut().enumerate() {
+            let channel = index / pixels;
+            let deviation = (variance[channel] + 1e-5).sqrt();
+            *value =
+                (scale[channel] * (*value - mean[channel]) / deviation + shift[channel]).max(0.0);
+        }
+        let side = pixels.isqrt();
+        let weight = tensor(&format!("deconv{}.weight", layer + 1));
+        let bias = tensor(&format!("deconv{}.bias", layer + 1));
+        let wide = 2 * side;
+        let mut images: Vec<f64> = bias
+            .iter()
+            .flat_map(|&bias| vec![bias; wide * wide])
+            .collect();
+        for (input, image) in features.chunks_exact(pixels).enumerate() {
+            for (pixel, value) in image.iter().enumerate() {
+                for (tap, weight) in weight[input * bias.len() * 25..][..bias.len() * 25]
+                    .iter()
+                    .enumerate()
+                {
+                    let (output, tap) = (tap / 25, tap % 25);
+                    let row = (2 * (pixel / side) + tap / 5).checked_sub(dropped);
+                    let column = (2 * (pixel % side) + tap % 5).checked_sub(dropped);
+                    if let (Some(row), Some(column)) = (row, column)
+                        && row < wide
+                        && column < wide
+                    {
+                        images[(output * wide + row) * wide + column] += value * weight;
+                    }
+                }
+            }
+        }
+        features = images;
+    }
+    unreachable!("the last layer returns")
+}
+
+/// A generator whose weights are all different, unlike the golden one's.
+fn trained() -> (Map<String, Value>, Vec<u8>) {
+    let (header, mut values) = parts();
+    for (index, bytes) in values.as_chunks_mut::<4>().0.iter_mut().enumerate() {
+        let value = f32::from_le_bytes(*bytes) + 1e-3 * (index % 17) as f32;
+        *bytes = value.to_le_bytes();
+    }
+    (header, values)
+}
+
+#[test]
+fn weights_of_the_usual_module_are_imported() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut header, values) = trained();
+    header.remove("__metadata__");
+    let ours = folder.path().join("ours.safetensors");
+    let latent: Vec<f32> = (0..64).map(|index| (index as f32 * 0.7).sin()).collect();
+    // As nn.Sequential names them, which says nothing about the geometry.
+    let sequential: Map<String, Value> = header
+        .iter()
+        .map(|(name, entry)| {
+            let name = match name.strip_prefix("deconv") {
+                Some(layer) => format!("main.{layer}"),
+                None if name.starts_with("bn") => format!("main.{name}"),
+                None => name.clone(),
+            };
+            (name, entry.clone())
+        })
+        .collect();
+    let direct = file(folder.path(), &text(&sequential), &values);
+    expect_refused(&direct, &["cosmogan import"]);
+    for names in [&header, &sequential] {
+        let theirs = file(folder.path(), &text(names), &values);
+        for (padding, dropped) in [("1", 1), ("2", 2)] {
+            let import = [
+                "import",
+                "--weights",
+                theirs.to_str().unwrap(),
+                "--padding",
+                padding,
+            ];
+            succeed(&[&import[..], &["--out", ours.to_str().unwrap()]].concat());
+            let generator = Generator::load(&ours).unwrap();
+            let latent = &latent[..generator.latent_width()];
+            let mut found = generator.generate(latent).unwrap();
+            if padding == "2" {
+                // Turned by 180°.
+                found.reverse();
+            }
+            let expected = maps_by_definition(&header, &values, latent, dropped);
+            assert_eq!(found.len(), expected.len());
+            let spread = expected
+                .iter()
+                .fold(0.0_f64, |most, value| most.max(value.abs()));
+            let largest = found
+                .iter()
+                .zip(&expected)
+                .fold(0.0_f64, |most, (found, expected)| {
+                    most.max((f64::from(*found) - expected).abs())
+                });
+            println!("padding {padding}: {largest:.1e} of {spread:.1e}");
+            // The other geometry differs by the spread itself, float32 by some 1e-7 of it.
+            assert!(
+                largest < 1e-5 * spread,
+                "padding {padding}: {largest} of {spread}"
+            );
+        }
     }
 }
 

@@ -92,6 +92,86 @@ fn the_checkpoint_before_the_last_stays() {
 }
 
 #[test]
+fn a_run_is_resumed_in_another_precision_by_name_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let (config, data) = small_run(folder.path(), 8);
+    let run = folder.path().join("run");
+    let train = [&training(&config, &data, &run)[..], &["--device", "cpu"]].concat();
+    succeed(&[&train[..], &["--steps", "2"]].concat());
+    let other = [&train[..], &["--steps", "3", "--precision", "bf16"]].concat();
+    for resume in ["--resume", "--resume=device,version"] {
+        refused(
+            &[&other[..], &[resume]].concat(),
+            1,
+            &[
+                "checkpoint.safetensors",
+                "`f32`, now `bf16`",
+                "--resume=precision",
+            ],
+        );
+    }
+    let output = succeed(&[&other[..], &["--resume=precision"]].concat());
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(told.contains("not bit for bit"), "{told}");
+    let described = fs::read(run.join("run.json")).unwrap();
+    let described: serde_json::Value = serde_json::from_slice(&described).unwrap();
+    let segments = described["segments"].as_array().unwrap();
+    let said: Vec<_> = segments
+        .iter()
+        .map(|segment| {
+            (
+                segment["after_step"].as_u64(),
+                segment["precision"].as_str(),
+            )
+        })
+        .collect();
+    assert_eq!(said, [(Some(0), Some("f32")), (Some(2), Some("bf16"))]);
+    // Log and weights carry the name of the run.
+    let name = described["run"].as_str().unwrap();
+    let log = fs::read_to_string(run.join("log.jsonl")).unwrap();
+    assert_eq!(log.matches(name).count(), 3, "{log}");
+    let weights = fs::read(run.join("generator.safetensors")).unwrap();
+    assert!(String::from_utf8_lossy(&weights).contains(name));
+}
+
+#[test]
+fn a_checkpoint_that_was_altered_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let (config, data) = small_run(folder.path(), 8);
+    let run = folder.path().join("run");
+    let train = training(&config, &data, &run);
+    succeed(&[&train[..], &["--steps", "2"]].concat());
+    let path = run.join("checkpoint.safetensors");
+    let whole = fs::read(&path).unwrap();
+    let resume = [&train[..], &["--steps", "3", "--resume"]].concat();
+    let find = |needle: &[u8]| {
+        whole
+            .windows(needle.len())
+            .position(|window| window == needle)
+    };
+    // The seed, and the lowest bit of the last weight.
+    let seed = find(br#"\"seed\":0"#).unwrap() + br#"\"seed\":"#.len();
+    for (place, byte) in [(seed, b'1'), (whole.len() - 4, whole[whole.len() - 4] ^ 1)] {
+        let mut altered = whole.clone();
+        altered[place] = byte;
+        fs::write(&path, &altered).unwrap();
+        refused(
+            &resume,
+            1,
+            &["checkpoint.safetensors", "SHA-256", "checkpoint-previous"],
+        );
+        assert_eq!(fs::read(&path).unwrap(), altered);
+    }
+    let mut older = whole.clone();
+    let format = find(b"cosmogan checkpoint 2").unwrap() + b"cosmogan checkpoint ".len();
+    older[format] = b'9';
+    fs::write(&path, &older).unwrap();
+    refused(&resume, 1, &["format `cosmogan checkpoint 9`"]);
+    fs::write(&path, &whole).unwrap();
+    succeed(&resume);
+}
+
+#[test]
 fn nothing_that_diverged_takes_the_place_of_a_sound_checkpoint() {
     let folder = tempfile::tempdir().unwrap();
     let (config, data) = small_run(folder.path(), 8);

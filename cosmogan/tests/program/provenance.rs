@@ -77,8 +77,8 @@ impl Setting {
 }
 
 fn of_checkpoint(run: &Path) -> Option<Provenance> {
-    let identity = checkpoint::identity(&run.join("checkpoint.safetensors"));
-    identity.unwrap().data.provenance
+    let record = checkpoint::record(&run.join("checkpoint.safetensors"));
+    record.unwrap().identity.data.provenance
 }
 
 fn seeds(provenance: &Provenance) -> Vec<u64> {

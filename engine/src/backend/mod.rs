@@ -54,6 +54,15 @@ pub trait Recording: Send + fmt::Debug {
     fn replay(&self) -> Result<()>;
 }
 
+/// The part of a device on which the bits of results depend, besides the version of the program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Arithmetic {
+    /// Device and kernels, e.g. `cpu, AVX-512` or `NVIDIA H200, compute capability 9.0`.
+    pub device: String,
+    /// Operand precision of GEMMs.
+    pub precision: Precision,
+}
+
 /// A device: memory, one entry for all operators ([`Op`]), and how the device prefers to run them.
 ///
 /// Tensors are contiguous and belong to this device. Callers guarantee that shapes fit; the files in [`crate::ops`]
@@ -63,6 +72,10 @@ pub trait Recording: Send + fmt::Debug {
 pub trait Backend: Send + Sync + fmt::Debug {
     /// One line about the device, e.g. `cpu (2 threads, AVX-512)`.
     fn description(&self) -> String;
+
+    /// Everything about the device on which the bits of results depend. Two devices of equal arithmetic give the same
+    /// bits.
+    fn arithmetic(&self) -> Arithmetic;
 
     /// Runs an operator.
     fn run(&self, op: Op<'_>) -> Result<()>;

@@ -15,7 +15,7 @@ use super::operator::Operator;
 use super::profiler::{Profiler, Sample};
 use crate::backend::cpu::CpuBackend;
 use crate::backend::launch::{LaunchBackend, Launcher};
-use crate::backend::{Backend, Fusion, Op, Precision, Recording};
+use crate::backend::{Arithmetic, Backend, Fusion, Op, Precision, Recording};
 use crate::error::Result;
 use crate::geometry::{ConvGeometry, ConvMethod, ConvProduct};
 use crate::shape::Shape;
@@ -207,6 +207,10 @@ impl fmt::Debug for Profiled {
 impl Backend for Profiled {
     fn description(&self) -> String {
         self.inner.description()
+    }
+
+    fn arithmetic(&self) -> Arithmetic {
+        self.inner.arithmetic()
     }
 
     fn run(&self, op: Op<'_>) -> Result<()> {

@@ -31,6 +31,17 @@ impl Choices {
         self.0.len()
     }
 
+    /// Number that differs between tables of other content: FNV-1a over the sorted entries.
+    pub fn fingerprint(&self) -> u64 {
+        let entries = self.0.iter().map(|entry| format!("{entry:?}\n"));
+        let mut entries: Vec<String> = entries.collect();
+        entries.sort_unstable();
+        let bytes = entries.iter().flat_map(|entry| entry.bytes());
+        bytes.fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        })
+    }
+
     /// Whether every problem has its default.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

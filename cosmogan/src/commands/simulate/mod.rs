@@ -40,7 +40,7 @@ pub(super) struct SimulateArguments {
     #[arg(long, value_name = "N")]
     pixels: Option<usize>,
     /// Side of a map in degrees [default: 0.866; nbody: √12 = 3.4641]
-    #[arg(long, value_name = "DEGREES", allow_negative_numbers = true)]
+    #[arg(long, value_name = "DEGREES")]
     side_degrees: Option<f64>,
     /// Random seed; map i of a seed does not depend on --maps
     #[arg(long, default_value_t = 0)]
@@ -49,28 +49,28 @@ pub(super) struct SimulateArguments {
     #[arg(long, value_name = "MAPS")]
     out: PathBuf,
     /// Ωm, matter density parameter
-    #[arg(long, default_value_t = Cosmology::default().omega_m, allow_negative_numbers = true, value_name = "X", help_heading = COSMOLOGY)]
+    #[arg(long, default_value_t = Cosmology::default().omega_m, value_name = "X", help_heading = COSMOLOGY)]
     omega_m: f64,
     /// Ωb, baryon density parameter
-    #[arg(long, default_value_t = Cosmology::default().omega_b, allow_negative_numbers = true, value_name = "X", help_heading = COSMOLOGY)]
+    #[arg(long, default_value_t = Cosmology::default().omega_b, value_name = "X", help_heading = COSMOLOGY)]
     omega_b: f64,
     /// h, Hubble constant in units of 100 km/s/Mpc
-    #[arg(long, default_value_t = Cosmology::default().hubble, allow_negative_numbers = true, value_name = "X", help_heading = COSMOLOGY)]
+    #[arg(long, default_value_t = Cosmology::default().hubble, value_name = "X", help_heading = COSMOLOGY)]
     hubble: f64,
     /// σ8, amplitude of linear density fluctuations
-    #[arg(long, default_value_t = Cosmology::default().sigma8, allow_negative_numbers = true, value_name = "X", help_heading = COSMOLOGY)]
+    #[arg(long, default_value_t = Cosmology::default().sigma8, value_name = "X", help_heading = COSMOLOGY)]
     sigma8: f64,
     /// n_s, spectral index of the primordial power spectrum
-    #[arg(long, default_value_t = Cosmology::default().spectral_index, allow_negative_numbers = true, value_name = "X", help_heading = COSMOLOGY)]
+    #[arg(long, default_value_t = Cosmology::default().spectral_index, value_name = "X", help_heading = COSMOLOGY)]
     spectral_index: f64,
     /// w, equation of state of dark energy
-    #[arg(long, default_value_t = Cosmology::default().dark_energy, allow_negative_numbers = true, value_name = "X", help_heading = COSMOLOGY)]
+    #[arg(long, default_value_t = Cosmology::default().dark_energy, value_name = "X", help_heading = COSMOLOGY)]
     dark_energy_w: f64,
     /// z_s, redshift of the sources
-    #[arg(long, default_value_t = 1.0, allow_negative_numbers = true, value_name = "Z", help_heading = COSMOLOGY)]
+    #[arg(long, default_value_t = 1.0, value_name = "Z", help_heading = COSMOLOGY)]
     source_redshift: f64,
     /// −κ_min of lognormal maps [default: 0.030 at z_s = 1, a fit to N-body]
-    #[arg(long, allow_negative_numbers = true, value_name = "K", help_heading = COSMOLOGY)]
+    #[arg(long, value_name = "K", help_heading = COSMOLOGY)]
     shift: Option<f64>,
     #[command(flatten)]
     nbody: NBodyArguments,

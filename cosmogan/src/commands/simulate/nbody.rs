@@ -36,7 +36,7 @@ pub(super) struct NBodyArguments {
     #[arg(long, value_name = "N")]
     mesh: Option<usize>,
     /// Side of the box in Mpc/h [default: 128]
-    #[arg(long, value_name = "L", allow_negative_numbers = true)]
+    #[arg(long, value_name = "L")]
     box_side: Option<f64>,
     /// Time steps [default: 80]
     #[arg(long, value_name = "N")]

@@ -18,7 +18,7 @@ mod reduce;
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use super::{Backend, Fusion, Op, Precision, expect_length, expect_room, parts_of};
+use super::{Arithmetic, Backend, Fusion, Op, Precision, expect_length, expect_room, parts_of};
 use crate::error::{Error, Result};
 use crate::geometry::{ConvGeometry, ConvMethod, ConvProduct};
 use crate::half::widened;
@@ -143,6 +143,13 @@ impl Backend for CpuBackend {
             "cpu ({threads} thread{plural}, {}{products})",
             self.set.name()
         )
+    }
+
+    fn arithmetic(&self) -> Arithmetic {
+        Arithmetic {
+            device: format!("cpu, {}", self.set.name()),
+            precision: self.precision,
+        }
     }
 
     fn empty(&self, shape: Shape) -> Result<Tensor> {

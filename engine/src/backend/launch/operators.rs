@@ -8,7 +8,9 @@ use super::convolution::linear_shape;
 use super::epilogue::Finish;
 use super::{Arguments, DeviceBuffer, Format, Image, LaunchBackend, packed};
 use crate::adam::AdamStep;
-use crate::backend::{Activation, Backend, Fusion, Op, Recording, expect_room, parts_of};
+use crate::backend::{
+    Activation, Arithmetic, Backend, Fusion, Op, Recording, expect_room, parts_of,
+};
 use crate::error::Result;
 use crate::geometry::{ConvGeometry, ConvProduct};
 use crate::shape::Shape;
@@ -22,6 +24,31 @@ impl Backend for LaunchBackend {
             self.launcher.device().description(),
             self.precision
         )
+    }
+
+    fn arithmetic(&self) -> Arithmetic {
+        let mut device = match self.launcher.device().gpu() {
+            Some(gpu) => format!(
+                "{}, compute capability {}.{}",
+                gpu.name,
+                gpu.capability / 10,
+                gpu.capability % 10
+            ),
+            None => "simt".to_owned(),
+        };
+        device += match (self.tiled, self.hopper) {
+            (false, _) => ", plain kernels",
+            (true, None) => ", tiled kernels",
+            (true, Some(_)) => "",
+        };
+        // The number of split-K slices changes bits.
+        if !self.choices.is_empty() {
+            device += &format!(", tuning table {:016x}", self.choices.fingerprint());
+        }
+        Arithmetic {
+            device,
+            precision: self.precision,
+        }
     }
 
     fn run(&self, op: Op<'_>) -> Result<()> {
