@@ -160,11 +160,13 @@ fn followed(path: &Path) -> io::Result<PathBuf> {
 
 /// Removes partial files that begin with `prefix` and are in use by no process.
 fn remove_left_over(folder: &Path, prefix: &str) {
-    // Between its creation and its lock a file of another process looks unused.
+    // Between its creation and its lock a file of another process is empty and looks unused.
     const YOUNGEST: Duration = Duration::from_secs(60);
-    let is_old = |path: &Path| {
-        let modified = fs::symlink_metadata(path).and_then(|data| data.modified());
-        modified.is_ok_and(|time| time.elapsed().is_ok_and(|age| age > YOUNGEST))
+    let is_abandoned = |path: &Path| {
+        fs::symlink_metadata(path).is_ok_and(|data| {
+            let age = data.modified().ok().and_then(|time| time.elapsed().ok());
+            data.len() > 0 || age.is_some_and(|age| age > YOUNGEST)
+        })
     };
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let name = entry.file_name();
@@ -174,7 +176,7 @@ fn remove_left_over(folder: &Path, prefix: &str) {
         let path = entry.path();
         if is_partial
             && entry.file_type().is_ok_and(|kind| kind.is_file())
-            && is_old(&path)
+            && is_abandoned(&path)
             && File::open(&path).is_ok_and(|file| file.try_lock().is_ok())
         {
             let _ = fs::remove_file(&path);

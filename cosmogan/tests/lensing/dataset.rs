@@ -241,7 +241,7 @@ fn boxes_that_do_not_belong_together_are_refused_before_anything_is_written() {
         &[&unfinished],
         &[],
         1,
-        &["manifest.json", "--mesh", "remove the folder"],
+        &["manifest.json", "--mesh", "remove this one"],
     );
 
     let slab = first.join("slab-002.npy");

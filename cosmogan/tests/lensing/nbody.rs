@@ -339,8 +339,13 @@ fn a_state_that_was_cut_short_is_refused_and_a_held_box_too() {
 
     // The program never saves particles after the last step.
     value["state"]["steps_done"] = 6.into();
+    value["state"]["file"] = "state-006.bin".into();
     fs::write(&manifest, value.to_string()).unwrap();
-    refused(&["manifest.json", "6 of 6 steps", "remove the folder"]);
+    let error = NBodyBox::open(&path, &settings).unwrap_err().to_string();
+    assert!(
+        error.contains("manifest.json") && error.contains("6 of 6 steps"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -378,6 +383,53 @@ fn settings_and_disks_that_cannot_be_are_refused_before_the_work_starts() {
     refused(&vast, 1, &["maps.box", "GB free", "free some space"]);
     let state = folder.path().join("maps.box");
     assert!(contents(&state).iter().all(|(name, _)| name == "lock"));
+}
+
+#[test]
+fn a_manifest_names_files_of_its_own_folder_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().join("box");
+    let settings = BoxSettings {
+        particles: 8,
+        mesh: 16,
+        steps: 2,
+        ..BoxSettings::default()
+    };
+    let mut simulated = NBodyBox::open(&place, &settings).unwrap();
+    // Stops with particles saved.
+    let mut left = 2;
+    let stopped = simulated.simulate(|_| {
+        left -= 1;
+        match left {
+            0 => Err(cosmogan_base::Error::Interrupted("here".to_owned())),
+            _ => Ok(()),
+        }
+    });
+    assert!(stopped.is_err());
+    drop(simulated);
+    let manifest = place.join("manifest.json");
+    let original = fs::read_to_string(&manifest).unwrap();
+    let outside = folder.path().join("outside.npy");
+    fs::copy(place.join("slab-037.npy"), &outside).unwrap();
+    let precious = folder.path().join("state-001.bin");
+    fs::write(&precious, "precious").unwrap();
+    for (from, to) in [
+        ("slab-037.npy", "../outside.npy"),
+        ("state-001.bin", "../state-001.bin"),
+        ("\"bytes\": 49280", "\"bytes\": 128"),
+    ] {
+        let altered = original.replacen(from, to, 1);
+        assert_ne!(altered, original, "{from} in {original}");
+        fs::write(&manifest, &altered).unwrap();
+        let error = NBodyBox::open(&place, &settings).unwrap_err().to_string();
+        assert!(error.contains("manifest.json: is damaged"), "{error}");
+        assert!(NBodyBox::settings_in(&place).is_err());
+    }
+    assert_eq!(fs::read(&precious).unwrap(), b"precious");
+    assert!(outside.exists());
+    fs::write(&manifest, &original).unwrap();
+    let mut simulated = NBodyBox::open(&place, &settings).unwrap();
+    simulated.simulate(|_| Ok(())).unwrap();
 }
 
 #[test]

@@ -49,21 +49,20 @@ fn weight(cosmology: &Cosmology, near: f64, far: f64, source: f64) -> f64 {
     1.5 * cosmology.omega_m / HUBBLE_DISTANCE.powi(2) * sum * step / 3.0
 }
 
-/// Redshift at comoving distance `distance` in Mpc/h, by bisection.
+/// Redshift at comoving distance `distance` in Mpc/h, by Newton's method.
+///
+/// The distance grows with z ever more slowly, so that the iterates rise to the solution from below.
 fn redshift(cosmology: &Cosmology, distance: f64) -> f64 {
-    let (mut low, mut high) = (0.0, 1.0);
-    while cosmology.comoving_distance(high) < distance {
-        high *= 2.0;
-    }
+    let mut z = 0.0;
     for _ in 0..50 {
-        let middle = 0.5 * (low + high);
-        if cosmology.comoving_distance(middle) < distance {
-            low = middle;
-        } else {
-            high = middle;
+        let missing = distance - cosmology.comoving_distance(z);
+        let step = missing * cosmology.expansion(1.0 / (1.0 + z)) / HUBBLE_DISTANCE;
+        z += step;
+        if step.abs() <= f64::EPSILON * z {
+            break;
         }
     }
-    0.5 * (low + high)
+    z
 }
 
 #[cfg(test)]

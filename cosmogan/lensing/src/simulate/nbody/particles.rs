@@ -123,6 +123,14 @@ impl Particles {
 }
 
 impl Particle {
+    /// Whether it lies in `slab` of a mesh of `mesh`³ cells, and its momentum is finite.
+    pub(super) fn is_in_slab(&self, slab: usize, mesh: usize) -> bool {
+        let inside = |&position: &f32| position >= 0.0 && position < mesh as f32;
+        self.position.iter().all(inside)
+            && slab_of(self) == slab
+            && self.momentum.iter().all(|momentum| momentum.is_finite())
+    }
+
     /// Position after moving by `factor` times the momentum.
     /// The mesh is periodic with `mesh` cells on a side.
     pub(super) fn drifted(&self, factor: f32, mesh: usize) -> [f32; 3] {

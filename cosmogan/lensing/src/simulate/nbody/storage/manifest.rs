@@ -5,7 +5,11 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::super::initial::LinearField;
+use super::super::particles::THICKNESS;
+use super::super::planes::PLANES;
 use super::super::settings::BoxSettings;
+use super::PARTICLE;
+use crate::data::npy_header;
 use cosmogan_base::{Error, Result};
 
 /// Format version; changes whenever the meaning of a file changes.
@@ -80,6 +84,79 @@ impl Manifest {
         }
     }
 
+    /// Name of the file with the planes of `slab`.
+    pub(super) fn slab_file(slab: usize) -> String {
+        format!("slab-{slab:03}.npy")
+    }
+
+    /// Name of the file with the particles after `steps_done` steps.
+    pub(super) fn state_file(steps_done: usize) -> String {
+        format!("state-{steps_done:03}.bin")
+    }
+
+    /// Bytes of a file of planes.
+    fn slab_bytes(&self) -> u64 {
+        let pixels = self.settings.plane_pixels();
+        let header = npy_header("<f2", &[PLANES, pixels, pixels]);
+        (header.len() + PLANES * pixels * pixels * size_of::<u16>()) as u64
+    }
+
+    /// Bytes of a file of particles.
+    fn state_bytes(&self) -> u64 {
+        let slabs = self.settings.mesh / THICKNESS;
+        (slabs * size_of::<u64>() + self.settings.particles.pow(3) * PARTICLE) as u64
+    }
+
+    /// The first entry that this program cannot have written.
+    ///
+    /// Files are known by name and length, so that a manifest cannot name a file outside the folder of its box.
+    fn problem(&self) -> Option<String> {
+        if let Err(error) = self.settings.validate() {
+            return Some(error.to_string());
+        }
+        let listed = self
+            .slabs
+            .iter()
+            .map(|slab| (&slab.planes, Self::slab_file(slab.slab), self.slab_bytes()));
+        let state = self.state.iter().map(|state| {
+            (
+                &state.particles,
+                Self::state_file(state.steps_done),
+                self.state_bytes(),
+            )
+        });
+        for (record, name, bytes) in listed.chain(state) {
+            if record.file != name {
+                return Some(format!("it lists {:?} in place of {name}", record.file));
+            }
+            if record.bytes != bytes {
+                return Some(format!(
+                    "it lists {name} with {} bytes, but this box has {bytes}",
+                    record.bytes
+                ));
+            }
+        }
+        let mut slabs: Vec<usize> = self.slabs.iter().map(|slab| slab.slab).collect();
+        slabs.sort_unstable();
+        if let Some(pair) = slabs.windows(2).find(|pair| pair[0] == pair[1]) {
+            return Some(format!("it lists slab {} twice", pair[0]));
+        }
+        let steps = self.settings.steps;
+        if self.growth.len() > steps {
+            let entries = self.growth.len();
+            return Some(format!("it has growth at {entries} of {steps} steps"));
+        }
+        self.state
+            .as_ref()
+            .filter(|state| state.steps_done >= steps)
+            .map(|state| {
+                format!(
+                    "it has particles after {} of {steps} steps",
+                    state.steps_done
+                )
+            })
+    }
+
     pub(super) fn parse(path: &Path, text: &str) -> Result<Self> {
         let damaged = |problem: String| {
             Error::file(
@@ -100,7 +177,12 @@ impl Manifest {
                 header.format
             )));
         }
-        serde_json::from_str(text).map_err(|error| damaged(format!("is damaged: {error}")))
+        let manifest: Self =
+            serde_json::from_str(text).map_err(|error| damaged(format!("is damaged: {error}")))?;
+        match manifest.problem() {
+            None => Ok(manifest),
+            Some(problem) => Err(damaged(format!("is damaged: {problem}"))),
+        }
     }
 
     /// Rejects a box made from other settings; the error names the first that differs.

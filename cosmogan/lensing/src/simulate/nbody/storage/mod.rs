@@ -100,16 +100,7 @@ impl BoxFolder {
                 "name the folder of a box of `cosmogan simulate --method nbody`",
             )
         })?;
-        let settings = Manifest::parse(&path, &text)?.settings;
-        // The settings come from the file, not from flags, so the error names the file.
-        settings.validate().map_err(|error| {
-            Error::file(
-                &path,
-                format!("is damaged: {error}"),
-                "remove the folder and simulate the box again",
-            )
-        })?;
-        Ok(settings)
+        Ok(Manifest::parse(&path, &text)?.settings)
     }
 
     pub(super) fn growth(&self) -> &[GrowthRecord] {
@@ -202,7 +193,7 @@ impl BoxFolder {
     /// If a pixel exceeds the range of half precision, or the file cannot be written.
     pub(super) fn write_slab(&mut self, slab: usize, lens: &Lens, planes: &[f32]) -> Result<()> {
         let pixels = self.manifest.settings.plane_pixels();
-        let name = format!("slab-{slab:03}.npy");
+        let name = Manifest::slab_file(slab);
         let mut bytes = npy_header("<f2", &[PLANES, pixels, pixels]);
         let start = bytes.len();
         bytes.resize(start + planes.len() * size_of::<f16>(), 0);
@@ -255,6 +246,13 @@ impl BoxFolder {
         let pixels = self.manifest.settings.plane_pixels();
         let bytes = self.read(&record.planes)?;
         let header = npy_header("<f2", &[PLANES, pixels, pixels]).len();
+        let refused = |problem| {
+            let path = self.path.join(&record.planes.file);
+            Err(Error::file(path, problem, self.start_over()))
+        };
+        if bytes[..header] != npy_header("<f2", &[PLANES, pixels, pixels]) {
+            return refused("is damaged: its header is not that of lens planes");
+        }
         let mut values = vec![0.0; PLANES * pixels * pixels];
         values
             .par_chunks_mut(pixels)
@@ -268,6 +266,9 @@ impl BoxFolder {
                     row.convert_to_f32_slice(values);
                 },
             );
+        if !values.par_iter().all(|value| value.is_finite()) {
+            return refused("is damaged: it holds a pixel that is not finite");
+        }
         Ok(values)
     }
 
@@ -292,7 +293,7 @@ impl BoxFolder {
                 bytes.extend(numbers.map(f32::to_le_bytes).as_flattened());
             }
         }
-        let record = self.write(format!("state-{steps_done:03}.bin"), &bytes)?;
+        let record = self.write(Manifest::state_file(steps_done), &bytes)?;
         self.replace_state(Some(StateRecord {
             steps_done,
             particles: record,
@@ -304,32 +305,17 @@ impl BoxFolder {
         let Some(state) = &self.manifest.state else {
             return Ok(None);
         };
-        let settings = &self.manifest.settings;
-        if state.steps_done >= settings.steps {
-            return Err(Error::file(
-                self.path.join(MANIFEST),
-                format!(
-                    "is damaged: particles after {} of {} steps",
-                    state.steps_done, settings.steps
-                ),
-                "remove the folder and run again to simulate the box from the start",
-            ));
-        }
+        let mesh = self.manifest.settings.mesh;
         let bytes = self.read(&state.particles)?;
-        let slabs = settings.mesh / THICKNESS;
-        let (counts, mut rest) = bytes.split_at(slabs * size_of::<u64>());
-        let slabs = counts
-            .as_chunks()
-            .0
-            .iter()
-            .map(|count| {
-                let (slab, others) = rest.split_at(u64::from_le_bytes(*count) as usize * PARTICLE);
-                rest = others;
-                slab.par_chunks_exact(PARTICLE).map(particle).collect()
-            })
-            .collect();
-        let particles = Particles::from_slabs(settings.mesh, slabs);
-        Ok(Some((state.steps_done, particles)))
+        let (counts, rest) = bytes.split_at(mesh / THICKNESS * size_of::<u64>());
+        match slabs_of(counts, rest, mesh) {
+            Some(slabs) => Ok(Some((state.steps_done, Particles::from_slabs(mesh, slabs)))),
+            None => Err(Error::file(
+                self.path.join(&state.particles.file),
+                "is damaged: its particles are not those of a box",
+                self.start_over(),
+            )),
+        }
     }
 
     /// Ends the simulation by removing the saved particles.
@@ -366,12 +352,17 @@ impl BoxFolder {
         })
     }
 
-    fn read(&self, record: &FileRecord) -> Result<Vec<u8>> {
-        let path = self.path.join(&record.file);
-        let remedy = format!(
+    fn start_over(&self) -> String {
+        format!(
             "remove the folder {} and run again to simulate the box from the start",
             self.path.display()
-        );
+        )
+    }
+
+    /// Reads a file of a length that the manifest has been checked for.
+    fn read(&self, record: &FileRecord) -> Result<Vec<u8>> {
+        let path = self.path.join(&record.file);
+        let remedy = self.start_over();
         let bytes = fs::read(&path).map_err(|error| Error::file(&path, error, remedy.as_str()))?;
         if bytes.len() as u64 != record.bytes {
             return Err(Error::file(
@@ -393,6 +384,25 @@ impl BoxFolder {
         }
         Ok(bytes)
     }
+}
+
+/// The particles of each slab of a mesh of `mesh`³ cells; `None` unless each lies in its slab and none is left over.
+fn slabs_of(counts: &[u8], mut rest: &[u8], mesh: usize) -> Option<Vec<Vec<Particle>>> {
+    let slabs = counts
+        .as_chunks()
+        .0
+        .iter()
+        .enumerate()
+        .map(|(slab, count)| {
+            let bytes = usize::try_from(u64::from_le_bytes(*count)).ok()?;
+            let (own, others) = rest.split_at_checked(bytes.checked_mul(PARTICLE)?)?;
+            rest = others;
+            let particles: Vec<Particle> = own.par_chunks_exact(PARTICLE).map(particle).collect();
+            let is_inside = |particle: &Particle| particle.is_in_slab(slab, mesh);
+            particles.par_iter().all(is_inside).then_some(particles)
+        });
+    let slabs = slabs.collect::<Option<_>>();
+    slabs.filter(|_| rest.is_empty())
 }
 
 fn particle(bytes: &[u8]) -> Particle {
