@@ -13,7 +13,7 @@ use cosmogan_engine::backend::simt::SimtLauncher;
 use cosmogan_engine::backend::{Backend, Precision};
 use cosmogan_engine::profile::Profiled;
 use cosmogan_kernels::Tier;
-use cosmogan_kernels::tuning::Choices;
+use cosmogan_kernels::tuning::TileConfigs;
 
 use crate::error::{Error, Result};
 use crate::help::ADVANCED;
@@ -189,11 +189,11 @@ impl DeviceArguments {
                  launcher,
                  precision,
                  highest,
-                 choices,
+                 tile_configs,
                  ..
              }| {
                 let profiled = Profiled::on_launcher(launcher, precision, highest)?;
-                Ok(profiled.with_choices(choices))
+                Ok(profiled.with_tile_configs(tile_configs))
             },
         )?;
         match profiled {
@@ -216,7 +216,7 @@ impl DeviceArguments {
         let backend = self.launched_with(|opened| {
             let backend = LaunchBackend::new(opened.launcher, opened.precision)?
                 .up_to(opened.highest)
-                .with_choices(opened.choices);
+                .with_tile_configs(opened.tile_configs);
             let backend = if prepare { backend.prepared() } else { backend };
             // simt always poisons its memory and checks accesses.
             Ok(if checked && opened.is_gpu {
@@ -329,7 +329,7 @@ struct Opened {
     /// The highest tier of kernels that GEMMs may use.
     highest: Tier,
     /// Tile configurations of GEMMs.
-    choices: Arc<Choices>,
+    tile_configs: Arc<TileConfigs>,
     is_gpu: bool,
 }
 
@@ -338,13 +338,13 @@ impl Opened {
         if let Some(notice) = launcher.device().notice() {
             eprintln!("{notice}");
         }
-        let choices = match launcher.device().gpu() {
+        let tile_configs = match launcher.device().gpu() {
             Some(gpu) if arguments.autotune == Switch::On => {
                 let found = look_up(gpu);
                 if let Some(notice) = found.notice {
                     eprintln!("{notice}");
                 }
-                Arc::new(found.choices)
+                Arc::new(found.tile_configs)
             }
             _ => Arc::default(),
         };
@@ -352,7 +352,7 @@ impl Opened {
             launcher,
             precision: arguments.precision,
             highest: arguments.tier.highest(),
-            choices,
+            tile_configs,
             is_gpu,
         }
     }

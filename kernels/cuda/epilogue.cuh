@@ -9,7 +9,7 @@
 #include "operand.cuh"
 #include "unrolled.cuh"
 
-struct Finish {
+struct Epilogue {
     const float* bias;  // per column; null without a bias
     // Batch normalisation, per channel; column k has channel k % channels. All null without normalisation.
     const float* mean;
@@ -27,7 +27,7 @@ struct Column {
     float bias, centre, factor, offset;
 };
 
-__device__ inline Column prepare_column(const Finish& by, int k, int columns) {
+__device__ inline Column prepare_column(const Epilogue& by, int k, int columns) {
     Column column = {};
     if (k >= columns) return column;
     if (by.bias) column.bias = by.bias[k];
@@ -45,7 +45,7 @@ __device__ inline Column prepare_column(const Finish& by, int k, int columns) {
 // neighbours and 1 for the second. finished(sum) returns the value to store. The f32 kernels do not normalise: their
 // multiply-adds leave no registers for it.
 template <class Apply>
-__device__ inline void finish_columns(const Finish& by, int first, int columns, const Apply& apply) {
+__device__ inline void apply_to_columns(const Epilogue& by, int first, int columns, const Apply& apply) {
     auto for_each = [&](const auto& body) {
         unrolled<4>([&](auto j) {
             unrolled<2>([&](auto e) { body(j, e, 8 * j.value + threadIdx.x % 4 * 2 + e.value); });
@@ -79,7 +79,7 @@ __device__ inline void finish_columns(const Finish& by, int first, int columns, 
 
 // Stores columns k to k + 31 of a row; `value` holds the lane's columns in order. All lanes must call this, also those
 // whose row does not exist.
-__device__ inline void store_columns(const Finish& by, void* out, long long row, int k, int columns, const float (&value)[8],
+__device__ inline void store_columns(const Epilogue& by, void* out, long long row, int k, int columns, const float (&value)[8],
                                      bool exists) {
     const int place = threadIdx.x % 4;
 #if OPERAND_BITS != 32

@@ -144,7 +144,7 @@ __device__ inline void store_slices(const Slices& slices, int phase, int phase_s
 }
 
 __device__ inline void implicit_product(const Product& g, int band, int phase, const Operand* source, const Operand* w,
-                                        void* out, const Finish& finish, const Slices& slices, int phase_slices) {
+                                        void* out, const Epilogue& epilogue, const Slices& slices, int phase_slices) {
     uint4* const storage = (uint4*)stage_memory();
     const int pixels = g.batch * g.row.pixels * g.column.pixels;
     const int first_pixel = (band * gridDim.x + blockIdx.x) * TILE_M, first_column = blockIdx.y * TILE_N;
@@ -222,7 +222,7 @@ __device__ inline void implicit_product(const Product& g, int band, int phase, c
         multiply_slab(sum, a, a + TILE_M * SLAB_CHUNKS, warp_row, warp_column, lane);
     }
 
-    finish_columns(finish, first_column + warp_column, g.columns, [&](auto j, auto e, const auto& finished) {
+    apply_to_columns(epilogue, first_column + warp_column, g.columns, [&](auto j, auto e, const auto& finished) {
         unrolled<2 * PRODUCTS_M>([&](auto i) {
             float& value = sum[i.value / 2][j.value][i.value % 2 * 2 + e.value];
             value = finished(value);
@@ -239,7 +239,7 @@ __device__ inline void implicit_product(const Product& g, int band, int phase, c
         float value[2 * PRODUCTS_N];
 #pragma unroll
         for (int j = 0; j < 2 * PRODUCTS_N; ++j) value[j] = sum[i / 2][j / 2][i % 2 * 2 + j % 2];
-        store_columns(finish, out, at, first_column + warp_column, g.columns, value, pixel < pixels);
+        store_columns(epilogue, out, at, first_column + warp_column, g.columns, value, pixel < pixels);
     }
     if (STATISTICS && slices.counts) {
         store_slices(slices, phase, phase_slices, sum, first_pixel + warp_row, pixels, first_column + warp_column,
@@ -247,21 +247,21 @@ __device__ inline void implicit_product(const Product& g, int band, int phase, c
     }
 }
 
-// x: [batch, height, width, depth], w: [taps, outputs, depth], both packed; y as in `finish`. blockIdx.z is the band.
+// x: [batch, height, width, depth], w: [taps, outputs, depth], both packed; y as in `epilogue`. blockIdx.z is the band.
 extern "C" __global__ void LAUNCH_BOUNDS
-    conv_fprop_tiled(const ConvShape s, int depth, const Operand* x, const Operand* w, void* y, const Finish finish,
+    conv_fprop_tiled(const ConvShape s, int depth, const Operand* x, const Operand* w, void* y, const Epilogue epilogue,
                      const Slices slices, int phase_slices) {
-    implicit_product(fprop_product(s, depth), WINDOW_ROWS ? blockIdx.z : 0, 0, x, w, y, finish, slices, phase_slices);
+    implicit_product(fprop_product(s, depth), WINDOW_ROWS ? blockIdx.z : 0, 0, x, w, y, epilogue, slices, phase_slices);
 }
 
-// y: [batch, rows, columns, depth], w: [taps, channels, depth], both packed; x as in `finish`. blockIdx.z is band *
+// y: [batch, rows, columns, depth], w: [taps, channels, depth], both packed; x as in `epilogue`. blockIdx.z is band *
 // phases + phase.
 extern "C" __global__ void LAUNCH_BOUNDS
-    conv_dgrad_tiled(const ConvShape s, int depth, const Operand* y, const Operand* w, void* x, const Finish finish,
+    conv_dgrad_tiled(const ConvShape s, int depth, const Operand* y, const Operand* w, void* x, const Epilogue epilogue,
                      const Slices slices, int phase_slices) {
     const int phases = s.stride_rows() * s.stride_columns(), band = WINDOW_ROWS ? blockIdx.z / phases : 0;
     const int phase = blockIdx.z - band * phases;
     const int phase_row = phase / s.stride_columns(), phase_column = phase % s.stride_columns();
-    implicit_product(dgrad_product(s, depth, phase_row, phase_column), band, phase, y, w, x, finish, slices,
+    implicit_product(dgrad_product(s, depth, phase_row, phase_column), band, phase, y, w, x, epilogue, slices,
                      phase_slices);
 }

@@ -120,10 +120,10 @@ __device__ inline void multiply_slabs(Stages& stages, int slabs, float (&sum)[PR
 
 // Applies the epilogue to the sums of all phases, for columns from `output` on.
 template <int TOGETHER>
-__device__ inline void finish_sums(float (&sum)[PRODUCTS_M][TILE_N / 64][32], const Finish& finish, int output, int columns) {
+__device__ inline void apply_epilogue(float (&sum)[PRODUCTS_M][TILE_N / 64][32], const Epilogue& epilogue, int output, int columns) {
     unrolled<TILE_N / TOGETHER / 32>([&](auto group) {
         constexpr int first = 4 * group.value;
-        finish_columns(finish, output + 8 * first, columns, [&](auto j, auto e, const auto& finished) {
+        apply_to_columns(epilogue, output + 8 * first, columns, [&](auto j, auto e, const auto& finished) {
             constexpr int within = first + j.value, odd = e.value;
             unrolled<2 * PRODUCTS_M * TOGETHER>([&](auto index) {
                 constexpr int phase = index.value / (2 * PRODUCTS_M), i = index.value % (2 * PRODUCTS_M);
@@ -138,7 +138,7 @@ __device__ inline void finish_sums(float (&sum)[PRODUCTS_M][TILE_N / 64][32], co
 // Stores one phase of a pixel, rows 8 * half + lane / 4 of `sum`, if the pixel exists and the phase has that column.
 template <int TOGETHER, int PHASE>
 __device__ inline void store_pixel(const Phases<TOGETHER>& phases, const float (&sum)[TILE_N / 64][32], int half, int image,
-                                   int row, int column, int output, int columns, const Finish& finish, void* out, bool exists) {
+                                   int row, int column, int output, int columns, const Epilogue& epilogue, void* out, bool exists) {
     const Axis& down = phases.product[PHASE].row;
     const Axis& across = phases.product[PHASE].column;
     const long long at = ((long long)image * down.output_extent + down.first + row * down.step) * across.output_extent +
@@ -150,7 +150,7 @@ __device__ inline void store_pixel(const Phases<TOGETHER>& phases, const float (
             constexpr int i = index.value, place = PHASE * (TILE_N / TOGETHER / 8) + first + i / 2;
             value[i] = sum[place / 8][place % 8 * 4 + half * 2 + i % 2];
         });
-        store_columns(finish, out, at, output + 8 * first, columns, value, exists && column < across.pixels);
+        store_columns(epilogue, out, at, output + 8 * first, columns, value, exists && column < across.pixels);
     });
 }
 
@@ -192,7 +192,7 @@ __device__ inline void store_slice(const Phases<TOGETHER>& phases, const float (
 // Producer and consumer loops over all tiles. `phases_of(index)` returns the phases of group `index`, of `groups`.
 template <int TOGETHER, class PhasesOf>
 __device__ inline void persistent_product(const PhasesOf& phases_of, int groups, const PixelTiles& t, int columns,
-                                          const TensorMap& source, const TensorMap& w, void* out, const Finish& finish,
+                                          const TensorMap& source, const TensorMap& w, void* out, const Epilogue& epilogue,
                                           const Slices& slices) {
     Stages stages(stage_memory());
     const int output_tiles = ceil_div(columns, TILE_N / TOGETHER);
@@ -252,16 +252,16 @@ __device__ inline void persistent_product(const PhasesOf& phases_of, int groups,
             multiply_slabs<TILE_N / TOGETHER>(stages, phases.alone() * depth_slabs, sum, warpgroup);
         }
 
-        finish_sums<TOGETHER>(sum, finish, tile.output, columns);
+        apply_epilogue<TOGETHER>(sum, epilogue, tile.output, columns);
         unrolled<2 * PRODUCTS_M>([&](auto index) {
             constexpr int i = index.value;
             const int pixel = (warpgroup * PRODUCTS_M + i / 2) * 64 + warp * 16 + i % 2 * 8 + lane / 4;
             const int column = tile.column + pixel % t.columns, row = tile.row + pixel / t.columns % t.rows;
             const int image = tile.image + pixel / t.columns / t.rows;
             const bool exists = row < g.row.pixels && image < g.batch;
-            store_pixel<TOGETHER, 0>(phases, sum[i / 2], i % 2, image, row, column, tile.output, columns, finish, out, exists);
+            store_pixel<TOGETHER, 0>(phases, sum[i / 2], i % 2, image, row, column, tile.output, columns, epilogue, out, exists);
             if constexpr (TOGETHER > 1) {
-                store_pixel<TOGETHER, 1>(phases, sum[i / 2], i % 2, image, row, column, tile.output, columns, finish, out,
+                store_pixel<TOGETHER, 1>(phases, sum[i / 2], i % 2, image, row, column, tile.output, columns, epilogue, out,
                                          exists);
             }
         });
@@ -279,18 +279,18 @@ __device__ inline void persistent_product(const PhasesOf& phases_of, int groups,
 }
 
 // x: [batch, height, width, depth], read in boxes that step over pixels by the stride; w: [taps, outputs, depth]; y as
-// in `finish`.
+// in `epilogue`.
 extern "C" __global__ void __launch_bounds__(THREADS, 1)
     conv_fprop_hopper(const ConvShape s, const PixelTiles t, int depth, const __grid_constant__ TensorMap x,
-                      const __grid_constant__ TensorMap w, void* y, const Finish finish, const Slices slices) {
+                      const __grid_constant__ TensorMap w, void* y, const Epilogue epilogue, const Slices slices) {
     auto phases_of = [&](int) { return Phases<1>{{fprop_product(s, depth)}}; };
-    persistent_product<1>(phases_of, 1, t, s.outputs, x, w, y, finish, slices);
+    persistent_product<1>(phases_of, 1, t, s.outputs, x, w, y, epilogue, slices);
 }
 
-// y: [batch, rows, columns, depth], w: [taps, channels, depth]; x as in `finish`.
+// y: [batch, rows, columns, depth], w: [taps, channels, depth]; x as in `epilogue`.
 extern "C" __global__ void __launch_bounds__(THREADS, 1)
     conv_dgrad_hopper(const ConvShape s, const PixelTiles t, int depth, const __grid_constant__ TensorMap y,
-                      const __grid_constant__ TensorMap w, void* x, const Finish finish, const Slices slices) {
+                      const __grid_constant__ TensorMap w, void* x, const Epilogue epilogue, const Slices slices) {
     // Phases in the order of their first tap: the smaller it is, the more taps follow.
     auto phase = [](int first_tap, int begin, int stride) { return (first_tap + stride - begin % stride) % stride; };
     const int groups = s.stride_columns() / PHASES;
@@ -303,5 +303,5 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
         }
         return phases;
     };
-    persistent_product<PHASES>(phases_of, s.stride_rows() * groups, t, s.channels, y, w, x, finish, slices);
+    persistent_product<PHASES>(phases_of, s.stride_rows() * groups, t, s.channels, y, w, x, epilogue, slices);
 }

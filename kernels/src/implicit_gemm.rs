@@ -5,7 +5,7 @@
 use crate::convolution::ConvShape;
 use crate::kernel::{Kernel, Launch, Work, kernel};
 use crate::precision::Precision;
-use crate::tile::Choice;
+use crate::tile::TileConfig;
 
 pub(crate) const THREADS: u32 = 256;
 
@@ -38,41 +38,41 @@ kernel!(
 );
 
 /// y = conv(x, w) + bias.
-pub fn fprop(operand: Precision, shape: &ConvShape, choice: &Choice) -> Launch {
+pub fn fprop(operand: Precision, shape: &ConvShape, tile_config: &TileConfig) -> Launch {
     let pixels = shape.batch * shape.output[0] * shape.output[1];
     let work = work(operand, shape, shape.output_len());
     let extents = [pixels, shape.outputs, 1];
-    gather(&FPROP, operand, shape, choice, extents, work)
+    gather(&FPROP, operand, shape, tile_config, extents, work)
 }
 
 /// x = convᵀ(y, w) + bias.
-pub fn dgrad(operand: Precision, shape: &ConvShape, choice: &Choice) -> Launch {
+pub fn dgrad(operand: Precision, shape: &ConvShape, tile_config: &TileConfig) -> Launch {
     let [rows, columns] = [0, 1].map(|axis| shape.input[axis].div_ceil(shape.stride[axis]));
     let phases = shape.stride[0] * shape.stride[1];
     let pixels = shape.batch * rows * columns;
     let work = work(operand, shape, shape.input_len());
     let extents = [pixels, shape.channels, phases];
-    gather(&DGRAD, operand, shape, choice, extents, work)
+    gather(&DGRAD, operand, shape, tile_config, extents, work)
 }
 
 fn gather(
     kernel: &'static Kernel,
     operand: Precision,
     shape: &ConvShape,
-    choice: &Choice,
+    tile_config: &TileConfig,
     [pixels, columns, phases]: [usize; 3],
     work: Work,
 ) -> Launch {
-    let tiles = pixels.div_ceil(choice.tile.rows);
+    let tiles = pixels.div_ceil(tile_config.tile.rows);
     // Bands are layers of the grid, whose number is limited.
     let fewest = (tiles * phases).div_ceil(MOST_LAYERS);
-    let band = band(choice, tiles).max(fewest);
+    let band = band(tile_config, tiles).max(fewest);
     Launch::specialised(
         kernel,
-        constants(operand, shape, choice),
+        constants(operand, shape, tile_config),
         [
             band,
-            columns.div_ceil(choice.tile.columns),
+            columns.div_ceil(tile_config.tile.columns),
             phases * tiles.div_ceil(band),
         ],
         [THREADS, 1, 1],
@@ -80,9 +80,13 @@ fn gather(
     )
 }
 
-fn constants(operand: Precision, shape: &ConvShape, choice: &Choice) -> Vec<(&'static str, u32)> {
+fn constants(
+    operand: Precision,
+    shape: &ConvShape,
+    tile_config: &TileConfig,
+) -> Vec<(&'static str, u32)> {
     let mut constants = vec![operand.constant()];
-    constants.extend(choice.tile.constants());
+    constants.extend(tile_config.tile.constants());
     constants.extend(shape.window_constants());
     constants
 }
@@ -92,8 +96,12 @@ fn constants(operand: Precision, shape: &ConvShape, choice: &Choice) -> Vec<(&'s
 const MOST_LAYERS: usize = 32_768;
 
 /// The band of a configuration, limited to `tiles` tiles.
-pub(crate) fn band(choice: &Choice, tiles: usize) -> usize {
-    let band = if choice.band == 0 { tiles } else { choice.band };
+pub(crate) fn band(tile_config: &TileConfig, tiles: usize) -> usize {
+    let band = if tile_config.band == 0 {
+        tiles
+    } else {
+        tile_config.band
+    };
     band.clamp(1, tiles.max(1))
 }
 
@@ -146,15 +154,19 @@ fn split(operand: Precision, shape: &ConvShape, wanted: usize) -> PixelSplit {
 }
 
 /// Partial sums of w: `[slices, R·S·C·K]`.
-pub fn wgrad(operand: Precision, shape: &ConvShape, choice: &Choice) -> (Launch, PixelSplit) {
+pub fn wgrad(
+    operand: Precision,
+    shape: &ConvShape,
+    tile_config: &TileConfig,
+) -> (Launch, PixelSplit) {
     let rows = shape.taps() * operand.padded(shape.channels);
-    let split = split(operand, shape, choice.slices);
+    let split = split(operand, shape, tile_config.slices);
     let launch = Launch::specialised(
         &WGRAD,
-        constants(operand, shape, choice),
+        constants(operand, shape, tile_config),
         [
-            rows.div_ceil(choice.tile.rows),
-            shape.outputs.div_ceil(choice.tile.columns),
+            rows.div_ceil(tile_config.tile.rows),
+            shape.outputs.div_ceil(tile_config.tile.columns),
             split.slices,
         ],
         [THREADS, 1, 1],

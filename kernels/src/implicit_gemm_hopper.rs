@@ -8,7 +8,7 @@ use crate::implicit_gemm::{band, work};
 use crate::kernel::{Kernel, Launch, kernel};
 use crate::precision::Precision;
 use crate::tensor_map::{TensorMap, slab};
-use crate::tile::Choice;
+use crate::tile::TileConfig;
 
 /// Pixels of the tile that decides whether a shape is supported, independent of the actual tile.
 const TILE: usize = 256;
@@ -59,7 +59,7 @@ pub struct Plan {
 pub fn fprop(
     operand: Precision,
     s: &ConvShape,
-    choice: &Choice,
+    tile_config: &TileConfig,
     multiprocessors: usize,
 ) -> Option<Plan> {
     let source = [operand.padded(s.channels), s.input[1], s.input[0], s.batch];
@@ -74,14 +74,14 @@ pub fn fprop(
         together: 1,
         result: s.output_len(),
     };
-    product.plan(&FPROP, operand, s, choice, multiprocessors)
+    product.plan(&FPROP, operand, s, tile_config, multiprocessors)
 }
 
 /// x = convᵀ(y, w) + bias; see [`fprop`].
 pub fn dgrad(
     operand: Precision,
     s: &ConvShape,
-    choice: &Choice,
+    tile_config: &TileConfig,
     multiprocessors: usize,
 ) -> Option<Plan> {
     let source = [operand.padded(s.outputs), s.output[1], s.output[0], s.batch];
@@ -95,7 +95,7 @@ pub fn dgrad(
         together: together(s),
         result: s.input_len(),
     };
-    product.plan(&DGRAD, operand, s, choice, multiprocessors)
+    product.plan(&DGRAD, operand, s, tile_config, multiprocessors)
 }
 
 /// Phases of neighbouring columns that a tile of dgrad computes at once.
@@ -132,7 +132,7 @@ impl TiledGemm {
         kernel: &'static Kernel,
         operand: Precision,
         s: &ConvShape,
-        choice: &Choice,
+        tile_config: &TileConfig,
         multiprocessors: usize,
     ) -> Option<Plan> {
         let pixels: usize = self.pixels.iter().product();
@@ -144,8 +144,8 @@ impl TiledGemm {
         {
             return None;
         }
-        let tile = pixel_tile(self.pixels, choice.tile.rows);
-        let phase_columns = choice.tile.columns / self.together;
+        let tile = pixel_tile(self.pixels, tile_config.tile.rows);
+        let phase_columns = tile_config.tile.columns / self.together;
         let maps = [
             TensorMap::images(operand, self.source, tile, self.steps),
             TensorMap::weights(operand, [depth, self.columns, s.taps()], phase_columns),
@@ -158,7 +158,7 @@ impl TiledGemm {
         let pixel_tiles: usize = across.iter().product();
         let tiles = groups * pixel_tiles * self.columns.div_ceil(phase_columns);
         let mut constants = vec![operand.constant()];
-        constants.extend(choice.tile.constants());
+        constants.extend(tile_config.tile.constants());
         if self.together > 1 {
             constants.push(("PHASES", self.together as u32));
         }
@@ -171,7 +171,7 @@ impl TiledGemm {
         );
         let [columns, rows, images] = tile;
         let [right, down, deep] = across;
-        let band = band(choice, pixel_tiles);
+        let band = band(tile_config, pixel_tiles);
         let tiles = [columns, rows, images, right, down, deep, band];
         Some(Plan {
             launch,
@@ -179,7 +179,7 @@ impl TiledGemm {
             depth,
             maps,
             unit: (self.phases == 1).then_some(images),
-            slices: self.phases * pixel_tiles * (choice.tile.rows / SLICE_PIXELS),
+            slices: self.phases * pixel_tiles * (tile_config.tile.rows / SLICE_PIXELS),
         })
     }
 }

@@ -6,7 +6,7 @@ use crate::implicit_gemm_hopper::{THREADS, pixel_tile};
 use crate::kernel::{Launch, kernel};
 use crate::precision::Precision;
 use crate::tensor_map::{TensorMap, slab};
-use crate::tile::Choice;
+use crate::tile::TileConfig;
 
 /// Pixels of y per stage.
 pub const SLAB: usize = 64;
@@ -45,7 +45,7 @@ pub struct Plan {
 pub fn wgrad(
     operand: Precision,
     s: &ConvShape,
-    choice: &Choice,
+    tile_config: &TileConfig,
     multiprocessors: usize,
 ) -> Option<Plan> {
     let pixels = [s.output[1], s.output[0], s.batch];
@@ -70,12 +70,12 @@ pub fn wgrad(
     }
     let across = slabs_across(s);
     let slabs: usize = across.iter().product();
-    let tiles = tiles(s, [choice.tile.rows, choice.tile.columns]);
-    let share = slabs.div_ceil(choice.slices.clamp(1, slabs));
+    let tiles = tiles(s, [tile_config.tile.rows, tile_config.tile.columns]);
+    let share = slabs.div_ceil(tile_config.slices.clamp(1, slabs));
     let slices = slabs.div_ceil(share);
 
     let mut constants = vec![operand.constant()];
-    constants.extend(choice.tile.constants());
+    constants.extend(tile_config.tile.constants());
     let launch = Launch::specialised(
         &WGRAD,
         constants,

@@ -96,7 +96,7 @@ pub fn modules_for(operand: Precision) -> Vec<Module> {
 /// The module of a tiled GEMM with its default configuration.
 fn default_module(product: ConvProduct, operand: Precision, shape: &ConvShape) -> Option<Module> {
     let problem = Problem::new(product, operand, shape, false);
-    problem.module(&problem.default_choice())
+    problem.module(&problem.default_config())
 }
 
 /// Modules of the Hopper kernels that replace some of the modules above on compute capability 9.0.
@@ -112,7 +112,7 @@ pub fn hopper_modules_for(operand: Precision) -> Vec<Module> {
     });
     let mut modules: Vec<Module> = problems
         .filter(|problem| problem.tier == Tier::Hopper)
-        .filter_map(|problem| problem.module(&problem.default_choice()))
+        .filter_map(|problem| problem.module(&problem.default_config()))
         .collect();
     modules.sort();
     modules.dedup();

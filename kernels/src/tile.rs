@@ -60,7 +60,7 @@ impl fmt::Display for Tile {
 
 /// Configuration of a tiled GEMM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Choice {
+pub struct TileConfig {
     /// Tile of a block.
     pub tile: Tile,
     /// Pixel tiles per band, which is computed under all columns before the next one.
@@ -71,7 +71,7 @@ pub struct Choice {
     pub slices: usize,
 }
 
-impl fmt::Display for Choice {
+impl fmt::Display for TileConfig {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}", self.tile)?;
         match self.band {

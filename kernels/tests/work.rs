@@ -2,7 +2,7 @@
 
 use cosmogan_kernels::ConvProduct;
 use cosmogan_kernels::convolution::{self, ConvShape};
-use cosmogan_kernels::tuning::{Choice, Problem};
+use cosmogan_kernels::tuning::{Problem, TileConfig};
 use cosmogan_kernels::{
     Launch, Work, batch_norm, elementwise, implicit_gemm, implicit_gemm_hopper,
     implicit_gemm_hopper_wgrad, reduce, single_channel,
@@ -10,8 +10,13 @@ use cosmogan_kernels::{
 use cosmogan_kernels::{Precision, pack};
 
 /// Default configuration of a GEMM.
-fn choice(product: ConvProduct, operand: Precision, shape: &ConvShape, has_hopper: bool) -> Choice {
-    Problem::new(product, operand, shape, has_hopper).default_choice()
+fn tile_config(
+    product: ConvProduct,
+    operand: Precision,
+    shape: &ConvShape,
+    has_hopper: bool,
+) -> TileConfig {
+    Problem::new(product, operand, shape, has_hopper).default_config()
 }
 
 /// The paper's convolution from 64 to 128 channels, at 64 maps.
@@ -86,24 +91,24 @@ fn products_cost_what_their_definition_says() {
                 implicit_gemm::fprop(
                     operand,
                     shape,
-                    &choice(ConvProduct::Fprop, operand, shape, false),
+                    &tile_config(ConvProduct::Fprop, operand, shape, false),
                 ),
                 implicit_gemm::dgrad(
                     operand,
                     shape,
-                    &choice(ConvProduct::Dgrad, operand, shape, false),
+                    &tile_config(ConvProduct::Dgrad, operand, shape, false),
                 ),
                 implicit_gemm::wgrad(
                     operand,
                     shape,
-                    &choice(ConvProduct::Wgrad, operand, shape, false),
+                    &tile_config(ConvProduct::Wgrad, operand, shape, false),
                 )
                 .0,
             ];
             expect(tiled, operations, elements, bytes);
         }
         for (operand, bytes) in [(Precision::Tf32, 4.0), (Precision::Bf16, 2.0)] {
-            let cut = |product| choice(product, operand, shape, true);
+            let cut = |product| tile_config(product, operand, shape, true);
             let fprop = implicit_gemm_hopper::fprop(operand, shape, &cut(ConvProduct::Fprop), 132);
             let dgrad = implicit_gemm_hopper::dgrad(operand, shape, &cut(ConvProduct::Dgrad), 132);
             for (plan, result) in [(fprop, 1), (dgrad, 0)] {
@@ -112,7 +117,7 @@ fn products_cost_what_their_definition_says() {
                 assert_eq!(plan.launch.work, expected, "{}", plan.launch.kernel.name);
             }
         }
-        let cut = choice(ConvProduct::Wgrad, Precision::Bf16, shape, true);
+        let cut = tile_config(ConvProduct::Wgrad, Precision::Bf16, shape, true);
         let wgrad = implicit_gemm_hopper_wgrad::wgrad(Precision::Bf16, shape, &cut, 132);
         let wgrad = wgrad.expect("a full tile").launch;
         assert_eq!(wgrad.work, count(operations, elements, 2, 2.0));
@@ -209,7 +214,7 @@ fn passes_cost_what_their_images_take_as_they_lie() {
 #[test]
 fn packed_results_cost_what_they_take() {
     // y: 3·7·12 pixels in rows of 136 operands instead of 131 values.
-    let cut = choice(ConvProduct::Fprop, Precision::Bf16, &ODD, false);
+    let cut = tile_config(ConvProduct::Fprop, Precision::Bf16, &ODD, false);
     let launch = implicit_gemm::fprop(Precision::Bf16, &ODD, &cut);
     let packed = pack::with_packed_result(launch, Precision::Bf16, 3 * 7 * 12, 131);
     let expected = Work {

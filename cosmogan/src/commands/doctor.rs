@@ -127,7 +127,7 @@ fn print_tuning(inventory: &CudaInventory) {
         println!(
             "tuning     cuda:{}: {}",
             device.number,
-            describe(&found.choices)
+            describe(&found.tile_configs)
         );
         if let Some(notice) = found.notice {
             println!("             {notice}");

@@ -15,7 +15,7 @@ use crate::model::preset::{TrainingConfig, with_overrides};
 use crate::model::{ModelConfig, Preset};
 use crate::profile::{
     Alone, Form, Measured, Outputs, Profile, Settings, Single, Target, Verified, Workload, compare,
-    dump, measure, mismatch, table, verify, words,
+    dump, measure, mismatch, summary, table, verify,
 };
 use crate::verify::BYTES_PER_VALUE;
 use cosmogan_base::memory;
@@ -114,7 +114,7 @@ impl ProfileArguments {
             None => self.model(&device, old.as_ref())?,
         };
         print!("{}", table(&measured.profile));
-        print!("{}", words(&measured.profile));
+        print!("{}", summary(&measured.profile));
         outputs.write(&measured)?;
         for path in [&self.json, &self.trace, &self.plot].into_iter().flatten() {
             println!("wrote {}", path.display());

@@ -161,7 +161,7 @@ impl TuneArguments {
             };
             report(&name, problem, &found);
             let time = Time::from(&found);
-            table.set(Entry::new(problem, &found.choice, time));
+            table.set(Entry::new(problem, &found.tile_config, time));
             // Written after every GEMM: a killed search loses only the current one.
             table.write(&path)?;
         }
@@ -191,7 +191,7 @@ fn describe(problem: &Problem) -> String {
 
 fn report(name: &str, problem: &Problem, found: &Found) {
     let milliseconds = |seconds: f64| 1e3 * seconds;
-    let outcome = if found.choice == problem.default_choice() {
+    let outcome = if found.tile_config == problem.default_config() {
         "the default".to_owned()
     } else {
         format!(
@@ -201,12 +201,12 @@ fn report(name: &str, problem: &Problem, found: &Found) {
     };
     println!(
         "{name}: {} takes {:.4} ms ± {:.1} %, {outcome}; {} timed",
-        found.choice,
+        found.tile_config,
         milliseconds(found.seconds),
         100.0 * found.noise,
         found.timed
     );
-    for (choice, reason) in &found.refused {
-        println!("  refused {choice}: {reason}");
+    for (tile_config, reason) in &found.refused {
+        println!("  refused {tile_config}: {reason}");
     }
 }

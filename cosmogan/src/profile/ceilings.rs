@@ -19,13 +19,13 @@ const RUNS: usize = 5;
 /// Samples of the peak rates, taken before and after the profile, so that they reflect the state of the machine during
 /// it.
 #[derive(Debug, Default)]
-pub(super) struct Climb {
+pub(super) struct RateSamples {
     copy: Vec<f64>,
     product: Vec<f64>,
     rounded_product: Vec<f64>,
 }
 
-impl Climb {
+impl RateSamples {
     /// Takes a few samples of each rate.
     pub(super) fn sample(&mut self, device: &Profiled) -> Result<()> {
         match device.instruments() {

@@ -6,7 +6,7 @@ use std::time::Instant;
 use cosmogan_engine::backend::Backend;
 use cosmogan_engine::profile::{Profiled, Sample};
 
-use super::ceilings::Climb;
+use super::ceilings::RateSamples;
 use super::record::{Conditions, DeviceSeconds, FORMAT, Profile, Verified};
 use super::rows::{Pass, finish_rows, rows};
 use super::samples::{median, noise};
@@ -45,7 +45,7 @@ impl Settings {
             device: device.description(),
             precision: device.precision().to_string(),
             hopper_lack: device.hopper_lack().map(str::to_owned),
-            tuning: device.choices().map(describe),
+            tuning: device.tile_configs().map(describe),
             subject: self.subject.clone(),
             model: self.model,
             batch: self.batch,
@@ -105,11 +105,11 @@ pub fn measure(
     }
 
     let before = Conditions::now("before", device);
-    let mut climb = Climb::default();
+    let mut samples = RateSamples::default();
     // With a single kernel, other profilers must see no GEMM before it; peaks are measured afterwards instead.
     let alone = settings.only.is_some();
     if !alone {
-        climb.sample(device)?;
+        samples.sample(device)?;
     }
     let mut workload = warm(device, &device.unprofiled(), make, settings)?;
     let plain = time(&mut workload, settings.repeats)?;
@@ -118,13 +118,13 @@ pub fn measure(
     profile.device_seconds = time_on_device(device, &mut workload, settings.repeats)?;
     drop(workload);
     let passes = profiled(device, &backend, make, settings)?;
-    climb.sample(device)?;
+    samples.sample(device)?;
     if alone {
-        climb.sample(device)?;
+        samples.sample(device)?;
     }
     let after = Conditions::now("after", device);
 
-    let ceilings = climb.finish(device);
+    let ceilings = samples.finish(device);
     profile.rows = rows(&passes, device)?;
     if !settings.cold {
         let outside: Vec<f64> = passes.iter().map(outside).collect();

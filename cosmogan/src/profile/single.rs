@@ -53,7 +53,7 @@ impl Single {
     /// Parses the name of an operator, or of a kernel if the device has kernels, and its extents.
     ///
     /// # Errors
-    /// If there is no such operator or kernel, or the extents do not fit it; the message lists the choices.
+    /// If there is no such operator or kernel, or the extents do not fit it; the message lists the tile_configs.
     pub fn parse(name: &str, shape: &str, has_kernels: bool) -> Result<Self> {
         let kernel = MANIFEST
             .iter()

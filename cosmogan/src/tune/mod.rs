@@ -3,7 +3,7 @@
 //!
 //! A [`Subject`] is a GEMM with its operands and the oracle's expected result. [`search()`] times the candidates that
 //! compute it correctly. A [`Table`] stores the results on disk; [`lookup`] reads it into the
-//! [`Choices`](cosmogan_kernels::tuning::Choices) of a device.
+//! [`TileConfigs`](cosmogan_kernels::tuning::TileConfigs) of a device.
 
 pub mod lookup;
 mod problems;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use cosmogan_engine::profile::Profiled;
-use cosmogan_kernels::tuning::{Choice, Choices, Problem};
+use cosmogan_kernels::tuning::{Problem, TileConfig, TileConfigs};
 
 use super::subject::Subject;
 use crate::error::{Error, Result};
@@ -54,7 +54,7 @@ impl Timed {
 #[derive(Clone, Debug)]
 pub struct Found {
     /// The fastest tile configuration, or the default.
-    pub choice: Choice,
+    pub tile_config: TileConfig,
     /// Its median time.
     pub seconds: f64,
     /// Relative standard deviation of its time.
@@ -64,7 +64,7 @@ pub struct Found {
     /// Number of timed candidates, including the default.
     pub timed: usize,
     /// Rejected candidates, and why.
-    pub refused: Vec<(Choice, String)>,
+    pub refused: Vec<(TileConfig, String)>,
 }
 
 /// A search in progress.
@@ -77,7 +77,7 @@ struct Search<'a> {
     /// The result of the default.
     reference: Vec<f32>,
     timed: usize,
-    refused: Vec<(Choice, String)>,
+    refused: Vec<(TileConfig, String)>,
 }
 
 /// Finds the fastest tile configuration for `problem`.
@@ -98,9 +98,9 @@ pub fn search(
     if stop() {
         return Ok(None);
     }
-    let default = problem.default_choice();
+    let default = problem.default_config();
     let mut subject = Subject::new(problem, device, settings.sample)?;
-    let (reference, error) = subject.check(&device.with_choices(only(problem, &default)?))?;
+    let (reference, error) = subject.check(&device.with_tile_configs(only(problem, &default)?))?;
     if error > 1.0 {
         return Err(Error::check_failed(format!(
             "{} at {}: the default is off by {error} times its bound, so that times mean nothing; run cosmogan verify, and report this as a bug",
@@ -124,7 +124,7 @@ pub fn search(
 
     // Time the winner and the default again, one after the other, so that the device is equally warm for both.
     let of_default = search.time(&default)?;
-    let (choice, time) = if best == default {
+    let (tile_config, time) = if best == default {
         (default, of_default)
     } else {
         let time = search.time(&best)?;
@@ -135,7 +135,7 @@ pub fn search(
         }
     };
     Ok(Some(Found {
-        choice,
+        tile_config,
         seconds: time.seconds,
         noise: time.noise,
         default_seconds: of_default.seconds,
@@ -145,39 +145,39 @@ pub fn search(
 }
 
 /// Tile configurations with a single entry.
-fn only(problem: &Problem, choice: &Choice) -> Result<Arc<Choices>> {
-    let mut choices = Choices::default();
-    choices
-        .insert(*problem, *choice)
+fn only(problem: &Problem, tile_config: &TileConfig) -> Result<Arc<TileConfigs>> {
+    let mut tile_configs = TileConfigs::default();
+    tile_configs
+        .insert(*problem, *tile_config)
         .map_err(Error::check_failed)?;
-    Ok(Arc::new(choices))
+    Ok(Arc::new(tile_configs))
 }
 
 impl Search<'_> {
     /// The fastest candidate by one measurement each; `None` if the search is stopped.
-    fn winner(&mut self, default: Choice) -> Result<Option<Choice>> {
+    fn winner(&mut self, default: TileConfig) -> Result<Option<TileConfig>> {
         let problem = self.problem;
         let tiles = problem.tiles().into_iter().skip(1);
-        let tiles = tiles.map(|tile| Choice { tile, ..default });
+        let tiles = tiles.map(|tile| TileConfig { tile, ..default });
         let Some(best) = self.best(default, tiles)? else {
             return Ok(None);
         };
         let bands = problem.bands().into_iter().skip(1);
-        let Some(best) = self.best(best, bands.map(|band| Choice { band, ..best }))? else {
+        let Some(best) = self.best(best, bands.map(|band| TileConfig { band, ..best }))? else {
             return Ok(None);
         };
         let splits = problem.splits().into_iter().skip(1);
-        self.best(best, splits.map(|slices| Choice { slices, ..best }))
+        self.best(best, splits.map(|slices| TileConfig { slices, ..best }))
     }
 
     /// The fastest of the correct `candidates` if it beats `incumbent`, else `incumbent`; `None` if the search is
     /// stopped.
     fn best(
         &mut self,
-        incumbent: Choice,
-        candidates: impl Iterator<Item = Choice>,
-    ) -> Result<Option<Choice>> {
-        let mut fastest: Option<(Choice, Timed)> = None;
+        incumbent: TileConfig,
+        candidates: impl Iterator<Item = TileConfig>,
+    ) -> Result<Option<TileConfig>> {
+        let mut fastest: Option<(TileConfig, Timed)> = None;
         let mut tried = false;
         for candidate in candidates {
             if (self.stop)() {
@@ -199,20 +199,22 @@ impl Search<'_> {
         }
         let of_incumbent = self.time(&incumbent)?;
         Ok(Some(match fastest {
-            Some((choice, time)) if time.beats(of_incumbent) => choice,
+            Some((tile_config, time)) if time.beats(of_incumbent) => tile_config,
             _ => incumbent,
         }))
     }
 
     /// Checks a candidate's result; the error says why it is rejected.
-    fn verify(&mut self, candidate: &Choice) -> std::result::Result<(), String> {
-        let choices = only(&self.problem, candidate).map_err(|error| error.to_string())?;
-        let outcome = self.subject.check(&self.device.with_choices(choices));
+    fn verify(&mut self, candidate: &TileConfig) -> std::result::Result<(), String> {
+        let tile_configs = only(&self.problem, candidate).map_err(|error| error.to_string())?;
+        let outcome = self
+            .subject
+            .check(&self.device.with_tile_configs(tile_configs));
         let (values, error) = outcome.map_err(|error| error.to_string())?;
         if error > 1.0 {
             return Err(format!("its error is {error:.3} times its bound"));
         }
-        let default = self.problem.default_choice();
+        let default = self.problem.default_config();
         let is_same = |(a, b): (&f32, &f32)| a.to_bits() == b.to_bits();
         if self.problem.has_same_bits(candidate, &default)
             && !values.iter().zip(&self.reference).all(is_same)
@@ -222,9 +224,11 @@ impl Search<'_> {
         Ok(())
     }
 
-    /// Times a choice by the device's clock, without packing of operands, with the addition of split-K slices.
-    fn time(&mut self, choice: &Choice) -> Result<Timed> {
-        let device = self.device.with_choices(only(&self.problem, choice)?);
+    /// Times a tile configuration by the device's clock, without packing of operands, with the addition of split-K slices.
+    fn time(&mut self, tile_config: &TileConfig) -> Result<Timed> {
+        let device = self
+            .device
+            .with_tile_configs(only(&self.problem, tile_config)?);
         let mut passes = Vec::new();
         for pass in 0..WARM_UP + self.settings.repeats {
             device.start();

@@ -10,7 +10,7 @@ use cosmogan_engine::profile::{Extents, Kind, Operator};
 use cosmogan_kernels::ConvProduct;
 use cosmogan_kernels::Precision;
 use cosmogan_kernels::convolution::ConvShape;
-use cosmogan_kernels::tuning::{Choice, Choices, Problem, Tile};
+use cosmogan_kernels::tuning::{Problem, Tile, TileConfig, TileConfigs};
 use cosmogan_kernels::{MANIFEST, Sources, Tier};
 use serde::{Deserialize, Serialize};
 
@@ -114,22 +114,22 @@ impl Conditions {
 
 impl Entry {
     /// The entry of a problem.
-    pub fn new(problem: &Problem, choice: &Choice, time: Time) -> Self {
+    pub fn new(problem: &Problem, tile_config: &TileConfig, time: Time) -> Self {
         Self {
             product: problem.product.name().to_owned(),
             operand: problem.operand.to_string(),
             tier: tier_name(problem.tier).to_owned(),
             shape: shape_text(&problem.shape),
-            tile: [choice.tile.rows, choice.tile.columns],
-            stages: choice.tile.stages,
-            band: choice.band,
-            slices: choice.slices,
+            tile: [tile_config.tile.rows, tile_config.tile.columns],
+            stages: tile_config.tile.stages,
+            band: tile_config.band,
+            slices: tile_config.slices,
             time,
         }
     }
 
     /// Parses the problem and its tile configuration.
-    fn read(&self) -> std::result::Result<(Problem, Choice), String> {
+    fn read(&self) -> std::result::Result<(Problem, TileConfig), String> {
         let unknown = |what: &str, name: &str| format!("there is no {what} `{name}`");
         let product = ConvProduct::ALL
             .into_iter()
@@ -150,12 +150,12 @@ impl Entry {
             shape: shape_from(&self.shape)?,
         };
         let [rows, columns] = self.tile;
-        let choice = Choice {
+        let tile_config = TileConfig {
             tile: Tile::new(rows, columns, self.stages),
             band: self.band,
             slices: self.slices,
         };
-        Ok((problem, choice))
+        Ok((problem, tile_config))
     }
 }
 
@@ -259,11 +259,11 @@ impl Table {
         all.any(|entry| entry.read().is_ok_and(|(known, _)| known == *problem))
     }
 
-    /// Adds all entries to `choices`.
-    pub(super) fn add_to(&self, choices: &mut Choices) -> std::result::Result<(), String> {
+    /// Adds all entries to `tile_configs`.
+    pub(super) fn add_to(&self, tile_configs: &mut TileConfigs) -> std::result::Result<(), String> {
         for entry in &self.entries {
-            let (problem, choice) = entry.read()?;
-            choices.insert(problem, choice)?;
+            let (problem, tile_config) = entry.read()?;
+            tile_configs.insert(problem, tile_config)?;
         }
         Ok(())
     }
@@ -282,7 +282,7 @@ impl FromStr for Table {
                 table.format
             ));
         }
-        let mut checked = Choices::default();
+        let mut checked = TileConfigs::default();
         table
             .add_to(&mut checked)
             .map_err(|problem| format!("has an invalid entry: {problem}"))?;

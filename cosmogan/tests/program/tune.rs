@@ -20,7 +20,7 @@ use cosmogan_engine::backend::launch::{
 use cosmogan_engine::backend::simt::SimtLauncher;
 use cosmogan_engine::profile::{Extents, Instruments, KernelResources, Kind, Operator, Profiled};
 use cosmogan_kernels::ConvProduct;
-use cosmogan_kernels::tuning::{Choice, Choices, Problem, Tile};
+use cosmogan_kernels::tuning::{Problem, Tile, TileConfig, TileConfigs};
 use cosmogan_kernels::{Launch, Sources, Tier};
 
 fn problem(product: ConvProduct, precision: Precision, shape: &str, has_hopper: bool) -> Problem {
@@ -36,9 +36,9 @@ fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|value| value.to_bits()).collect()
 }
 
-/// Runs `problem` on the executor with each of `choices`: results are within the oracle's bounds, and have equal bits
+/// Runs `problem` on the executor with each of `tile_configs`: results are within the oracle's bounds, and have equal bits
 /// for equal numbers of split-K slices.
-fn expect_right(problem: &Problem, precision: Precision, choices: &[Choice]) {
+fn expect_right(problem: &Problem, precision: Precision, tile_configs: &[TileConfig]) {
     let launcher = Arc::new(SimtLauncher::new(1).unwrap());
     let backend = LaunchBackend::new(Arc::clone(&launcher) as Arc<_>, precision).unwrap();
     let backend = if problem.tier == Tier::Hopper {
@@ -48,25 +48,27 @@ fn expect_right(problem: &Problem, precision: Precision, choices: &[Choice]) {
     };
     let mut subject = Subject::new(problem, &backend, 200).unwrap();
     let mut seen: HashMap<usize, Vec<u32>> = HashMap::new();
-    for choice in choices {
-        let mut only = Choices::default();
-        only.insert(*problem, *choice).unwrap();
-        let cut = backend.clone().with_choices(Arc::new(only));
+    for tile_config in tile_configs {
+        let mut only = TileConfigs::default();
+        only.insert(*problem, *tile_config).unwrap();
+        let cut = backend.clone().with_tile_configs(Arc::new(only));
         let (values, error) = subject.check(&cut).unwrap();
-        assert!(error <= 1.0, "{problem:?} {choice}: {error} bounds");
+        assert!(error <= 1.0, "{problem:?} {tile_config}: {error} bounds");
         let bits = bits(&values);
-        let known = seen.entry(choice.slices).or_insert_with(|| bits.clone());
-        assert!(*known == bits, "{problem:?} {choice}: other bits");
+        let known = seen
+            .entry(tile_config.slices)
+            .or_insert_with(|| bits.clone());
+        assert!(*known == bits, "{problem:?} {tile_config}: other bits");
     }
     let launched = launcher.sources();
     let on_hopper = launched.iter().any(|source| source.contains("hopper"));
     assert_eq!(on_hopper, problem.tier == Tier::Hopper);
 }
 
-fn every_tile(problem: &Problem) -> Vec<Choice> {
-    let default = problem.default_choice();
+fn every_tile(problem: &Problem) -> Vec<TileConfig> {
+    let default = problem.default_config();
     let tiles = problem.tiles().into_iter();
-    tiles.map(|tile| Choice { tile, ..default }).collect()
+    tiles.map(|tile| TileConfig { tile, ..default }).collect()
 }
 
 /// Extents that are not multiples of any tile, with more than one tile along each axis.
@@ -80,9 +82,9 @@ fn tiles_of(precision: Precision) {
         (ConvProduct::Wgrad, WIDE),
     ] {
         let problem = problem(product, precision, shape, false);
-        let choices = every_tile(&problem);
-        assert!(choices.len() >= 5);
-        expect_right(&problem, precision, &choices);
+        let tile_configs = every_tile(&problem);
+        assert!(tile_configs.len() >= 5);
+        expect_right(&problem, precision, &tile_configs);
     }
 }
 
@@ -114,9 +116,9 @@ fn tiles_of_hopper_kernels() {
     ] {
         let problem = problem(product, precision, shape, true);
         assert_eq!(problem.tier, Tier::Hopper);
-        let choices = every_tile(&problem);
-        assert!(choices.len() >= if product == ConvProduct::Wgrad { 4 } else { 2 });
-        expect_right(&problem, precision, &choices);
+        let tile_configs = every_tile(&problem);
+        assert!(tile_configs.len() >= if product == ConvProduct::Wgrad { 4 } else { 2 });
+        expect_right(&problem, precision, &tile_configs);
     }
 }
 
@@ -149,19 +151,21 @@ fn orders_and_slices() {
         } else {
             Tile::new(64, 64, 3)
         };
-        let choice = |band| Choice {
+        let tile_config = |band| TileConfig {
             tile,
             band,
             slices: 1,
         };
-        expect_right(&problem, precision, &[0, 1, 2, 3].map(choice));
+        expect_right(&problem, precision, &[0, 1, 2, 3].map(tile_config));
     }
     let problem = problem(ConvProduct::Wgrad, Precision::F32, SLICED, false);
-    let default = problem.default_choice();
+    let default = problem.default_config();
     assert!(problem.splits().len() > 2);
     let splits = problem.splits().into_iter();
-    let choices: Vec<_> = splits.map(|slices| Choice { slices, ..default }).collect();
-    expect_right(&problem, Precision::F32, &choices);
+    let tile_configs: Vec<_> = splits
+        .map(|slices| TileConfig { slices, ..default })
+        .collect();
+    expect_right(&problem, Precision::F32, &tile_configs);
 }
 
 /// A shape with enough pixels for several split-K slices.
@@ -320,12 +324,12 @@ fn the_fastest_right_candidate_wins() {
     let device = MadeUp::device(cost, fault, Precision::F32);
     let problem = problem(ConvProduct::Fprop, Precision::F32, SHAPE, false);
     let found = searched(&problem, &device).unwrap();
-    assert_eq!(found.choice.tile, Tile::new(64, 128, 4));
+    assert_eq!(found.tile_config.tile, Tile::new(64, 128, 4));
     assert!((found.seconds - 0.5).abs() < 1e-9 && (found.default_seconds - 1.0).abs() < 1e-9);
     let refused: Vec<_> = found
         .refused
         .iter()
-        .map(|(choice, reason)| (choice.tile, reason.as_str()))
+        .map(|(tile_config, reason)| (tile_config.tile, reason.as_str()))
         .collect();
     assert_eq!(refused.len(), 2, "{refused:?}");
     for (tile, words) in [
@@ -374,7 +378,7 @@ fn what_noise_explains_changes_nothing() {
     let device = MadeUp::device(cost, |_| None, Precision::F32);
     let problem = problem(ConvProduct::Fprop, Precision::F32, SHAPE, false);
     let found = searched(&problem, &device).unwrap();
-    assert_eq!(found.choice, problem.default_choice());
+    assert_eq!(found.tile_config, problem.default_config());
     assert!(found.refused.is_empty());
 }
 
@@ -395,13 +399,13 @@ fn orders_and_slices_are_searched() {
     let shape = "n=2 h=26 w=18 c=72 k=8";
     let dgrad = problem(ConvProduct::Dgrad, Precision::F32, shape, false);
     let found = searched(&dgrad, &device).unwrap();
-    let expected = (dgrad.default_choice().tile, 1);
-    assert_eq!((found.choice.tile, found.choice.band), expected);
+    let expected = (dgrad.default_config().tile, 1);
+    assert_eq!((found.tile_config.tile, found.tile_config.band), expected);
 
     let wgrad = problem(ConvProduct::Wgrad, Precision::F32, SLICED, false);
-    assert!(wgrad.default_choice().slices > 2);
+    assert!(wgrad.default_config().slices > 2);
     let found = searched(&wgrad, &device).unwrap();
-    assert_eq!(found.choice.slices, 1);
+    assert_eq!(found.tile_config.slices, 1);
 }
 
 /// The number of distinct GEMMs of the paper's training step in each precision.

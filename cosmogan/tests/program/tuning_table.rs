@@ -10,7 +10,7 @@ use crate::machine::{Machine, expect_failure, expect_line, stderr};
 use cosmogan::tune::{Entry, Table, Time};
 use cosmogan_engine::backend::launch::Gpu;
 use cosmogan_engine::profile::{Extents, Kind, Operator};
-use cosmogan_kernels::tuning::{Choice, Problem, Tile};
+use cosmogan_kernels::tuning::{Problem, Tile, TileConfig};
 use cosmogan_kernels::{ConvProduct, Precision};
 
 #[test]
@@ -59,9 +59,9 @@ fn choices_are_looked_up() {
         &(&geometry).into(),
         true,
     );
-    let choice = Choice {
+    let tile_config = TileConfig {
         tile: Tile::new(64, 64, 3),
-        ..problem.default_choice()
+        ..problem.default_config()
     };
     let mut found = Table::on(&gpu);
     let time = Time {
@@ -69,7 +69,7 @@ fn choices_are_looked_up() {
         noise: 0.01,
         default_seconds: 2e-3,
     };
-    found.set(Entry::new(&problem, &choice, time));
+    found.set(Entry::new(&problem, &tile_config, time));
     found.write(&table).unwrap();
     says(&doctor(&machine), "cuda:0: 1 GEMMs as measured on this GPU");
     says(&machine.run(&tune, &[]), "found before");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use cosmogan_kernels::Tier;
-use cosmogan_kernels::tuning::Choices;
+use cosmogan_kernels::tuning::TileConfigs;
 
 use super::ceiling::{Copy, cache_bytes};
 use super::instruments::Instruments;
@@ -74,12 +74,15 @@ impl Profiled {
         })
     }
 
-    /// Returns the same device with the tile configurations of `choices`; both share their tensors.
+    /// Returns the same device with the tile configurations of `tile_configs`; both share their tensors.
     #[must_use]
-    pub fn with_choices(&self, choices: Arc<Choices>) -> Self {
+    pub fn with_tile_configs(&self, tile_configs: Arc<TileConfigs>) -> Self {
         let launched = self.launched.as_ref();
         let launched = launched.map(|(launcher, backend)| {
-            (Arc::clone(launcher), backend.clone().with_choices(choices))
+            (
+                Arc::clone(launcher),
+                backend.clone().with_tile_configs(tile_configs),
+            )
         });
         let inner = launched.as_ref().map_or_else(
             || Arc::clone(&self.inner),
@@ -96,8 +99,10 @@ impl Profiled {
     }
 
     /// The tile configurations of GEMMs, if the device runs kernels.
-    pub fn choices(&self) -> Option<&Choices> {
-        self.launched.as_ref().map(|(_, backend)| backend.choices())
+    pub fn tile_configs(&self) -> Option<&TileConfigs> {
+        self.launched
+            .as_ref()
+            .map(|(_, backend)| backend.tile_configs())
     }
 
     /// Returns the same device with f32 GEMMs; `None` if they are f32 already.

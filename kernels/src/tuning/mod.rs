@@ -1,19 +1,19 @@
 //! Tiling of the convolution GEMMs: the configurations available per GEMM, shape, operand format and tier.
 //!
-//! [`Tile`] and band of a [`Choice`] do not change any bit of a result, because a block adds the terms of an element
+//! [`Tile`] and band of a [`TileConfig`] do not change any bit of a result, because a block adds the terms of an element
 //! in one order for every tile. The number of split-K slices of a weight gradient does change it. Without a
-//! [`Choices`] table every GEMM runs with its default, which depends only on its shape.
+//! [`TileConfigs`] table every GEMM runs with its default, which depends only on its shape.
 
-mod choices;
 mod problem;
+mod tile_configs;
 
 use crate::convolution::{ConvProduct, ConvShape};
 use crate::kernel::Module;
 use crate::precision::Precision;
 
-pub use crate::tile::{Choice, Tile};
-pub use choices::Choices;
+pub use crate::tile::{Tile, TileConfig};
 pub use problem::Problem;
+pub use tile_configs::TileConfigs;
 
 /// Modules of all candidate configurations, in addition to the defaults.
 ///
@@ -52,9 +52,9 @@ pub fn candidate_modules() -> Vec<Module> {
                 (narrow, true),
             ] {
                 let problem = Problem::new(product, operand, &shape, has_hopper);
-                let default = problem.default_choice();
+                let default = problem.default_config();
                 for tile in problem.tiles() {
-                    modules.extend(problem.module(&Choice { tile, ..default }));
+                    modules.extend(problem.module(&TileConfig { tile, ..default }));
                 }
             }
         }
@@ -90,7 +90,7 @@ mod tests {
                     for has_hopper in [false, true] {
                         let shape = ConvShape { channels, ..SHAPE };
                         let problem = Problem::new(product, operand, &shape, has_hopper);
-                        let default = problem.default_choice();
+                        let default = problem.default_config();
                         assert_eq!(problem.tiles()[0], default.tile);
                         assert_eq!(problem.bands()[0], default.band);
                         assert_eq!(problem.splits()[0], default.slices);
@@ -98,9 +98,9 @@ mod tests {
                         for tile in problem.tiles() {
                             for band in problem.bands() {
                                 for slices in problem.splits() {
-                                    let choice = Choice { tile, band, slices };
-                                    problem.check(&choice).unwrap();
-                                    assert!(problem.module(&choice).is_some());
+                                    let tile_config = TileConfig { tile, band, slices };
+                                    problem.check(&tile_config).unwrap();
+                                    assert!(problem.module(&tile_config).is_some());
                                 }
                             }
                         }
@@ -125,33 +125,33 @@ mod tests {
     #[test]
     fn what_no_kernel_is_made_for_is_refused() {
         let problem = Problem::new(ConvProduct::Wgrad, Precision::F32, &SHAPE, true);
-        let default = problem.default_choice();
-        let mut choices = Choices::default();
-        let mut refused = |choice| choices.insert(problem, choice).is_err();
+        let default = problem.default_config();
+        let mut tile_configs = TileConfigs::default();
+        let mut refused = |tile_config| tile_configs.insert(problem, tile_config).is_err();
         // In f32 this tile would spill registers.
         let tile = Tile::new(256, 128, 3);
-        assert!(refused(Choice { tile, ..default }));
-        assert!(refused(Choice { band: 4, ..default }));
+        assert!(refused(TileConfig { tile, ..default }));
+        assert!(refused(TileConfig { band: 4, ..default }));
         let tile = Tile::new(96, 128, 3);
-        assert!(refused(Choice { tile, ..default }));
-        assert!(refused(Choice {
+        assert!(refused(TileConfig { tile, ..default }));
+        assert!(refused(TileConfig {
             slices: 0,
             ..default
         }));
-        assert!(refused(Choice {
+        assert!(refused(TileConfig {
             slices: 1 << 40,
             ..default
         }));
-        assert!(!refused(Choice {
+        assert!(!refused(TileConfig {
             slices: 1,
             ..default
         }));
-        assert_eq!(choices.len(), 1);
-        assert_eq!(choices.of(&problem).slices, 1);
+        assert_eq!(tile_configs.len(), 1);
+        assert_eq!(tile_configs.of(&problem).slices, 1);
         let other = Problem {
             product: ConvProduct::Fprop,
             ..problem
         };
-        assert_eq!(choices.of(&other), other.default_choice());
+        assert_eq!(tile_configs.of(&other), other.default_config());
     }
 }

@@ -5,7 +5,7 @@ use crate::implicit_gemm_hopper::{self, together};
 use crate::kernel::Module;
 use crate::precision::Precision;
 use crate::tier::Tier;
-use crate::tile::{Choice, Tile};
+use crate::tile::{Tile, TileConfig};
 use crate::{implicit_gemm, implicit_gemm_hopper_wgrad};
 
 /// A GEMM of a given shape, on the kernels of one tier.
@@ -74,12 +74,16 @@ impl Problem {
             shape: *shape,
         };
         let hopper = on(Tier::Hopper);
-        let choice = hopper.default_choice();
+        let tile_config = hopper.default_config();
         let taken = match product {
-            ConvProduct::Fprop => implicit_gemm_hopper::fprop(operand, shape, &choice, 1).is_some(),
-            ConvProduct::Dgrad => implicit_gemm_hopper::dgrad(operand, shape, &choice, 1).is_some(),
+            ConvProduct::Fprop => {
+                implicit_gemm_hopper::fprop(operand, shape, &tile_config, 1).is_some()
+            }
+            ConvProduct::Dgrad => {
+                implicit_gemm_hopper::dgrad(operand, shape, &tile_config, 1).is_some()
+            }
             ConvProduct::Wgrad => {
-                implicit_gemm_hopper_wgrad::wgrad(operand, shape, &choice, 1).is_some()
+                implicit_gemm_hopper_wgrad::wgrad(operand, shape, &tile_config, 1).is_some()
             }
         };
         if has_hopper && taken {
@@ -106,7 +110,7 @@ impl Problem {
     }
 
     /// Returns the configuration that is used without a table.
-    pub fn default_choice(&self) -> Choice {
+    pub fn default_config(&self) -> TileConfig {
         let wide = self.columns() > 64 || self.product == ConvProduct::Wgrad || self.together() > 1;
         let tile = match (self.tier, wide) {
             (Tier::Hopper, true) => Tile::new(256, 128, 4),
@@ -121,7 +125,7 @@ impl Problem {
             (ConvProduct::Wgrad, _) => implicit_gemm::default_slices(self.operand, &self.shape),
             _ => 1,
         };
-        Choice {
+        TileConfig {
             tile,
             band: usize::from(self.tier == Tier::Hopper && self.product != ConvProduct::Wgrad),
             slices,
@@ -130,7 +134,7 @@ impl Problem {
 
     /// Returns every tile that would not stay half empty, the default first.
     pub fn tiles(&self) -> Vec<Tile> {
-        let default = self.default_choice().tile;
+        let default = self.default_config().tile;
         let list = match (self.tier, self.operand) {
             (Tier::Hopper, _) => &HOPPER[..],
             (_, Precision::F32) => &TILED_F32,
@@ -179,7 +183,7 @@ impl Problem {
 
     /// Returns the bands worth trying, the default first.
     pub fn bands(&self) -> Vec<usize> {
-        let default = self.default_choice().band;
+        let default = self.default_config().band;
         if !self.has_bands() {
             return vec![default];
         }
@@ -189,7 +193,7 @@ impl Problem {
 
     /// Returns the numbers of slices worth trying, the default first.
     pub fn splits(&self) -> Vec<usize> {
-        let default = self.default_choice().slices;
+        let default = self.default_config().slices;
         if self.product != ConvProduct::Wgrad {
             return vec![default];
         }
@@ -225,15 +229,15 @@ impl Problem {
     ///
     /// # Errors
     /// The reason why they cannot.
-    pub fn check(&self, choice: &Choice) -> Result<(), String> {
-        if !self.tiles().contains(&choice.tile) {
-            return Err(format!("no kernel has tiles of {}", choice.tile));
+    pub fn check(&self, tile_config: &TileConfig) -> Result<(), String> {
+        if !self.tiles().contains(&tile_config.tile) {
+            return Err(format!("no kernel has tiles of {}", tile_config.tile));
         }
-        let default = self.default_choice();
-        if choice.band > 1 << 20 || choice.band != default.band && !self.has_bands() {
+        let default = self.default_config();
+        if tile_config.band > 1 << 20 || tile_config.band != default.band && !self.has_bands() {
             return Err(format!(
                 "bands of {} tiles are not supported for this shape",
-                choice.band
+                tile_config.band
             ));
         }
         let slices = if self.product == ConvProduct::Wgrad {
@@ -241,42 +245,42 @@ impl Problem {
         } else {
             1..=1
         };
-        if !slices.contains(&choice.slices) {
+        if !slices.contains(&tile_config.slices) {
             return Err(format!(
                 "{} slices are not supported for this shape",
-                choice.slices
+                tile_config.slices
             ));
         }
         Ok(())
     }
 
     /// Whether two configurations give the same bits.
-    pub fn has_same_bits(&self, a: &Choice, b: &Choice) -> bool {
+    pub fn has_same_bits(&self, a: &TileConfig, b: &TileConfig) -> bool {
         a.slices == b.slices
     }
 
     /// Returns the module to compile for a configuration.
-    pub fn module(&self, choice: &Choice) -> Option<Module> {
+    pub fn module(&self, tile_config: &TileConfig) -> Option<Module> {
         let (operand, s) = (self.operand, &self.shape);
         Some(match (self.tier, self.product) {
             (Tier::Hopper, ConvProduct::Fprop) => {
-                implicit_gemm_hopper::fprop(operand, s, choice, 1)?
+                implicit_gemm_hopper::fprop(operand, s, tile_config, 1)?
                     .launch
                     .module
             }
             (Tier::Hopper, ConvProduct::Dgrad) => {
-                implicit_gemm_hopper::dgrad(operand, s, choice, 1)?
+                implicit_gemm_hopper::dgrad(operand, s, tile_config, 1)?
                     .launch
                     .module
             }
             (Tier::Hopper, ConvProduct::Wgrad) => {
-                implicit_gemm_hopper_wgrad::wgrad(operand, s, choice, 1)?
+                implicit_gemm_hopper_wgrad::wgrad(operand, s, tile_config, 1)?
                     .launch
                     .module
             }
-            (_, ConvProduct::Fprop) => implicit_gemm::fprop(operand, s, choice).module,
-            (_, ConvProduct::Dgrad) => implicit_gemm::dgrad(operand, s, choice).module,
-            (_, ConvProduct::Wgrad) => implicit_gemm::wgrad(operand, s, choice).0.module,
+            (_, ConvProduct::Fprop) => implicit_gemm::fprop(operand, s, tile_config).module,
+            (_, ConvProduct::Dgrad) => implicit_gemm::dgrad(operand, s, tile_config).module,
+            (_, ConvProduct::Wgrad) => implicit_gemm::wgrad(operand, s, tile_config).0.module,
         })
     }
 }

@@ -234,7 +234,7 @@ fn the_papers_launches_fit_in_shared_memory() {
     let mut hopper = 0;
     for operand in [Precision::F32, Precision::Tf32, Precision::Bf16] {
         for shape in &shapes {
-            let cut = |product| Problem::new(product, operand, shape, true).default_choice();
+            let cut = |product| Problem::new(product, operand, shape, true).default_config();
             let fprop = implicit_gemm_hopper::fprop(operand, shape, &cut(ConvProduct::Fprop), 132);
             let dgrad = implicit_gemm_hopper::dgrad(operand, shape, &cut(ConvProduct::Dgrad), 132);
             let wgrad =
@@ -245,7 +245,7 @@ fn the_papers_launches_fit_in_shared_memory() {
                 wgrad.map(|plan| plan.launch),
             ];
             hopper += products.iter().flatten().map(fits).count();
-            let tiled = |product| Problem::new(product, operand, shape, false).default_choice();
+            let tiled = |product| Problem::new(product, operand, shape, false).default_config();
             fits(&implicit_gemm::fprop(
                 operand,
                 shape,

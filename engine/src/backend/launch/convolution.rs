@@ -10,13 +10,13 @@ use cosmogan_kernels::ConvProduct;
 use cosmogan_kernels::Precision;
 use cosmogan_kernels::batch_norm::EpilogueSlices;
 use cosmogan_kernels::convolution::{self, ConvShape};
-use cosmogan_kernels::tuning::{Choice, Problem};
+use cosmogan_kernels::tuning::{Problem, TileConfig};
 use cosmogan_kernels::{
     Launch, Tier, implicit_gemm, implicit_gemm_hopper, implicit_gemm_hopper_wgrad, linear, reduce,
     single_channel,
 };
 
-use super::epilogue::{Finish, Outcome};
+use super::epilogue::{GemmResult, LoweredEpilogue};
 use super::moments::Slicing;
 use super::{Arguments, Image, LaunchBackend};
 use crate::error::Result;
@@ -94,33 +94,33 @@ impl LaunchBackend {
         x: Image,
         [w, bias]: [u64; 2],
         y: Image,
-        finish: Finish,
+        epilogue: LoweredEpilogue,
     ) -> Result<()> {
         if single_channel::has_fprop(s) {
             let arguments = arguments(s, &[], &[x.values(NAME)?, w, bias])
-                .bytes(&finish.activation()?)
+                .bytes(&epilogue.activation()?)
                 .int(y.format.row(s.outputs))
                 .address(y.address);
             return self.launch(&single_channel::fprop(y.format, s), &arguments);
         }
         let Some(operand) = self.operand_for(s) else {
-            finish.expect_none()?;
+            epilogue.expect_none()?;
             let addresses = [x.values(NAME)?, w, bias, y.values(NAME)?];
             return self.product(&convolution::fprop(s), s, &[], addresses);
         };
         let extents = [s.batch * s.output[0] * s.output[1], s.outputs];
-        let to = Outcome::new(operand, y, extents, bias, finish)?;
+        let to = GemmResult::new(operand, y, extents, bias, epilogue)?;
         let pixels = s.batch * s.input[0] * s.input[1];
         let x = self.pack_rows(operand, pixels, s.channels, x)?;
         let w = self.pack_transposed(operand, s, w)?;
-        let choice = |tier| self.choice(ConvProduct::Fprop, operand, tier, s);
+        let tile_config = |tier| self.tile_config(ConvProduct::Fprop, operand, tier, s);
         if let Some(plan) = self.hopper.and_then(|blocks| {
-            implicit_gemm_hopper::fprop(operand, s, &choice(Tier::Hopper), blocks)
+            implicit_gemm_hopper::fprop(operand, s, &tile_config(Tier::Hopper), blocks)
         }) {
             return self.planned_product(plan, s, [x.address, w.address()], &to);
         }
         let product = TiledProduct {
-            launch: implicit_gemm::fprop(operand, s, &choice(Tier::Tiled)),
+            launch: implicit_gemm::fprop(operand, s, &tile_config(Tier::Tiled)),
             depth: operand.padded(s.channels),
             slices: EpilogueSlices::fprop(s),
         };
@@ -134,10 +134,10 @@ impl LaunchBackend {
         y: Image,
         [w, bias]: [u64; 2],
         x: Image,
-        finish: Finish,
+        epilogue: LoweredEpilogue,
     ) -> Result<()> {
         if s.channels == 1 && s.kernel == [1, 1] && s.output == [1, 1] && s.input == [1, 1] {
-            finish.expect_none()?;
+            epilogue.expect_none()?;
             let arguments = Arguments::new()
                 .int(s.outputs)
                 .address(y.values(NAME)?)
@@ -148,30 +148,30 @@ impl LaunchBackend {
         }
         if single_channel::has_dgrad(s) {
             let arguments = arguments(s, &[y.format.row(s.outputs)], &[y.address, w, bias])
-                .bytes(&finish.activation()?)
+                .bytes(&epilogue.activation()?)
                 .address(x.values(NAME)?);
             return self.launch(&single_channel::dgrad(y.format, s), &arguments);
         }
         let Some(operand) = self.operand_for(s) else {
-            finish.expect_none()?;
+            epilogue.expect_none()?;
             let w = self.pack_transposed(Precision::F32, s, w)?;
             let padded = Precision::F32.padded(s.channels);
             let addresses = [y.values(NAME)?, w.address(), bias, x.values(NAME)?];
             return self.product(&convolution::dgrad(s), s, &[padded], addresses);
         };
         let extents = [s.batch * s.input[0] * s.input[1], s.channels];
-        let to = Outcome::new(operand, x, extents, bias, finish)?;
+        let to = GemmResult::new(operand, x, extents, bias, epilogue)?;
         let pixels = s.batch * s.output[0] * s.output[1];
         let y = self.pack_rows(operand, pixels, s.outputs, y)?;
         let w = self.pack_rows(operand, s.taps() * s.channels, s.outputs, Image::of(w))?;
-        let choice = |tier| self.choice(ConvProduct::Dgrad, operand, tier, s);
+        let tile_config = |tier| self.tile_config(ConvProduct::Dgrad, operand, tier, s);
         if let Some(plan) = self.hopper.and_then(|blocks| {
-            implicit_gemm_hopper::dgrad(operand, s, &choice(Tier::Hopper), blocks)
+            implicit_gemm_hopper::dgrad(operand, s, &tile_config(Tier::Hopper), blocks)
         }) {
             return self.planned_product(plan, s, [y.address, w.address], &to);
         }
         let product = TiledProduct {
-            launch: implicit_gemm::dgrad(operand, s, &choice(Tier::Tiled)),
+            launch: implicit_gemm::dgrad(operand, s, &tile_config(Tier::Tiled)),
             depth: operand.padded(s.outputs),
             slices: EpilogueSlices::dgrad(s),
         };
@@ -197,13 +197,13 @@ impl LaunchBackend {
         let x = self.pack_rows(operand, pixels, s.channels, x)?;
         let pixels = s.batch * s.output[0] * s.output[1];
         let y = self.pack_rows(operand, pixels, s.outputs, y)?;
-        let choice = |tier| self.choice(ConvProduct::Wgrad, operand, tier, s);
+        let tile_config = |tier| self.tile_config(ConvProduct::Wgrad, operand, tier, s);
         if let Some(plan) = self.hopper.and_then(|blocks| {
-            implicit_gemm_hopper_wgrad::wgrad(operand, s, &choice(Tier::Hopper), blocks)
+            implicit_gemm_hopper_wgrad::wgrad(operand, s, &tile_config(Tier::Hopper), blocks)
         }) {
             return self.planned_partials(&plan, s, [x.address, y.address, w]);
         }
-        let (launch, split) = implicit_gemm::wgrad(operand, s, &choice(Tier::Tiled));
+        let (launch, split) = implicit_gemm::wgrad(operand, s, &tile_config(Tier::Tiled));
         let extents = [
             operand.padded(s.channels),
             operand.padded(s.outputs),
@@ -220,20 +220,20 @@ impl LaunchBackend {
     }
 
     /// The tile configuration of a GEMM on the kernels of `tier`.
-    fn choice(
+    fn tile_config(
         &self,
         product: ConvProduct,
         operand: Precision,
         tier: Tier,
         s: &ConvShape,
-    ) -> Choice {
+    ) -> TileConfig {
         let problem = Problem {
             product,
             operand,
             tier,
             shape: *s,
         };
-        self.choices.of(&problem)
+        self.tile_configs.of(&problem)
     }
 
     /// Launches a plain GEMM; arguments are the shape, further extents, two operands, a bias and the result.
@@ -253,7 +253,7 @@ impl LaunchBackend {
         product: TiledProduct,
         s: &ConvShape,
         operands: [u64; 2],
-        to: &Outcome,
+        to: &GemmResult,
     ) -> Result<()> {
         let arguments = arguments(s, &[product.depth], &operands);
         let slices = product.slices;
@@ -273,7 +273,7 @@ impl LaunchBackend {
         plan: implicit_gemm_hopper::Plan,
         s: &ConvShape,
         [source, w]: [u64; 2],
-        to: &Outcome,
+        to: &GemmResult,
     ) -> Result<()> {
         let arguments = Arguments::new()
             .ints(&s.words())

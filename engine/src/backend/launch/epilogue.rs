@@ -13,7 +13,7 @@ const NAME: &str = "convolution";
 
 /// Operation on a GEMM result before it is stored.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Finish {
+pub(super) enum LoweredEpilogue {
     /// None.
     None,
     /// Applies an activation.
@@ -30,7 +30,7 @@ pub(super) enum Finish {
     },
 }
 
-impl Finish {
+impl LoweredEpilogue {
     pub(super) fn expect_none(self) -> Result<()> {
         match self {
             Self::None => Ok(()),
@@ -65,30 +65,30 @@ impl Finish {
 
 /// Result of a tiled GEMM: destination and epilogue.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Outcome {
+pub(super) struct GemmResult {
     image: Image,
     /// Rows and columns of the result as a matrix.
     extents: [usize; 2],
     /// Address of the per-column bias; 0 without one.
     bias: u64,
-    finish: Finish,
+    epilogue: LoweredEpilogue,
 }
 
-impl Outcome {
+impl GemmResult {
     /// Creates the result of a GEMM of `operand`.
     pub(super) fn new(
         operand: Precision,
         image: Image,
         extents: [usize; 2],
         bias: u64,
-        finish: Finish,
+        epilogue: LoweredEpilogue,
     ) -> Result<Self> {
         if operand == Precision::F32 {
             // The multiply-adds of f32 kernels leave registers only for a bias.
-            finish.expect_none()?;
+            epilogue.expect_none()?;
         }
-        if matches!(finish, Finish::Activation(_)) {
-            return Err(finish.refused());
+        if matches!(epilogue, LoweredEpilogue::Activation(_)) {
+            return Err(epilogue.refused());
         }
         if image.format != Precision::F32 && image.format != operand {
             return Err(packed(NAME));
@@ -97,14 +97,14 @@ impl Outcome {
             image,
             extents,
             bias,
-            finish,
+            epilogue,
         })
     }
 
-    /// `struct Finish` of `epilogue.cuh`.
+    /// `struct Epilogue` of `epilogue.cuh`.
     fn argument(&self) -> Vec<u8> {
-        let (by, epsilon, slope, channels) = match self.finish {
-            Finish::Normalised {
+        let (by, epsilon, slope, channels) = match self.epilogue {
+            LoweredEpilogue::Normalised {
                 by,
                 epsilon,
                 slope,
@@ -131,8 +131,8 @@ impl Outcome {
             Precision::F32 => launch,
             format => pack::with_packed_result(launch, format, rows, columns),
         };
-        match self.finish {
-            Finish::Normalised { channels, .. } => {
+        match self.epilogue {
+            LoweredEpilogue::Normalised { channels, .. } => {
                 batch_norm::with_normalisation(launch, rows * columns, channels)
             }
             _ => launch,
@@ -144,18 +144,18 @@ impl LaunchBackend {
     /// Converts an epilogue for a result of `columns` columns.
     ///
     /// The columns are channels; for normalisation they may also be several pixels of channels each.
-    pub(super) fn finish(
+    pub(super) fn lowered(
         &self,
         operator: &'static str,
         epilogue: Epilogue<'_>,
         columns: usize,
-    ) -> Result<Finish> {
+    ) -> Result<LoweredEpilogue> {
         Ok(match epilogue {
-            Epilogue::None => Finish::None,
-            Epilogue::Activation(activation) => Finish::Activation(activation),
+            Epilogue::None => LoweredEpilogue::None,
+            Epilogue::Activation(activation) => LoweredEpilogue::Activation(activation),
             Epilogue::Statistics { mean, variance } => {
                 let parts = mean.shape().rows();
-                Finish::Statistics(Statistics {
+                LoweredEpilogue::Statistics(Statistics {
                     parts,
                     to: [
                         self.output_of(operator, mean, parts * columns)?,
@@ -172,7 +172,7 @@ impl LaunchBackend {
         operator: &'static str,
         by: Normalisation<'_>,
         columns: usize,
-    ) -> Result<Finish> {
+    ) -> Result<LoweredEpilogue> {
         let channels = by.mean.shape().channels();
         if channels == 0 || !columns.is_multiple_of(channels) {
             return Err(Error::InvalidOperand {
@@ -180,7 +180,7 @@ impl LaunchBackend {
                 problem: format!("{columns} features are not a multiple of {channels} channels"),
             });
         }
-        Ok(Finish::Normalised {
+        Ok(LoweredEpilogue::Normalised {
             by: self.vectors_of(operator, by, [1, channels])?,
             epsilon: by.epsilon,
             slope: by.slope,
@@ -191,20 +191,20 @@ impl LaunchBackend {
     /// Runs a GEMM with its epilogue on `[rows, channels]`.
     ///
     /// Without fusion, runs the activation as a separate pass.
-    pub(super) fn finishing(
+    pub(super) fn with_epilogue(
         &self,
         to: Image,
         extents: [usize; 2],
-        finish: Finish,
-        run: impl FnOnce(Image, Finish) -> Result<()>,
+        epilogue: LoweredEpilogue,
+        run: impl FnOnce(Image, LoweredEpilogue) -> Result<()>,
     ) -> Result<()> {
-        self.packing(to, extents, |to| match finish {
-            Finish::Activation(activation) if !self.fused => {
-                run(to, Finish::None)?;
+        self.packing(to, extents, |to| match epilogue {
+            LoweredEpilogue::Activation(activation) if !self.fused => {
+                run(to, LoweredEpilogue::None)?;
                 let values = to.values(NAME)?;
                 self.activate_values(activation, extents[0] * extents[1], [values; 2])
             }
-            finish => run(to, finish),
+            epilogue => run(to, epilogue),
         })
     }
 
@@ -234,17 +234,17 @@ impl LaunchBackend {
         &self,
         launch: Launch,
         arguments: Arguments,
-        to: &Outcome,
+        to: &GemmResult,
         slicing: Slicing,
         complete: impl FnOnce(Arguments) -> Arguments,
     ) -> Result<()> {
-        let run = |to: &Outcome, launch: Launch, moments: Vec<u8>| {
+        let run = |to: &GemmResult, launch: Launch, moments: Vec<u8>| {
             let arguments = arguments.address(to.image.address);
             let arguments = complete(arguments.bytes(&to.argument()).bytes(&moments));
             self.launch(&to.priced(launch), &arguments)
         };
         let none = moments::slices([0; 4]);
-        let Finish::Statistics(statistics) = to.finish else {
+        let LoweredEpilogue::Statistics(statistics) = to.epilogue else {
             return run(to, launch, none);
         };
         let (parts, [rows, channels]) = (statistics.parts, to.extents);
@@ -262,7 +262,7 @@ impl LaunchBackend {
         }
         let values = self.scratch(4 * rows * channels)?;
         let image = Image::of(values.address());
-        run(&Outcome { image, ..*to }, launch, none)?;
+        run(&GemmResult { image, ..*to }, launch, none)?;
         self.statistics(image.address, extents, statistics.to)?;
         self.pack_into(to.image, to.extents, image.address)
     }

@@ -15,7 +15,7 @@ mod packing;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use cosmogan_kernels::tuning::Choices;
+use cosmogan_kernels::tuning::TileConfigs;
 use cosmogan_kernels::{Launch, Tier, hopper_modules_for, modules_for};
 
 use launcher::Format;
@@ -43,7 +43,7 @@ pub struct LaunchBackend {
     /// Whether convolutions are fused with the passes before and after them.
     fused: bool,
     /// Tuned tile configurations.
-    choices: Arc<Choices>,
+    tile_configs: Arc<TileConfigs>,
     /// Whether fresh memory is filled with NaN, to detect elements that no kernel writes.
     poisoned: bool,
     /// Distinguishes this backend's memory from that of other backends.
@@ -73,7 +73,7 @@ impl LaunchBackend {
             hopper,
             hopper_lack,
             fused: true,
-            choices: Arc::default(),
+            tile_configs: Arc::default(),
             poisoned: false,
             id: NEXT.fetch_add(1, Ordering::Relaxed),
         })
@@ -101,15 +101,18 @@ impl LaunchBackend {
         }
     }
 
-    /// Uses the tile configurations of `choices`.
+    /// Uses the tile configurations of `tile_configs`.
     #[must_use]
-    pub fn with_choices(self, choices: Arc<Choices>) -> Self {
-        Self { choices, ..self }
+    pub fn with_tile_configs(self, tile_configs: Arc<TileConfigs>) -> Self {
+        Self {
+            tile_configs,
+            ..self
+        }
     }
 
     /// The tile configurations.
-    pub fn choices(&self) -> &Choices {
-        &self.choices
+    pub fn tile_configs(&self) -> &TileConfigs {
+        &self.tile_configs
     }
 
     /// Disables Hopper kernels, as on GPUs of other generations.

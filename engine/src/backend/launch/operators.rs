@@ -5,7 +5,7 @@ use cosmogan_kernels::convolution::ConvShape;
 use cosmogan_kernels::{adam, elementwise, loss, reduce, single_channel};
 
 use super::convolution::linear_shape;
-use super::epilogue::Finish;
+use super::epilogue::LoweredEpilogue;
 use super::{Arguments, DeviceBuffer, Format, Image, LaunchBackend, packed};
 use crate::adam::AdamStep;
 use crate::backend::{
@@ -42,8 +42,8 @@ impl Backend for LaunchBackend {
             (true, Some(_)) => "",
         };
         // The number of split-K slices changes bits.
-        if !self.choices.is_empty() {
-            device += &format!(", tuning table {:016x}", self.choices.fingerprint());
+        if !self.tile_configs.is_empty() {
+            device += &format!(", tuning table {:016x}", self.tile_configs.fingerprint());
         }
         Arithmetic {
             device,
@@ -73,8 +73,8 @@ impl Backend for LaunchBackend {
                 if channels != outputs && y.format.row(channels) != channels {
                     return Err(packed(name));
                 }
-                let finish = self.finish(name, epilogue, outputs)?;
-                self.dgrad(&s, x, addresses, y, finish)
+                let epilogue = self.lowered(name, epilogue, outputs)?;
+                self.dgrad(&s, x, addresses, y, epilogue)
             }
             Op::LinearDgrad { dy, weight, dx } => {
                 let (inputs, outputs) = (dx.shape().channels(), dy.shape().channels());
@@ -82,7 +82,7 @@ impl Backend for LaunchBackend {
                 let dy = self.image_of(name, dy, s.input_len())?;
                 let addresses = [self.input_of(name, weight, s.weight_len())?, 0];
                 let dx = self.output_image_of(name, dx, s.output_len())?;
-                self.fprop(&s, dy, addresses, dx, Finish::None)
+                self.fprop(&s, dy, addresses, dx, LoweredEpilogue::None)
             }
             Op::LinearWgrad { x, dy, dweight } => {
                 let (inputs, outputs) = (x.shape().channels(), dy.shape().channels());
@@ -119,10 +119,10 @@ impl Backend for LaunchBackend {
                     bias.map_or(Ok(0), |bias| self.input_of(name, bias, s.outputs))?,
                 ];
                 let y = self.output_image_of(name, y, s.output_len())?;
-                let finish = self.finish(name, epilogue, s.outputs)?;
+                let epilogue = self.lowered(name, epilogue, s.outputs)?;
                 let extents = [s.output_len() / s.outputs.max(1), s.outputs];
-                let run = |y, finish| self.fprop(&s, x, addresses, y, finish);
-                self.finishing(y, extents, finish, run)
+                let run = |y, epilogue| self.fprop(&s, x, addresses, y, epilogue);
+                self.with_epilogue(y, extents, epilogue, run)
             }
             Op::ConvDgrad {
                 geometry,
@@ -139,10 +139,10 @@ impl Backend for LaunchBackend {
                     bias.map_or(Ok(0), |bias| self.input_of(name, bias, s.channels))?,
                 ];
                 let x = self.output_image_of(name, x, s.input_len())?;
-                let finish = self.finish(name, epilogue, s.channels)?;
+                let epilogue = self.lowered(name, epilogue, s.channels)?;
                 let extents = [s.input_len() / s.channels.max(1), s.channels];
-                let run = |x, finish| self.dgrad(&s, y, addresses, x, finish);
-                self.finishing(x, extents, finish, run)
+                let run = |x, epilogue| self.dgrad(&s, y, addresses, x, epilogue);
+                self.with_epilogue(x, extents, epilogue, run)
             }
             Op::ConvWgrad {
                 geometry,

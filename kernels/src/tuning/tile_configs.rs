@@ -3,27 +3,27 @@
 use std::collections::HashMap;
 
 use super::problem::Problem;
-use crate::tile::Choice;
+use crate::tile::TileConfig;
 
 /// Measured configurations by problem.
 #[derive(Clone, Debug, Default)]
-pub struct Choices(HashMap<Problem, Choice>);
+pub struct TileConfigs(HashMap<Problem, TileConfig>);
 
-impl Choices {
+impl TileConfigs {
     /// Sets the configuration of a problem, replacing an earlier one.
     ///
     /// # Errors
     /// If the problem's kernels cannot be launched with this configuration; states the reason.
-    pub fn insert(&mut self, problem: Problem, choice: Choice) -> Result<(), String> {
-        problem.check(&choice)?;
-        self.0.insert(problem, choice);
+    pub fn insert(&mut self, problem: Problem, tile_config: TileConfig) -> Result<(), String> {
+        problem.check(&tile_config)?;
+        self.0.insert(problem, tile_config);
         Ok(())
     }
 
     /// Returns the configuration of a problem, or its default.
-    pub fn of(&self, problem: &Problem) -> Choice {
+    pub fn of(&self, problem: &Problem) -> TileConfig {
         let found = self.0.get(problem).copied();
-        found.unwrap_or_else(|| problem.default_choice())
+        found.unwrap_or_else(|| problem.default_config())
     }
 
     /// Number of problems with a measured configuration.

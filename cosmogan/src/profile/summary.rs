@@ -9,7 +9,7 @@ use super::table::seconds;
 const NAMED: usize = 8;
 
 /// The summary in a few lines; empty if nothing was timed.
-pub fn words(profile: &Profile) -> String {
+pub fn summary(profile: &Profile) -> String {
     let (Some(time), Some(floor), Some(profiled)) = (
         profile.seconds,
         profile.floor_seconds,
