@@ -166,11 +166,21 @@ impl<'a> TensorFile<'a> {
     }
 
     /// The same tensors under the names that `name` gives them.
-    #[must_use]
-    pub fn renamed(mut self, name: impl Fn(&str) -> String) -> Self {
-        let tensors = self.tensors.drain();
-        self.tensors = tensors.map(|(old, tensor)| (name(&old), tensor)).collect();
-        self
+    ///
+    /// # Errors
+    /// If two tensors get one name.
+    pub fn renamed(mut self, name: impl Fn(&str) -> String) -> Result<Self> {
+        for (old, tensor) in std::mem::take(&mut self.tensors) {
+            let new = name(&old);
+            if self.tensors.insert(new.clone(), tensor).is_some() {
+                return Err(Error::file(
+                    self.path,
+                    format!("holds `{new}` under two names, one of them `{old}`"),
+                    "use a file that holds only the tensors of one generator",
+                ));
+            }
+        }
+        Ok(self)
     }
 
     /// Extents and bytes of the tensor `name`; float16 is widened to float32.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::files::refuse_input;
 use crate::generator::Generator;
 use crate::help::examples;
@@ -45,7 +45,14 @@ impl ImportArguments {
         let path = &self.weights;
         refuse_input(&self.out, [path.as_path()], "--out")?;
         let bytes = read_file(path)?;
-        let file = TensorFile::parse(path, &bytes)?.renamed(usual_name);
+        let file = TensorFile::parse(path, &bytes)?.renamed(usual_name)?;
+        if file.metadata(CONFIG_KEY).is_some() {
+            return Err(Error::file(
+                path,
+                "holds weights of this program, or imported ones",
+                "use it as it is",
+            ));
+        }
         let kind = NetworkKind::Generator;
         let config = file.config(kind)?;
         refuse_strangers(&file, kind, &config)?;

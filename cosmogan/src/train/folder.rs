@@ -90,8 +90,15 @@ impl RunFolder {
     /// # Errors
     /// If one cannot be removed.
     pub fn clear(&self) -> Result<()> {
+        let entries = fs::read_dir(self.0.join("previews"));
+        let entries = entries.into_iter().flatten().flatten();
+        let is_preview = |path: &PathBuf| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            name.starts_with("step-") && name.ends_with(".png")
+        };
+        let previews = entries.map(|entry| entry.path()).filter(is_preview);
         // The checkpoint last: until then the folder is that of a run.
-        for file in [
+        let files = [
             self.generator(),
             self.discriminator(),
             self.average(),
@@ -101,7 +108,8 @@ impl RunFolder {
             self.selection_plot(),
             self.previous_checkpoint(),
             self.checkpoint(),
-        ] {
+        ];
+        for file in previews.chain(files) {
             match fs::remove_file(&file) {
                 Err(error) if error.kind() != ErrorKind::NotFound => {
                     return Err(Error::file(

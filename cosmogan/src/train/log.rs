@@ -92,6 +92,15 @@ impl Log {
         })
     }
 
+    /// Waits until all lines are on the disk.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub fn sync(&self) -> Result<()> {
+        let written = self.file.sync_data();
+        Ok(written.map_err(|error| cannot_write(&self.path, &error))?)
+    }
+
     /// Appends a line in a single write, so that a killed process leaves complete lines.
     ///
     /// # Errors

@@ -95,11 +95,14 @@ pub fn train(
         folder.clear()?;
     }
     let mut segments = Vec::new();
+    let mut saved_at = None;
     let mut trainer = if folder.checkpoint().exists() {
         let found = checkpoint::record(&folder.checkpoint())?;
         refuse_other_run(&folder.checkpoint(), found.identity, identity)?;
         segments = found.segments;
-        checkpoint::load(&folder.checkpoint(), backend)?
+        let trainer = checkpoint::load(&folder.checkpoint(), backend)?;
+        saved_at = Some(trainer.steps_done());
+        trainer
     } else {
         let network = |kind| {
             let network = Network::initial(kind, identity.model, identity.seed, backend)?;
@@ -168,6 +171,7 @@ pub fn train(
         averaged: None,
         colours: ColourRange::spanning(&sample),
         last_checkpoint: Instant::now(),
+        saved_at,
     };
     run.save()?;
     run.describe()?;
@@ -192,6 +196,8 @@ struct Run<'a> {
     averaged: Option<(u64, Network)>,
     colours: ColourRange,
     last_checkpoint: Instant,
+    /// The step of the checkpoint on disk.
+    saved_at: Option<u64>,
 }
 
 impl Run<'_> {
@@ -459,8 +465,15 @@ impl Run<'_> {
         self.measure_average()?;
         self.require_finite_maps()?;
         let folder = &self.folder;
-        let (path, previous) = (folder.checkpoint(), folder.previous_checkpoint());
-        checkpoint::save(&path, &previous, &self.trainer, &self.record)?;
+        // After a power failure the log reaches as far as the checkpoint.
+        self.log.sync()?;
+        let done = Some(self.trainer.steps_done());
+        // A resumed run does not write its checkpoint a second time, which would replace the one before it.
+        if self.saved_at != done {
+            let (path, previous) = (folder.checkpoint(), folder.previous_checkpoint());
+            checkpoint::save(&path, &previous, &self.trainer, &self.record)?;
+            self.saved_at = done;
+        }
         let entries = || self.options.identity.entries();
         let save = |network: &Network, path: PathBuf| weights::save_with(network, &path, entries());
         save(self.trainer.generator(), folder.generator())?;

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use cosmogan::Generator;
 use serde_json::{Map, Value, json};
 
-use crate::support::succeed;
+use crate::support::{refused, succeed};
 
 /// A small generator, as its header and its values.
 fn parts() -> (Map<String, Value>, Vec<u8>) {
@@ -275,6 +275,19 @@ fn weights_of_the_usual_module_are_imported() {
                 // Turned by 180°.
                 found.reverse();
             }
+            // Its geometry is known now.
+            let again = folder.path().join("again.safetensors");
+            let (ours, again) = (ours.to_str().unwrap(), again.to_str().unwrap());
+            let import = [
+                "import",
+                "--weights",
+                ours,
+                "--padding",
+                padding,
+                "--out",
+                again,
+            ];
+            refused(&import, 1, &["weights of this program"]);
             let expected = maps_by_definition(&header, &values, latent, dropped);
             assert_eq!(found.len(), expected.len());
             let spread = expected

@@ -9,11 +9,13 @@
 //!
 //! * [`simd`](InstructionSet) provides vectors in three instruction sets; every kernel is written once and compiled
 //!   for each.
-//! * `simd/product.rs` is the only inner loop: a tile of a GEMM in registers. Layers differ in the meaning of rows,
-//!   columns and depth of the GEMM, and in the operations on its results before they are stored, once.
+//! * `simd/product.rs` is the inner loop of all GEMMs: a tile of the result in registers. Layers differ in the meaning of
+//!   rows, columns and depth of the GEMM, and in the operations on its results before they are stored, once.
 //! * `team.rs` runs the threads of a call through the stages together; `stack.rs` defines the stages.
 //!
-//! Batch normalisation is folded into weights and shifts. The order of sums depends only on shapes.
+//! Batch normalisation is folded into weights and shifts. The order of sums depends only on shapes and instruction set.
+//! Training has a Winograd of its own (`backend/cpu/convolution/winograd`), which also computes gradients and works on tensors;
+//! both use the transforms of `simd/winograd.rs`.
 
 mod dense;
 mod direct;

@@ -17,7 +17,7 @@ pub(super) struct Workspace {
 /// Working memory of all calls.
 ///
 /// After a fork the child has a copy in which calls of the parent's other threads never end, and in which a lock may be held
-/// for ever. Each process therefore has memory of its own, in a list that is read without a lock.
+/// for ever. Each process therefore has memory of its own: a child finds the entries of its ancestors, and adds one.
 #[derive(Debug)]
 pub(super) struct Workspaces {
     process: u32,

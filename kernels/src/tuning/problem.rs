@@ -44,7 +44,7 @@ const TILED_F32: [Tile; 5] = [
 /// Tiles of the Hopper kernels, with as many stages as fit, and fewer.
 ///
 /// Those of 128 rows are only for weight gradients.
-const HOPPER: [Tile; 8] = [
+const HOPPER: [Tile; 7] = [
     Tile::new(256, 128, 4),
     Tile::new(256, 128, 3),
     Tile::new(128, 128, 6),
@@ -52,7 +52,6 @@ const HOPPER: [Tile; 8] = [
     Tile::new(128, 256, 4),
     Tile::new(128, 256, 3),
     Tile::new(256, 64, 5),
-    Tile::new(128, 64, 8),
 ];
 /// Most split-K slices of a weight gradient: more would need more memory traffic than they save time.
 const MOST_SLICES: usize = 1024;

@@ -28,8 +28,8 @@
 //! A transform along one axis multiplies by rounded constants and adds. Let each operand reach a result along one path
 //! only, as in a sum of n products, or in a factored form such as (d₄ − 2d₂) + √½·(d₃ − 2d₁). On its path it passes at
 //! most n + 2 roundings: n − 1 additions, one multiplication, and two for the constant, which may itself be a product
-//! of two. So an operand passes 2(n + 2) roundings in a transform along both axes, and with k terms every monomial
-//! L·L·M·w·M·B·d·B of the expanded formula passes no more than
+//! of two. So an operand passes 2(n + 2) roundings in a transform along both axes. With k terms every monomial of the expanded
+//! formula (w·d times two elements each of L, M and B) passes no more than
 //!
 //! ```text
 //! N = 2(n_M + 2) + 2(n_B + 2) + k + 2(n_L + 2)

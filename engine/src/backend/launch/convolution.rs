@@ -117,7 +117,7 @@ impl LaunchBackend {
         if let Some(plan) = self.hopper.and_then(|blocks| {
             implicit_gemm_hopper::fprop(operand, s, &tile_config(Tier::Hopper), blocks)
         }) {
-            return self.planned_product(plan, s, [x.address, w.address()], &to);
+            return self.hopper_product(plan, s, [x.address, w.address()], &to);
         }
         let product = TiledProduct {
             launch: implicit_gemm::fprop(operand, s, &tile_config(Tier::Tiled)),
@@ -168,7 +168,7 @@ impl LaunchBackend {
         if let Some(plan) = self.hopper.and_then(|blocks| {
             implicit_gemm_hopper::dgrad(operand, s, &tile_config(Tier::Hopper), blocks)
         }) {
-            return self.planned_product(plan, s, [y.address, w.address], &to);
+            return self.hopper_product(plan, s, [y.address, w.address], &to);
         }
         let product = TiledProduct {
             launch: implicit_gemm::dgrad(operand, s, &tile_config(Tier::Tiled)),
@@ -262,13 +262,13 @@ impl LaunchBackend {
             count: slices.count(),
             unit: slices.unit,
         };
-        self.finished_product(product.launch, arguments, to, slicing, |arguments| {
+        self.product_with_epilogue(product.launch, arguments, to, slicing, |arguments| {
             arguments.int(slices.phase)
         })
     }
 
     /// Launches a GEMM of the Hopper kernels, which take both operands as tensor maps.
-    fn planned_product(
+    fn hopper_product(
         &self,
         plan: implicit_gemm_hopper::Plan,
         s: &ConvShape,
@@ -287,7 +287,7 @@ impl LaunchBackend {
             unit: plan.unit,
         };
         let whole = |arguments| arguments;
-        self.finished_product(plan.launch, arguments, to, slicing, whole)
+        self.product_with_epilogue(plan.launch, arguments, to, slicing, whole)
     }
 
     /// Launches a split-K GEMM and adds the partial sums.

@@ -230,7 +230,7 @@ impl LaunchBackend {
     ///
     /// `arguments` are those before the result; `complete` appends the last ones. Statistics for which the slices do
     /// not fit are computed in separate passes over f32 values, which are then packed.
-    pub(super) fn finished_product(
+    pub(super) fn product_with_epilogue(
         &self,
         launch: Launch,
         arguments: Arguments,
