@@ -1,9 +1,10 @@
 //! Tensors on a device, an autodiff tape, and the operators of a convolutional GAN.
 //!
 //! * [`Tensor`] is a dense row-major array of `f32` that lives on one device.
-//! * [`backend::Backend`] is the list of operators that a device must provide. [`backend::cpu`] provides them on CPU
+//! * [`backend::Op`] is the list of operators, and a [`backend::Backend`] a device that runs them: [`backend::cpu`] on CPU
 //!   cores, [`backend::launch`] as kernel launches, which [`backend::simt`] runs on a CPU.
-//! * [`Tape`] records operators as they run and computes gradients by reverse-mode differentiation.
+//! * [`Tape`] records operators as they are called and computes gradients by reverse-mode differentiation. An operator that
+//!   may be fused with the next one runs when its result is first read.
 //! * [`ops`] holds one file per operator: shape checks, forward and backward pass.
 //! * [`profile`] measures where the time goes.
 //!

@@ -14,8 +14,8 @@ use crate::help::{ADVANCED, examples};
 use crate::model::preset::{TrainingConfig, with_overrides};
 use crate::model::{ModelConfig, Preset};
 use crate::profile::{
-    Alone, Form, Measured, Outputs, Profile, Settings, Single, Target, Verified, Workload, compare,
-    dump, measure, mismatch, summary, table, verify,
+    Form, GeneratorPass, Measured, Outputs, Profile, Settings, SingleKernel, Target, Verified,
+    Workload, compare, dump, measure, mismatch, summary, table, verify,
 };
 use crate::verify::BYTES_PER_VALUE;
 use cosmogan_base::memory;
@@ -151,7 +151,7 @@ impl ProfileArguments {
         let cases = self.what.cases(&model, self.batch);
         let mut verified = self.verified(&cases, device)?;
         if is_alone {
-            let alone = Arc::new(Alone::new(model, self.batch, &device.unprofiled())?);
+            let alone = Arc::new(GeneratorPass::new(model, self.batch, &device.unprofiled())?);
             verified = verified
                 .map(|operators| alone.check(operators))
                 .transpose()?;
@@ -171,7 +171,7 @@ impl ProfileArguments {
         old: Option<&Profile>,
     ) -> Result<Measured> {
         let shape = self.shape.as_deref().unwrap_or_default();
-        let single = Single::parse(name, shape, device.launches())?;
+        let single = SingleKernel::parse(name, shape, device.launches())?;
         let cases: Vec<_> = single.case().into_iter().collect();
         // For a GPU, at most three operands are made one after the other in the memory of this machine.
         let at_once = if device.launches() { 3.0 } else { 1.0 };

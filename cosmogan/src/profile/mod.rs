@@ -6,11 +6,11 @@
 //!
 //! Units: seconds, operations (a multiply-add counts as two), bytes, Hz.
 
-mod alone;
 mod ceilings;
 mod compare;
 mod conditions;
 mod dump;
+mod generator_pass;
 mod job;
 mod measure;
 mod outputs;
@@ -18,22 +18,22 @@ mod plot;
 mod record;
 mod rows;
 mod samples;
-mod single;
+mod single_kernel;
 mod summary;
 mod table;
 mod trace;
 mod verified;
 mod workload;
 
-pub use alone::Alone;
 pub use compare::{compare, mismatch};
 pub use dump::{Form, dump};
+pub use generator_pass::GeneratorPass;
 pub use measure::{Measured, Settings, measure};
 pub use outputs::Outputs;
 pub use plot::roofline;
 pub use record::{Bound, Ceilings, Conditions, DeviceSeconds, Profile, Rate, Row, Verified};
 pub(crate) use samples::{median, noise};
-pub use single::{Single, kind_of};
+pub use single_kernel::{SingleKernel, kind_of};
 pub use summary::summary;
 pub use table::table;
 pub use trace::trace;

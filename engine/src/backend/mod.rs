@@ -21,7 +21,7 @@ use crate::geometry::{ConvGeometry, ConvMethod, ConvProduct};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
-pub use self::op::{Activation, Epilogue, Normalisation, Op};
+pub use self::op::{Activation, ActivationForm, Epilogue, Normalisation, Op};
 pub use cosmogan_kernels::Precision;
 
 /// Passes before and after a GEMM with which its kernel can be fused.

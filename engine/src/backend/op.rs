@@ -19,13 +19,31 @@ pub enum Activation {
     Tanh,
 }
 
+/// How kernels compute an activation.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum ActivationForm {
+    /// x where x > 0, the factor times x elsewhere. Its gradient needs only the sign of its output, so that the output may be
+    /// packed.
+    Rectifier(f32),
+    /// The hyperbolic tangent, whose gradient needs all digits of its output.
+    Tanh,
+}
+
 impl Activation {
-    /// Slope for negative inputs; `None` for an activation that is not piecewise linear.
-    pub fn slope(self) -> Option<f32> {
+    /// How kernels compute it.
+    pub fn form(self) -> ActivationForm {
         match self {
-            Self::Relu => Some(0.0),
-            Self::LeakyRelu { slope } => Some(slope),
-            Self::Tanh => None,
+            Self::Relu => ActivationForm::Rectifier(0.0),
+            Self::LeakyRelu { slope } => ActivationForm::Rectifier(slope),
+            Self::Tanh => ActivationForm::Tanh,
+        }
+    }
+
+    /// Whether its gradient needs only the sign of its output.
+    pub(crate) fn packs(self) -> bool {
+        match self.form() {
+            ActivationForm::Rectifier(_) => true,
+            ActivationForm::Tanh => false,
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Weights are packed once, and nothing is allocated per map.
 //!
 //! ```text
-//!   latents ── dense ──► [16²×512] ── direct or Winograd ──► … ──► [128²×64] ── single ──► maps
+//!   latents ── dense ──► [16²×512] ── direct or Winograd ──► … ──► [128²×64] ── last ──► maps
 //!                        feature maps, NHWC, with a border of zeros             GEMM, sums, tanh
 //! ```
 //!
@@ -20,7 +20,7 @@
 mod dense;
 mod direct;
 mod image;
-mod single;
+mod last_layer;
 mod stack;
 mod team;
 mod watch;

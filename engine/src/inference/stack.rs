@@ -4,7 +4,7 @@
 use super::dense::{Dense, DenseKernel};
 use super::direct::{Direct, DirectKernel};
 use super::image::Extents;
-use super::single::{Single, SingleKernel};
+use super::last_layer::{LastLayer, SingleKernel};
 use super::team::{self, Worker};
 use super::watch::{Unwatched, Watch};
 use super::winograd::{self, ProductKernel, WindowKernel, Winograd};
@@ -86,7 +86,7 @@ pub struct Stack {
     /// Number of images that are processed together at each of them.
     groups: Vec<usize>,
     convolutions: Vec<Convolution>,
-    single: Single,
+    single: LastLayer,
     workspaces: Workspaces,
 }
 
@@ -152,7 +152,7 @@ impl Stack {
         let last = &description.last;
         let inputs = channels[channels.len() - 1];
         assert_eq!(last.weight.len(), inputs * KERNEL * KERNEL);
-        let single = Single::pack(
+        let single = LastLayer::pack(
             set,
             images[images.len() - 1],
             |[row, column], input| {

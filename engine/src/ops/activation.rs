@@ -66,9 +66,8 @@ impl Recipe for Activated {
         self.product.run(backend, epilogue, y)
     }
 
-    /// The gradient of a rectifier needs only the sign of its output, that of tanh needs all digits.
     fn packs(&self, backend: &dyn Backend) -> bool {
-        self.activation != Activation::Tanh && self.product.fusion(backend).packed_result
+        self.activation.packs() && self.product.fusion(backend).packed_result
     }
 }
 
@@ -99,7 +98,7 @@ impl Backward for ActivationBackward {
         dy: &Tensor,
         wanted: &[Wanted],
     ) -> Result<Vec<Option<Tensor>>> {
-        let form = wanted[0].packed_if(self.activation != Activation::Tanh);
+        let form = wanted[0].packed_if(self.activation.packs());
         let y = self.y.stored()?;
         Ok(vec![when_packed(form, backend, y.shape(), |dx| {
             let activation = self.activation;
@@ -113,7 +112,7 @@ impl Backward for ActivationBackward {
     }
 
     fn takes_packed(&self, backend: &dyn Backend, _: &[bool]) -> bool {
-        self.activation != Activation::Tanh && backend.keeps_packed()
+        self.activation.packs() && backend.keeps_packed()
     }
 
     fn narrowed(&self, part: Part) -> Result<Narrowed> {

@@ -114,7 +114,7 @@ impl LaunchBackend {
         let x = self.pack_rows(operand, pixels, s.channels, x)?;
         let w = self.pack_transposed(operand, s, w)?;
         let tile_config = |tier| self.tile_config(ConvProduct::Fprop, operand, tier, s);
-        if let Some(plan) = self.hopper.and_then(|blocks| {
+        if let Some(plan) = self.hopper_multiprocessors.and_then(|blocks| {
             implicit_gemm_hopper::fprop(operand, s, &tile_config(Tier::Hopper), blocks)
         }) {
             return self.hopper_product(plan, s, [x.address, w.address()], &to);
@@ -165,7 +165,7 @@ impl LaunchBackend {
         let y = self.pack_rows(operand, pixels, s.outputs, y)?;
         let w = self.pack_rows(operand, s.taps() * s.channels, s.outputs, Image::of(w))?;
         let tile_config = |tier| self.tile_config(ConvProduct::Dgrad, operand, tier, s);
-        if let Some(plan) = self.hopper.and_then(|blocks| {
+        if let Some(plan) = self.hopper_multiprocessors.and_then(|blocks| {
             implicit_gemm_hopper::dgrad(operand, s, &tile_config(Tier::Hopper), blocks)
         }) {
             return self.hopper_product(plan, s, [y.address, w.address], &to);
@@ -198,10 +198,10 @@ impl LaunchBackend {
         let pixels = s.batch * s.output[0] * s.output[1];
         let y = self.pack_rows(operand, pixels, s.outputs, y)?;
         let tile_config = |tier| self.tile_config(ConvProduct::Wgrad, operand, tier, s);
-        if let Some(plan) = self.hopper.and_then(|blocks| {
+        if let Some(plan) = self.hopper_multiprocessors.and_then(|blocks| {
             implicit_gemm_hopper_wgrad::wgrad(operand, s, &tile_config(Tier::Hopper), blocks)
         }) {
-            return self.planned_partials(&plan, s, [x.address, y.address, w]);
+            return self.hopper_partials(&plan, s, [x.address, y.address, w]);
         }
         let (launch, split) = implicit_gemm::wgrad(operand, s, &tile_config(Tier::Tiled));
         let extents = [
@@ -305,7 +305,7 @@ impl LaunchBackend {
     }
 
     /// Launches a split-K GEMM of the Hopper kernels and adds the partial sums.
-    fn planned_partials(
+    fn hopper_partials(
         &self,
         plan: &implicit_gemm_hopper_wgrad::Plan,
         s: &ConvShape,

@@ -5,7 +5,7 @@ use cosmogan_kernels::{Precision, pack};
 
 use super::moments::{self, Slicing, Statistics};
 use super::{Arguments, Image, LaunchBackend, packed};
-use crate::backend::{Activation, Epilogue, Normalisation};
+use crate::backend::{Activation, ActivationForm, Epilogue, Normalisation};
 use crate::error::{Error, Result};
 
 /// Operator name in errors.
@@ -42,9 +42,9 @@ impl LoweredEpilogue {
     pub(super) fn activation(self) -> Result<[u8; 8]> {
         let (slope, tangent) = match self {
             Self::None => (1.0, 0),
-            Self::Activation(activation) => match activation.slope() {
-                Some(slope) => (slope, 0),
-                None => (1.0, 1),
+            Self::Activation(activation) => match activation.form() {
+                ActivationForm::Rectifier(slope) => (slope, 0),
+                ActivationForm::Tanh => (1.0, 1),
             },
             Self::Statistics(_) | Self::Normalised { .. } => return Err(self.refused()),
         };
@@ -215,12 +215,12 @@ impl LaunchBackend {
         length: usize,
         [x, y]: [u64; 2],
     ) -> Result<()> {
-        let (kernel, arguments) = match activation.slope() {
-            Some(slope) => (
+        let (kernel, arguments) = match activation.form() {
+            ActivationForm::Rectifier(slope) => (
                 &elementwise::LEAKY_RELU,
                 Arguments::new().int(length).float(slope),
             ),
-            None => (&elementwise::TANH, Arguments::new().int(length)),
+            ActivationForm::Tanh => (&elementwise::TANH, Arguments::new().int(length)),
         };
         let launch = elementwise::launch(kernel, length);
         self.launch(&launch, &arguments.address(x).address(y))

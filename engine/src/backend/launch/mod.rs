@@ -37,7 +37,7 @@ pub struct LaunchBackend {
     /// Whether GEMMs are tiled, or run on the plain kernels.
     tiled: bool,
     /// Number of multiprocessors for Hopper kernels; `None` if these are not available.
-    hopper: Option<usize>,
+    hopper_multiprocessors: Option<usize>,
     /// Reason why Hopper kernels are not available.
     hopper_lack: Option<String>,
     /// Whether convolutions are fused with the passes before and after them.
@@ -62,7 +62,7 @@ impl LaunchBackend {
         if precision != Precision::F32 {
             able.map_err(Error::Device)?;
         }
-        let (hopper, hopper_lack) = match launcher.device().hopper_kernels() {
+        let (hopper_multiprocessors, hopper_lack) = match launcher.device().hopper_kernels() {
             Ok(multiprocessors) => (Some(multiprocessors), None),
             Err(lack) => (None, Some(lack)),
         };
@@ -70,7 +70,7 @@ impl LaunchBackend {
             launcher,
             precision,
             tiled,
-            hopper,
+            hopper_multiprocessors,
             hopper_lack,
             fused: true,
             tile_configs: Arc::default(),
@@ -84,7 +84,7 @@ impl LaunchBackend {
     #[must_use]
     pub fn prepared(self) -> Self {
         let mut modules = modules_for(self.precision);
-        if self.hopper.is_some() {
+        if self.hopper_multiprocessors.is_some() {
             modules.extend(hopper_modules_for(self.precision));
         }
         modules.retain(|module| self.tiled || module.tier == Tier::Plain);
@@ -120,7 +120,7 @@ impl LaunchBackend {
     pub fn without_hopper(self) -> Self {
         let kept = || "--tier excludes Hopper kernels".to_owned();
         Self {
-            hopper: None,
+            hopper_multiprocessors: None,
             hopper_lack: self.hopper_lack.or_else(|| Some(kept())),
             ..self
         }

@@ -9,7 +9,7 @@ use super::epilogue::LoweredEpilogue;
 use super::{Arguments, DeviceBuffer, Format, Image, LaunchBackend, packed};
 use crate::adam::AdamStep;
 use crate::backend::{
-    Activation, Arithmetic, Backend, Fusion, Op, Recording, expect_room, parts_of,
+    Activation, ActivationForm, Arithmetic, Backend, Fusion, Op, Recording, expect_room, parts_of,
 };
 use crate::error::Result;
 use crate::geometry::{ConvGeometry, ConvProduct};
@@ -36,7 +36,7 @@ impl Backend for LaunchBackend {
             ),
             None => "simt".to_owned(),
         };
-        device += match (self.tiled, self.hopper) {
+        device += match (self.tiled, self.hopper_multiprocessors) {
             (false, _) => ", plain kernels",
             (true, None) => ", tiled kernels",
             (true, Some(_)) => "",
@@ -400,14 +400,17 @@ impl LaunchBackend {
         let length = rows * channels;
         let dy = self.image_of(name, dy, length)?;
         let dx = self.output_image_of(name, dx, length)?;
-        let Some(slope) = activation.slope() else {
-            let arguments = Arguments::new()
-                .int(length)
-                .address(self.input(name, y)?)
-                .address(dy.values(name)?)
-                .address(dx.values(name)?);
-            let launch = elementwise::launch(&elementwise::TANH_GRADIENT, length);
-            return self.launch(&launch, &arguments);
+        let slope = match activation.form() {
+            ActivationForm::Rectifier(slope) => slope,
+            ActivationForm::Tanh => {
+                let arguments = Arguments::new()
+                    .int(length)
+                    .address(self.input(name, y)?)
+                    .address(dy.values(name)?)
+                    .address(dx.values(name)?);
+                let launch = elementwise::launch(&elementwise::TANH_GRADIENT, length);
+                return self.launch(&launch, &arguments);
+            }
         };
         let y = self.image_of(name, y, length)?;
         self.packing(dx, [rows, channels], |dx| {

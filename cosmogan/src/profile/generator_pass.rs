@@ -22,7 +22,7 @@ const LIMIT: f64 = 1e-4;
 
 /// A [`Generator`] with initial weights, and latent vectors for it.
 #[derive(Debug)]
-pub struct Alone {
+pub struct GeneratorPass {
     generator: Generator,
     vectors: Vec<f32>,
     /// Operator and algorithm of each layer, for one image.
@@ -31,7 +31,7 @@ pub struct Alone {
     network: Network,
 }
 
-impl Alone {
+impl GeneratorPass {
     /// Prepares a model of one-channel maps and `batch` latent vectors.
     ///
     /// # Errors

@@ -20,14 +20,14 @@ const ROWS: usize = 32;
 
 /// Weights in panels of two vectors, with a row per input channel.
 #[derive(Debug)]
-pub(super) struct Single {
+pub(super) struct LastLayer {
     input: Extents,
     panels: Aligned,
     bias: f32,
     width: usize,
 }
 
-impl Single {
+impl LastLayer {
     /// Packs `weight([row tap, column tap], input)`.
     pub(super) fn pack(
         set: InstructionSet,
@@ -70,10 +70,10 @@ impl Single {
 
 /// Computes some rows of one image.
 pub(super) struct SingleKernel<'a> {
-    pub(super) layer: &'a Single,
+    pub(super) layer: &'a LastLayer,
     pub(super) item: usize,
     pub(super) input: &'a [f32],
-    /// Scratch memory of [`Single::scratch`] values.
+    /// Scratch memory of [`LastLayer::scratch`] values.
     pub(super) scratch: &'a mut [f32],
     /// The maps of these images.
     pub(super) output: Shared<'a>,
@@ -151,7 +151,7 @@ fn add_columns(values: &[[f32; VALUES]], lines: &mut [[f32; LINES]]) {
 
 /// Computes the contributions of each pixel of a row, including the border.
 struct Pixels<'a> {
-    layer: &'a Single,
+    layer: &'a LastLayer,
     input: &'a [f32],
     values: &'a mut [[f32; VALUES]],
 }

@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 
 /// An operator, optionally restricted to one of its kernels.
 #[derive(Clone, Copy, Debug)]
-pub struct Single {
+pub struct SingleKernel {
     /// The operator.
     pub operator: Operator,
     /// The only kernel to launch; `None` for all.
@@ -49,7 +49,7 @@ pub fn kind_of(kernel: &str) -> Option<Kind> {
     })
 }
 
-impl Single {
+impl SingleKernel {
     /// Parses the name of an operator, or of a kernel if the device has kernels, and its extents.
     ///
     /// # Errors
@@ -164,7 +164,7 @@ mod tests {
                 form if form.contains("length") => "length=100",
                 _ => "n=2 h=8 w=6 c=3",
             };
-            let single = Single::parse(kind.name(), shape, false).unwrap();
+            let single = SingleKernel::parse(kind.name(), shape, false).unwrap();
             let mut workload = single.workload(&backend).unwrap();
             device.start();
             workload.run().unwrap();
