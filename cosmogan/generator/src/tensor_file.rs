@@ -351,6 +351,14 @@ fn foreign(bytes: &[u8]) -> Option<(&'static str, &'static str)> {
             SAVE,
         )),
         [0x89, b'H', b'D', b'F', ..] => Some(("is an HDF5 file, not a safetensors file", SAVE)),
+        [0x93, b'N', b'U', b'M', b'P', b'Y', ..] => Some((
+            "is a NumPy array (.npy), not a safetensors file",
+            "name a file of weights",
+        )),
+        _ if bytes.starts_with(b"SIMPLE  =") => Some((
+            "is a FITS file, not a safetensors file",
+            "name a file of weights",
+        )),
         [b'<', ..] => Some((
             "is a web page, perhaps an error message of a download",
             "download the file again",

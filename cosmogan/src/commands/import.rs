@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use crate::error::{Error, Result};
-use crate::files::refuse_input;
+use crate::files::{refuse_input, write_atomically};
 use crate::generator::Generator;
 use crate::help::examples;
 use crate::model::layout::Layout;
 use crate::model::tensor_file::{CONFIG_KEY, TensorFile, refuse_strangers};
-use crate::model::weights::{Storage, read_file, write_stored};
+use crate::model::weights::{Storage, read_file, serialized};
 use crate::model::{NetworkKind, TensorSpecification, tensors};
 
 /// Convert generator weights of another PyTorch program
@@ -70,8 +70,11 @@ impl ImportArguments {
             .iter()
             .map(|(name, dims, values)| (name.clone(), dims.clone(), &values[..]));
         let described = (CONFIG_KEY, config.to_json());
-        write_stored(&self.out, Storage::Single, stored, described)?;
-        let generator = Generator::load(&self.out)?;
+        let converted = serialized(path, Storage::Single, stored, described)?;
+        // What this program would refuse to read is not written.
+        let generator = Generator::from_bytes(&converted)
+            .map_err(|error| Error::refused("--weights", error.to_string()))?;
+        write_atomically(&self.out, &converted)?;
         println!(
             "wrote {}: maps of {1}×{1} from {2} latents{3}",
             self.out.display(),

@@ -185,8 +185,22 @@ pub fn write_stored<'a>(
     path: &Path,
     storage: Storage,
     tensors: impl IntoIterator<Item = (String, Vec<usize>, &'a [f32])>,
-    (key, entry): (&str, String),
+    metadata: (&str, String),
 ) -> Result<()> {
+    let bytes = serialized(path, storage, tensors, metadata)?;
+    Ok(write_atomically(path, &bytes)?)
+}
+
+/// The bytes of the file that [`write_stored`] writes to `path`.
+///
+/// # Errors
+/// If a value is not finite.
+pub fn serialized<'a>(
+    path: &Path,
+    storage: Storage,
+    tensors: impl IntoIterator<Item = (String, Vec<usize>, &'a [f32])>,
+    (key, entry): (&str, String),
+) -> Result<Vec<u8>> {
     let metadata = HashMap::from([(key.to_owned(), entry)]);
     let owned: Vec<_> = tensors
         .into_iter()
@@ -196,13 +210,12 @@ pub fn write_stored<'a>(
             Ok((name, dims, stored))
         })
         .collect::<Result<_>>()?;
-    let bytes = owned
+    owned
         .iter()
         .map(|(name, dims, (dtype, bytes))| {
             TensorView::new(*dtype, dims.clone(), bytes).map(|view| (name.as_str(), view))
         })
         .collect::<std::result::Result<Vec<_>, _>>()
         .and_then(|views| safetensors::serialize(views, Some(metadata)))
-        .map_err(|error| Error::file(path, error, "report this as a bug"))?;
-    Ok(write_atomically(path, &bytes)?)
+        .map_err(|error| Error::file(path, error, "report this as a bug"))
 }

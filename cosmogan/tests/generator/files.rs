@@ -316,6 +316,8 @@ fn what_is_taken_for_weights_is_named() {
         (&b"PK\x03\x04archive/data.pkl"[..], "torch.save"),
         (b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.", "torch.save"),
         (b"<html>404</html>", "web page"),
+        (b"\x93NUMPY\x01\x00v\x00{'descr'", "NumPy array"),
+        (b"SIMPLE  =                    T", "FITS file"),
         (
             b"version https://git-lfs.github.com/spec/v1",
             "git lfs pull",

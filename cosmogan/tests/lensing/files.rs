@@ -492,3 +492,36 @@ fn outputs_that_are_inputs_links_or_devices() {
     assert!(String::from_utf8_lossy(&output.stdout).contains("\"l_edges\""));
     assert!(Path::new("/dev/stdout").exists());
 }
+
+/// A sparse file takes no disk, but its single map would take 4 TB of memory.
+#[test]
+fn a_map_beyond_memory_is_refused_by_every_reader() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("sparse.npy");
+    let side = 1_000_000_u64;
+    write_npy(&path, &format!("({side}, {side})"), &[]);
+    let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+    let header = file.metadata().unwrap().len();
+    if file.set_len(header + 4 * side * side).is_err() {
+        eprintln!("skipped: this file system has no files of 4 TB");
+        return;
+    }
+    let (maps, out) = (text(&path), folder.path().join("out.npy"));
+    let crop = [
+        "crop",
+        maps,
+        "--size",
+        "16",
+        "--per-map",
+        "1",
+        "--out",
+        text(&out),
+    ];
+    let stats = ["stats", maps, "--side-degrees", "1", "--out", "stats.json"];
+    let run = folder.path().join("run");
+    let train = ["train", "--data", maps, "--crops", "1", "--out", text(&run)];
+    for command in [&crop[..], &stats, &train] {
+        refused(command, 1, &["sparse.npy", "GiB of memory"]);
+    }
+    assert!(!out.exists());
+}

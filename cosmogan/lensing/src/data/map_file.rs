@@ -16,7 +16,7 @@ use super::crops::Crop;
 use super::layout::Layout;
 use super::survey::require_pixels;
 use super::{fits, foreign, npy};
-use cosmogan_base::{Error, Result};
+use cosmogan_base::{Error, Result, memory};
 
 /// First bytes of a gzip file.
 const GZIP_SIGNATURE: &[u8] = &[0x1f, 0x8b];
@@ -85,11 +85,15 @@ impl MapFile {
         };
         let is_alone = start.starts_with(npy::SIGNATURE);
         refuse_other_length(path, &layout, length, is_alone)?;
-        Ok(Self {
+        let maps = Self {
             path: path.to_owned(),
             file: opened,
             layout,
-        })
+        };
+        // Every reader holds at least one map; a sparse file may have maps of any size.
+        let of_map = maps.height() as f64 * maps.width() as f64;
+        memory::expect_room_for_file(path, size_of::<f32>() as f64 * of_map)?;
+        Ok(maps)
     }
 
     /// Path of the file.
