@@ -86,18 +86,42 @@ pub(super) fn linear_shape(rows: usize, inputs: usize, outputs: usize) -> ConvSh
     }
 }
 
+/// Addresses of a layer's weights.
+#[derive(Clone, Copy)]
+pub(super) struct Weights {
+    pub(super) weight: u64,
+    /// 0 without a bias.
+    pub(super) bias: u64,
+}
+
+/// Addresses of the operands and the result of a plain fprop or dgrad.
+struct GatherAddresses {
+    from: u64,
+    weights: Weights,
+    to: u64,
+}
+
+/// Addresses of the operands and the result of a wgrad.
+struct WgradAddresses {
+    x: u64,
+    y: u64,
+    weight: u64,
+}
+
 impl LaunchBackend {
-    /// y from x, w and a bias, whose address is 0 if there is none.
+    /// y from x, w and a bias.
     pub(super) fn fprop(
         &self,
         s: &ConvShape,
         x: Image,
-        [w, bias]: [u64; 2],
+        weights: Weights,
         y: Image,
         epilogue: LoweredEpilogue,
     ) -> Result<()> {
         if single_channel::has_fprop(s) {
-            let arguments = arguments(s, &[], &[x.values(NAME)?, w, bias])
+            let arguments = arguments(s, &[])
+                .address(x.values(NAME)?)
+                .weights(weights)
                 .bytes(&epilogue.activation()?)
                 .int(y.format.row(s.outputs))
                 .address(y.address);
@@ -105,14 +129,18 @@ impl LaunchBackend {
         }
         let Some(operand) = self.operand_for(s) else {
             epilogue.expect_none()?;
-            let addresses = [x.values(NAME)?, w, bias, y.values(NAME)?];
-            return self.product(&convolution::fprop(s), s, &[], addresses);
+            let addresses = GatherAddresses {
+                from: x.values(NAME)?,
+                weights,
+                to: y.values(NAME)?,
+            };
+            return self.product(&convolution::fprop(s), s, &[], &addresses);
         };
         let extents = [s.batch * s.output[0] * s.output[1], s.outputs];
-        let to = GemmResult::new(operand, y, extents, bias, epilogue)?;
+        let to = GemmResult::new(operand, y, extents, weights.bias, epilogue)?;
         let pixels = s.batch * s.input[0] * s.input[1];
         let x = self.pack_rows(operand, pixels, s.channels, x)?;
-        let w = self.pack_transposed(operand, s, w)?;
+        let w = self.pack_transposed(operand, s, weights.weight)?;
         let tile_config = |tier| self.tile_config(ConvProduct::Fprop, operand, tier, s);
         if let Some(plan) = self.hopper_multiprocessors.and_then(|blocks| {
             implicit_gemm_hopper::fprop(operand, s, &tile_config(Tier::Hopper), blocks)
@@ -127,12 +155,12 @@ impl LaunchBackend {
         self.tiled_product(product, s, [x.address, w.address()], &to)
     }
 
-    /// x from y, w and a bias, whose address is 0 if there is none.
+    /// x from y, w and a bias.
     pub(super) fn dgrad(
         &self,
         s: &ConvShape,
         y: Image,
-        [w, bias]: [u64; 2],
+        weights: Weights,
         x: Image,
         epilogue: LoweredEpilogue,
     ) -> Result<()> {
@@ -141,29 +169,42 @@ impl LaunchBackend {
             let arguments = Arguments::new()
                 .int(s.outputs)
                 .address(y.values(NAME)?)
-                .address(w)
-                .address(bias)
+                .weights(weights)
                 .address(x.values(NAME)?);
             return self.launch(&linear::dot(s.batch, s.outputs), &arguments);
         }
         if single_channel::has_dgrad(s) {
-            let arguments = arguments(s, &[y.format.row(s.outputs)], &[y.address, w, bias])
+            let arguments = arguments(s, &[y.format.row(s.outputs)])
+                .address(y.address)
+                .weights(weights)
                 .bytes(&epilogue.activation()?)
                 .address(x.values(NAME)?);
             return self.launch(&single_channel::dgrad(y.format, s), &arguments);
         }
         let Some(operand) = self.operand_for(s) else {
             epilogue.expect_none()?;
-            let w = self.pack_transposed(Precision::F32, s, w)?;
+            let w = self.pack_transposed(Precision::F32, s, weights.weight)?;
             let padded = Precision::F32.padded(s.channels);
-            let addresses = [y.values(NAME)?, w.address(), bias, x.values(NAME)?];
-            return self.product(&convolution::dgrad(s), s, &[padded], addresses);
+            let addresses = GatherAddresses {
+                from: y.values(NAME)?,
+                weights: Weights {
+                    weight: w.address(),
+                    ..weights
+                },
+                to: x.values(NAME)?,
+            };
+            return self.product(&convolution::dgrad(s), s, &[padded], &addresses);
         };
         let extents = [s.batch * s.input[0] * s.input[1], s.channels];
-        let to = GemmResult::new(operand, x, extents, bias, epilogue)?;
+        let to = GemmResult::new(operand, x, extents, weights.bias, epilogue)?;
         let pixels = s.batch * s.output[0] * s.output[1];
         let y = self.pack_rows(operand, pixels, s.outputs, y)?;
-        let w = self.pack_rows(operand, s.taps() * s.channels, s.outputs, Image::of(w))?;
+        let w = self.pack_rows(
+            operand,
+            s.taps() * s.channels,
+            s.outputs,
+            Image::of(weights.weight),
+        )?;
         let tile_config = |tier| self.tile_config(ConvProduct::Dgrad, operand, tier, s);
         if let Some(plan) = self.hopper_multiprocessors.and_then(|blocks| {
             implicit_gemm_hopper::dgrad(operand, s, &tile_config(Tier::Hopper), blocks)
@@ -179,29 +220,36 @@ impl LaunchBackend {
     }
 
     /// w from x and y.
-    pub(super) fn wgrad(&self, s: &ConvShape, [x, y]: [Image; 2], w: u64) -> Result<()> {
+    pub(super) fn wgrad(&self, s: &ConvShape, [x, y]: [Image; 2], weight: u64) -> Result<()> {
         let Some(operand) = self.operand_for(s) else {
             let x = x.values(NAME)?;
             if single_channel::has_wgrad(s) {
                 let (launch, split) = single_channel::wgrad(y.format, s);
                 let extents = [split.rows_per_slice, y.format.row(s.outputs)];
-                let addresses = [x, y.address, w];
-                return self.split_product(&launch, s, &extents, split.slices, addresses);
+                let y = y.address;
+                let addresses = WgradAddresses { x, y, weight };
+                return self.split_product(&launch, s, &extents, split.slices, &addresses);
             }
             let (launch, split) = convolution::wgrad(s);
             let extents = [split.rows_per_slice];
-            let addresses = [x, y.values(NAME)?, w];
-            return self.split_product(&launch, s, &extents, split.slices, addresses);
+            let y = y.values(NAME)?;
+            let addresses = WgradAddresses { x, y, weight };
+            return self.split_product(&launch, s, &extents, split.slices, &addresses);
         };
         let pixels = s.batch * s.input[0] * s.input[1];
         let x = self.pack_rows(operand, pixels, s.channels, x)?;
         let pixels = s.batch * s.output[0] * s.output[1];
         let y = self.pack_rows(operand, pixels, s.outputs, y)?;
+        let addresses = WgradAddresses {
+            x: x.address,
+            y: y.address,
+            weight,
+        };
         let tile_config = |tier| self.tile_config(ConvProduct::Wgrad, operand, tier, s);
         if let Some(plan) = self.hopper_multiprocessors.and_then(|blocks| {
             implicit_gemm_hopper_wgrad::wgrad(operand, s, &tile_config(Tier::Hopper), blocks)
         }) {
-            return self.hopper_partials(&plan, s, [x.address, y.address, w]);
+            return self.hopper_partials(&plan, s, &addresses);
         }
         let (launch, split) = implicit_gemm::wgrad(operand, s, &tile_config(Tier::Tiled));
         let extents = [
@@ -209,8 +257,7 @@ impl LaunchBackend {
             operand.padded(s.outputs),
             split.share,
         ];
-        let addresses = [x.address, y.address, w];
-        self.split_product(&launch, s, &extents, split.slices, addresses)
+        self.split_product(&launch, s, &extents, split.slices, &addresses)
     }
 
     /// The operand format of a shape's tiled GEMM; `None` if x or y has one channel, or if this backend
@@ -242,9 +289,13 @@ impl LaunchBackend {
         launch: &Launch,
         s: &ConvShape,
         extents: &[usize],
-        addresses: [u64; 4],
+        addresses: &GatherAddresses,
     ) -> Result<()> {
-        self.launch(launch, &arguments(s, extents, &addresses))
+        let arguments = arguments(s, extents)
+            .address(addresses.from)
+            .weights(addresses.weights)
+            .address(addresses.to);
+        self.launch(launch, &arguments)
     }
 
     /// Launches a GEMM of the tiled kernels.
@@ -255,7 +306,8 @@ impl LaunchBackend {
         operands: [u64; 2],
         to: &GemmResult,
     ) -> Result<()> {
-        let arguments = arguments(s, &[product.depth], &operands);
+        let [from, w] = operands;
+        let arguments = arguments(s, &[product.depth]).address(from).address(w);
         let slices = product.slices;
         let slicing = Slicing {
             images: s.batch,
@@ -297,10 +349,13 @@ impl LaunchBackend {
         s: &ConvShape,
         extents: &[usize],
         slices: usize,
-        [x, y, w]: [u64; 3],
+        addresses: &WgradAddresses,
     ) -> Result<()> {
-        self.partials(s, slices, w, |partials| {
-            self.launch(launch, &arguments(s, extents, &[x, y, partials]))
+        let arguments = arguments(s, extents)
+            .address(addresses.x)
+            .address(addresses.y);
+        self.partials(s, slices, addresses.weight, |partials| {
+            self.launch(launch, &arguments.address(partials))
         })
     }
 
@@ -309,15 +364,25 @@ impl LaunchBackend {
         &self,
         plan: &implicit_gemm_hopper_wgrad::Plan,
         s: &ConvShape,
-        [x, y, w]: [u64; 3],
+        addresses: &WgradAddresses,
     ) -> Result<()> {
         let arguments = Arguments::new()
             .ints(&s.words())
             .ints(&plan.slabs)
-            .bytes(&self.launcher.device().tensor_map(&plan.maps[0], x)?)
-            .bytes(&self.launcher.device().tensor_map(&plan.maps[1], y)?);
-        self.partials(s, plan.slices, w, |partials| {
-            self.launch(&plan.launch, &arguments.clone().address(partials))
+            .bytes(
+                &self
+                    .launcher
+                    .device()
+                    .tensor_map(&plan.maps[0], addresses.x)?,
+            )
+            .bytes(
+                &self
+                    .launcher
+                    .device()
+                    .tensor_map(&plan.maps[1], addresses.y)?,
+            );
+        self.partials(s, plan.slices, addresses.weight, |partials| {
+            self.launch(&plan.launch, &arguments.address(partials))
         })
     }
 
@@ -357,13 +422,17 @@ impl LaunchBackend {
     }
 }
 
-fn arguments(s: &ConvShape, extents: &[usize], addresses: &[u64]) -> Arguments {
-    let arguments = extents
+/// The shape and further extents, with which the arguments of convolution kernels begin.
+fn arguments(s: &ConvShape, extents: &[usize]) -> Arguments {
+    let arguments = Arguments::new().ints(&s.words());
+    extents
         .iter()
-        .fold(Arguments::new().ints(&s.words()), |arguments, &extent| {
-            arguments.int(extent)
-        });
-    addresses
-        .iter()
-        .fold(arguments, |arguments, &address| arguments.address(address))
+        .fold(arguments, |arguments, &extent| arguments.int(extent))
+}
+
+impl Arguments {
+    /// Appends a layer's weight and bias, in the order in which all kernels take them.
+    fn weights(self, Weights { weight, bias }: Weights) -> Self {
+        self.address(weight).address(bias)
+    }
 }

@@ -4,7 +4,7 @@ use cosmogan_kernels::Precision;
 use cosmogan_kernels::convolution::ConvShape;
 use cosmogan_kernels::{adam, elementwise, loss, reduce, single_channel};
 
-use super::convolution::linear_shape;
+use super::convolution::{Weights, linear_shape};
 use super::epilogue::LoweredEpilogue;
 use super::{Arguments, DeviceBuffer, Format, Image, LaunchBackend, packed};
 use crate::adam::AdamStep;
@@ -65,24 +65,27 @@ impl Backend for LaunchBackend {
                 let s = linear_shape(x.shape().rows(), inputs, outputs);
                 let channels = y.shape().channels();
                 let x = self.image_of(name, x, s.output_len())?;
-                let addresses = [
-                    self.input_of(name, weight, s.weight_len())?,
-                    self.input_of(name, bias, outputs)?,
-                ];
+                let weights = Weights {
+                    weight: self.input_of(name, weight, s.weight_len())?,
+                    bias: self.input_of(name, bias, outputs)?,
+                };
                 let y = self.output_image_of(name, y, s.input_len())?;
                 if channels != outputs && y.format.row(channels) != channels {
                     return Err(packed(name));
                 }
                 let epilogue = self.lowered(name, epilogue, outputs)?;
-                self.dgrad(&s, x, addresses, y, epilogue)
+                self.dgrad(&s, x, weights, y, epilogue)
             }
             Op::LinearDgrad { dy, weight, dx } => {
                 let (inputs, outputs) = (dx.shape().channels(), dy.shape().channels());
                 let s = linear_shape(dx.shape().rows(), inputs, outputs);
                 let dy = self.image_of(name, dy, s.input_len())?;
-                let addresses = [self.input_of(name, weight, s.weight_len())?, 0];
+                let weights = Weights {
+                    weight: self.input_of(name, weight, s.weight_len())?,
+                    bias: 0,
+                };
                 let dx = self.output_image_of(name, dx, s.output_len())?;
-                self.fprop(&s, dy, addresses, dx, LoweredEpilogue::None)
+                self.fprop(&s, dy, weights, dx, LoweredEpilogue::None)
             }
             Op::LinearWgrad { x, dy, dweight } => {
                 let (inputs, outputs) = (x.shape().channels(), dy.shape().channels());
@@ -114,14 +117,14 @@ impl Backend for LaunchBackend {
             } => {
                 let s = ConvShape::from(geometry);
                 let x = self.image_of(name, x, s.input_len())?;
-                let addresses = [
-                    self.input_of(name, weight, s.weight_len())?,
-                    bias.map_or(Ok(0), |bias| self.input_of(name, bias, s.outputs))?,
-                ];
+                let weights = Weights {
+                    weight: self.input_of(name, weight, s.weight_len())?,
+                    bias: bias.map_or(Ok(0), |bias| self.input_of(name, bias, s.outputs))?,
+                };
                 let y = self.output_image_of(name, y, s.output_len())?;
                 let epilogue = self.lowered(name, epilogue, s.outputs)?;
                 let extents = [s.output_len() / s.outputs.max(1), s.outputs];
-                let run = |y, epilogue| self.fprop(&s, x, addresses, y, epilogue);
+                let run = |y, epilogue| self.fprop(&s, x, weights, y, epilogue);
                 self.with_epilogue(y, extents, epilogue, run)
             }
             Op::ConvDgrad {
@@ -134,14 +137,14 @@ impl Backend for LaunchBackend {
             } => {
                 let s = ConvShape::from(geometry);
                 let y = self.image_of(name, y, s.output_len())?;
-                let addresses = [
-                    self.input_of(name, weight, s.weight_len())?,
-                    bias.map_or(Ok(0), |bias| self.input_of(name, bias, s.channels))?,
-                ];
+                let weights = Weights {
+                    weight: self.input_of(name, weight, s.weight_len())?,
+                    bias: bias.map_or(Ok(0), |bias| self.input_of(name, bias, s.channels))?,
+                };
                 let x = self.output_image_of(name, x, s.input_len())?;
                 let epilogue = self.lowered(name, epilogue, s.channels)?;
                 let extents = [s.input_len() / s.channels.max(1), s.channels];
-                let run = |x, epilogue| self.dgrad(&s, y, addresses, x, epilogue);
+                let run = |x, epilogue| self.dgrad(&s, y, weights, x, epilogue);
                 self.with_epilogue(x, extents, epilogue, run)
             }
             Op::ConvWgrad {
