@@ -57,7 +57,7 @@ def run(command, cap, folder, environment=None):
             code = wait(process, GRACE)
     finally:
         # Also after a normal end, and when this script itself is stopped.
-        send(process.pid, mark, signal.SIGKILL)
+        end_all(process.pid, mark)
     if code is None:
         code = wait(process, LAST_WAIT)
     ended.seconds = time.monotonic() - started
@@ -101,6 +101,16 @@ def send(group, mark, number):
             os.kill(pid, number)
         except OSError:
             pass
+
+
+def end_all(group, mark):
+    """Kills everything that a run started, and waits until it is gone: a busy machine takes its time, and may fork meanwhile."""
+    last = time.monotonic() + LAST_WAIT
+    while True:
+        send(group, mark, signal.SIGKILL)
+        if next(marked(mark), None) is None or time.monotonic() > last:
+            return
+        time.sleep(0.01)
 
 
 def marked(mark):
