@@ -20,7 +20,7 @@ pub fn prepare() {
     }
 }
 
-/// Whether threads could be started.
+/// Whether the system allows the program to start threads.
 pub(crate) fn are_available() -> bool {
     !REFUSED.load(Ordering::Relaxed)
 }

@@ -57,11 +57,7 @@ impl GenerateArguments {
         }
         confirm_overwrite(&self.out, self.force)?;
         let generator = match &self.weights {
-            Some(path) => {
-                let generator = maker::load(path, self.device.launched()?)?;
-                maker::note_geometry(path);
-                generator
-            }
+            Some(path) => maker::load(path, self.device.launched()?)?,
             None => maker::shipped(self.device)?,
         };
         let latents = self.latents_source(&*generator)?;

@@ -75,25 +75,6 @@ pub(super) fn load(path: &Path, launched: Option<Arc<dyn Backend>>) -> Result<Bo
     }
 }
 
-/// Says which geometry is assumed for weights of another program, whose files do not say it.
-pub(super) fn note_geometry(path: &Path) {
-    // A pipe cannot be read a second time.
-    let named = |bytes: Vec<u8>| {
-        Some(
-            TensorFile::parse(path, &bytes)
-                .ok()?
-                .metadata(CONFIG_KEY)
-                .is_some(),
-        )
-    };
-    if path.is_file() && weights::read_file(path).ok().and_then(named) == Some(false) {
-        eprintln!(
-            "{}: read as weights of ConvTranspose2d(padding=1); for padding=2, output_padding=1, first use `cosmogan import`",
-            path.display()
-        );
-    }
-}
-
 /// Loads the weights embedded in this program.
 ///
 /// # Errors
@@ -123,11 +104,23 @@ pub(super) fn shipped(_: DeviceArguments) -> Result<Box<dyn MapMaker>> {
 }
 
 /// Provenance of the training maps of these weights, or of those embedded in the program, if recorded.
+///
+/// Prints which geometry is assumed for weights of another program, whose files do not say it.
 pub(super) fn training_maps(file: Option<&Path>) -> Option<Provenance> {
     match file {
         // A pipe cannot be read a second time.
         Some(path) if !path.is_file() => None,
-        Some(path) => weights::entry(path, DATA_ENTRY).ok().flatten(),
+        Some(path) => {
+            let bytes = weights::read_file(path).ok()?;
+            let file = TensorFile::parse(path, &bytes).ok()?;
+            if file.metadata(CONFIG_KEY).is_none() {
+                eprintln!(
+                    "{}: read as weights of ConvTranspose2d(padding=1); for padding=2, output_padding=1, first use `cosmogan import`",
+                    path.display()
+                );
+            }
+            weights::entry_in(&file, DATA_ENTRY).ok().flatten()
+        }
         None => shipped_training_maps(),
     }
 }
@@ -135,8 +128,8 @@ pub(super) fn training_maps(file: Option<&Path>) -> Option<Provenance> {
 #[cfg(feature = "embed-weights")]
 fn shipped_training_maps() -> Option<Provenance> {
     use crate::generator::shipped;
-    let found = weights::entry_in(Path::new(shipped::NAME), shipped::WEIGHTS, DATA_ENTRY);
-    found.ok().flatten()
+    let file = TensorFile::parse(Path::new(shipped::NAME), shipped::WEIGHTS).ok()?;
+    weights::entry_in(&file, DATA_ENTRY).ok().flatten()
 }
 
 #[cfg(not(feature = "embed-weights"))]

@@ -93,22 +93,18 @@ pub(crate) fn save_with(
 /// # Errors
 /// If the file cannot be read, or the entry does not deserialise to `T`.
 pub(crate) fn entry<T: DeserializeOwned>(path: &Path, key: &str) -> Result<Option<T>> {
-    entry_in(path, &read_file(path)?, key)
+    let bytes = read_file(path)?;
+    entry_in(&TensorFile::parse(path, &bytes)?, key)
 }
 
-/// The configuration entry `key` in the bytes of a weight file, if present; `path` names it in error messages.
+/// The configuration entry `key` of a weight file, if present.
 ///
 /// # Errors
 /// If the entry does not deserialise to `T`.
-pub(crate) fn entry_in<T: DeserializeOwned>(
-    path: &Path,
-    bytes: &[u8],
-    key: &str,
-) -> Result<Option<T>> {
-    let file = TensorFile::parse(path, bytes)?;
+pub(crate) fn entry_in<T: DeserializeOwned>(file: &TensorFile<'_>, key: &str) -> Result<Option<T>> {
     let refused = |error: serde_json::Error| {
         let problem = format!("`{key}` in its `{CONFIG_KEY}` is damaged: {error}");
-        Error::file(path, problem, "use weights written by this program")
+        Error::file(file.path(), problem, "use weights written by this program")
     };
     let Some(config) = file.metadata(CONFIG_KEY) else {
         return Ok(None);

@@ -153,12 +153,12 @@ fn to_json(value: &impl Serialize) -> String {
     serde_json::to_string(value).expect("plain data has a JSON form")
 }
 
-/// What a checkpoint says about its run.
+/// Description of a run in its checkpoint.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Record {
-    /// What determines the run.
+    /// Settings, seed and data.
     pub identity: RunIdentity,
-    /// How its steps were computed.
+    /// Versions, devices and precisions of its steps.
     pub segments: Vec<Segment>,
 }
 
@@ -232,7 +232,7 @@ fn keep_previous(checkpoint: &Path, previous: &Path) {
     }
 }
 
-/// Reads what a checkpoint says about its run.
+/// Reads the description of a run from its checkpoint.
 ///
 /// # Errors
 /// If the file cannot be read, is not a checkpoint, or is damaged.
@@ -245,16 +245,17 @@ pub fn record(path: &Path) -> Result<Record> {
     })
 }
 
-/// Restores both networks, their optimisers and the moving average.
+/// Reads the description of a run, and restores both networks, their optimisers and the moving average.
 ///
 /// # Errors
 /// If the file cannot be read or is not a complete checkpoint.
-pub fn load(path: &Path, backend: &Arc<dyn Backend>) -> Result<Trainer> {
+pub fn load(path: &Path, backend: &Arc<dyn Backend>) -> Result<(Record, Trainer)> {
     let bytes = read_file(path)?;
     let file = TensorFile::parse(path, &bytes)?;
     let Metadata {
         identity,
         steps_done,
+        segments,
         ..
     } = metadata(&file, path)?;
     let values = |prefix: &str, tensor: &TensorSpecification, suffix: &str| {
@@ -299,7 +300,7 @@ pub fn load(path: &Path, backend: &Arc<dyn Backend>) -> Result<Trainer> {
         })?;
         trainer = trainer.with_average(Average::new(network, decay));
     }
-    Ok(trainer)
+    Ok((Record { identity, segments }, trainer))
 }
 
 fn parts(trainer: &Trainer) -> [(&Network, &[Moments]); 2] {

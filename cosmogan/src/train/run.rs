@@ -2,7 +2,8 @@
 //!
 //! The run folder holds `checkpoint.safetensors` (the complete state), `generator.safetensors` and
 //! `discriminator.safetensors` (for PyTorch and `cosmogan generate`), `run.json` (what determines the run, and the
-//! versions, devices and precisions it was computed with), `log.jsonl` and `previews/`; if an average is kept, also `average.safetensors`; if generators are scored, also `best.safetensors` and `selection.png`.
+//! versions, devices and precisions it was computed with), `log.jsonl` and `previews/`; if an average is kept, also
+//! `average.safetensors`; if generators are scored, also `best.safetensors` and `selection.png`.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -97,10 +98,9 @@ pub fn train(
     let mut segments = Vec::new();
     let mut saved_at = None;
     let mut trainer = if folder.checkpoint().exists() {
-        let found = checkpoint::record(&folder.checkpoint())?;
+        let (found, trainer) = checkpoint::load(&folder.checkpoint(), backend)?;
         refuse_other_run(&folder.checkpoint(), found.identity, identity)?;
         segments = found.segments;
-        let trainer = checkpoint::load(&folder.checkpoint(), backend)?;
         saved_at = Some(trainer.steps_done());
         trainer
     } else {

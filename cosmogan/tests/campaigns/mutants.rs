@@ -166,7 +166,7 @@ impl Tally {
     }
 }
 
-/// Whether the reader accepted the mutant of `seed`, and what is wrong with that.
+/// Reads the mutant of `seed`. Returns whether it was accepted, and the failure if it was not handled properly.
 fn attempt(reader: &Reader, seed: u64) -> (bool, Option<String>) {
     let mut dice = Dice(seed);
     let sample = &reader.samples[dice.below(reader.samples.len())];

@@ -19,7 +19,7 @@ pub enum Activation {
     Tanh,
 }
 
-/// How kernels compute an activation.
+/// Formula by which kernels compute an activation.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum ActivationForm {
     /// x where x > 0, the factor times x elsewhere. Its gradient needs only the sign of its output, so that the output may be
@@ -30,7 +30,7 @@ pub enum ActivationForm {
 }
 
 impl Activation {
-    /// How kernels compute it.
+    /// The formula by which kernels compute it.
     pub fn form(self) -> ActivationForm {
         match self {
             Self::Relu => ActivationForm::Rectifier(0.0),

@@ -123,7 +123,7 @@ impl Particles {
 }
 
 impl Particle {
-    /// Whether it lies in `slab` of a mesh of `mesh`³ cells, and its momentum is finite.
+    /// Whether the position is in `slab` of a mesh of `mesh`³ cells and the momentum is finite.
     pub(super) fn is_in_slab(&self, slab: usize, mesh: usize) -> bool {
         let inside = |&position: &f32| position >= 0.0 && position < mesh as f32;
         self.position.iter().all(inside)

@@ -245,18 +245,18 @@ impl BoxFolder {
         })?;
         let pixels = self.manifest.settings.plane_pixels();
         let bytes = self.read(&record.planes)?;
-        let header = npy_header("<f2", &[PLANES, pixels, pixels]).len();
+        let header = npy_header("<f2", &[PLANES, pixels, pixels]);
         let refused = |problem| {
             let path = self.path.join(&record.planes.file);
             Err(Error::file(path, problem, self.start_over()))
         };
-        if bytes[..header] != npy_header("<f2", &[PLANES, pixels, pixels]) {
+        if !bytes.starts_with(&header) {
             return refused("is damaged: its header is not that of lens planes");
         }
         let mut values = vec![0.0; PLANES * pixels * pixels];
         values
             .par_chunks_mut(pixels)
-            .zip(bytes[header..].par_chunks(pixels * size_of::<f16>()))
+            .zip(bytes[header.len()..].par_chunks(pixels * size_of::<f16>()))
             .for_each_init(
                 || vec![f16::ZERO; pixels],
                 |row, (values, bytes)| {
@@ -359,7 +359,7 @@ impl BoxFolder {
         )
     }
 
-    /// Reads a file of a length that the manifest has been checked for.
+    /// Reads a file of the manifest and checks its length and hash.
     fn read(&self, record: &FileRecord) -> Result<Vec<u8>> {
         let path = self.path.join(&record.file);
         let remedy = self.start_over();
